@@ -1,0 +1,60 @@
+# Every target that needs Python depends on the environment in .venv/, made by `make setup`.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+PORT   ?= 8000
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup check fix parity browser experiments scenes-report serve openapi clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
+
+demo: $(READY)  ## train on generated scenes, index, serve the search page (PORT=8000)
+	@$(RUN) -m deploy.demo --port $(PORT)
+
+test: $(READY)  ## every test that needs no extra hardware, browser included
+	@$(RUN) -m pytest
+
+setup: $(READY)  ## the environment alone, in .venv/
+
+# The CPU wheel of torch comes first: asked for by a dependency, pip would take the CUDA build.
+$(READY): pyproject.toml constraints.txt
+	@echo "environment  $(VENV)/ (about a minute)"
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,dev]"
+	@touch $@
+
+check: $(READY)  ## lint, format, types, import contracts
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+fix: $(READY)  ## format and mend what the linter can mend
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+parity: $(READY)  ## compare with the recorded outputs of the released code
+	@for folder in full ragged scan; do \
+		$(RUN) -m tests.parity.compare tests/parity/fixtures/$$folder || exit 1; done
+
+browser: $(READY)  ## the search page in a real Chromium
+	@$(RUN) -m pytest tests/browser
+
+experiments: $(READY)  ## run what is left of the queue of real-photo experiments
+	@$(RUN) -m benchmarks.experiments
+
+scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes' test split
+	@$(RUN) -m benchmarks.scenes --checkpoint checkpoints/scenes --data data/scenes
+
+serve: $(READY)  ## serve INDEX=path
+	@$(RUN) -m service --index $(INDEX) --port $(PORT)
+
+openapi: $(READY)  ## write docs/openapi.json again
+	@$(RUN) -m service.openapi docs/openapi.json
+
+clean:  ## remove the environment and all that the demo made
+	rm -rf $(VENV) data checkpoints indexes runs cache

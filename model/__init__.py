@@ -1,0 +1,1 @@
+"""HREM, the dual encoder, and what the index builder and the service need of it."""

@@ -1,0 +1,253 @@
+"""One way to make a command: a settings class whose fields are flags, variables and file keys.
+
+A command is a `Command` with fields and a `run`. For each field `learning_rate`:
+the flag `--learning-rate`, the environment variable `HREM_LEARNING_RATE` (nested with `__`), the
+key `learning_rate` of `--config FILE.toml`, and a line of `--help` all come from its definition.
+Precedence: flag > environment > --config > --recipe > default.
+
+Exit status: 0; 1 a foreseen failure, one sentence; 2 wrong settings, every problem on a line of
+its own; 130 interrupted.
+"""
+
+import difflib
+import sys
+import tomllib
+import traceback
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from model import console
+from model.errors import ConfigError, HremError
+
+__all__ = ["Command", "load_settings", "run_command", "run_commands"]
+
+_SHORTCUTS = {"json-output": "json"}
+C = TypeVar("C", bound="Command")
+
+
+class Command(BaseSettings):
+    """Settings of one command; `run` does the work and returns the exit status (None = 0)."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="HREM_",
+        env_nested_delimiter="__",
+        protected_namespaces=(),
+    )
+
+    examples: ClassVar[tuple[str, ...]] = ()
+    recipes: ClassVar[Path | None] = None
+
+    config: Path | None = Field(default=None, description="TOML file with settings")
+    json_output: bool = Field(default=False, description="print one JSON object on stdout")
+    debug: bool = Field(default=False, description="show the traceback of a failure")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is passed and nothing else; `load_settings` has already put it together."""
+        return (init_settings,)
+
+    @abstractmethod
+    def run(self) -> int | None:
+        """Do the work of the command."""
+
+
+def run_commands(
+    prog: str, commands: Mapping[str, type[Command]], argv: Sequence[str] | None = None
+) -> int:
+    """Run the command named by the first argument and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        console.result(_overview(prog, commands))
+        return 0
+    name, *rest = arguments
+    if name not in commands:
+        close = difflib.get_close_matches(name, commands, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        console.say(f"config error: no command {name!r}{hint} (commands: {', '.join(commands)})")
+        return 2
+    return run_command(f"{prog} {name}", commands[name], rest)
+
+
+def run_command(prog: str, command: type[Command], argv: Sequence[str] | None = None) -> int:
+    """Run one command with `argv` (default: the process's) and return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "-h" in arguments or "--help" in arguments:
+        return _print_help(prog, command)
+    is_debug = "--debug" in arguments
+    try:
+        settings = load_settings(prog, command, arguments)
+        is_debug = is_debug or settings.debug
+        return settings.run() or 0
+    except ConfigError as error:
+        _show_traceback(is_debug)
+        for problem in error.problems:
+            console.say(f"config error: {problem}")
+        return 2
+    except HremError as error:
+        _show_traceback(is_debug)
+        console.say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        _show_traceback(is_debug)
+        console.say("interrupted")
+        return 130
+
+
+def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
+    """Return the settings of `command` from flags, environment, files and defaults.
+
+    Raises:
+        ConfigError: Anything is wrong; every problem is told, not only the first.
+    """
+    problems: list[str] = []
+    flags = _flags(prog, command, argv, problems)
+    variables = EnvSettingsSource(command)()
+    for common in Command.model_fields:
+        variables.pop(common, None)
+    merged: dict[str, Any] = {}
+    recipe = flags.get("recipe", variables.get("recipe"))
+    if command.recipes is not None and recipe is not None:
+        merged = _merge(merged, _read_recipe(command.recipes, str(recipe)))
+    if flags.get("config") is not None:
+        merged = _merge(merged, _read_toml(Path(str(flags["config"]))))
+    merged = _merge(_merge(merged, variables), flags)
+    try:
+        settings = command(**merged)
+    except ValidationError as error:
+        problems += [_problem(command, detail) for detail in error.errors()]
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _flags(
+    prog: str, command: type[Command], argv: Sequence[str], problems: list[str]
+) -> dict[str, Any]:
+    try:
+        return _cli_source(prog, command, argv, ignore_unknown=False)()
+    except SettingsError as error:
+        problems.append(str(error).removeprefix("error parsing CLI: "))
+    try:
+        # Read on without the unknown flags, so that wrong values are told in the same breath.
+        return _cli_source(prog, command, argv, ignore_unknown=True)()
+    except SettingsError as error:
+        raise ConfigError(problems) from error
+
+
+def _cli_source(
+    prog: str, command: type[Command], argv: Sequence[str], *, ignore_unknown: bool
+) -> CliSettingsSource[Any]:
+    return CliSettingsSource(
+        command,
+        cli_prog_name=prog,
+        cli_parse_args=list(argv),
+        cli_kebab_case=True,
+        cli_avoid_json=True,
+        cli_implicit_flags=True,
+        cli_enforce_required=False,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+        cli_ignore_unknown_args=ignore_unknown,
+        cli_shortcuts=_SHORTCUTS,
+    )
+
+
+def _read_recipe(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(recipe.stem for recipe in folder.glob("*.toml")))
+        raise ConfigError([f"recipe = {name!r}: there is no such recipe; there are: {known}"])
+    return _read_toml(path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError([f"config = '{path}': {error.strerror}; give a TOML file"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"config = '{path}': not valid TOML: {error}"]) from error
+
+
+def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(lower)
+    for key, value in upper.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _problem(command: type[Command], detail: Any) -> str:
+    place = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(place, _setting_names(command), n=1)
+        return f"{place}: unknown setting" + (f"; did you mean {close[0]!r}?" if close else "")
+    if detail["type"] == "missing":
+        flag = "--" + place.replace("_", "-")
+        return f"{place}: required; give {flag} or set it in --config"
+    if detail["type"] == "value_error":
+        message = str(detail["ctx"]["error"])
+        return f"{place}: {message}" if place else message
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{place} = {detail['input']!r}: {message}"
+
+
+def _setting_names(section: type[BaseModel], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += _setting_names(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def _print_help(prog: str, command: type[Command]) -> int:
+    try:
+        _cli_source(prog, command, ["--help"], ignore_unknown=False)
+    except SystemExit:
+        pass
+    if command.examples:
+        console.result("\nexamples:\n" + "\n".join(f"  {line}" for line in command.examples))
+    return 0
+
+
+def _overview(prog: str, commands: Mapping[str, type[Command]]) -> str:
+    width = max(len(name) for name in commands)
+    lines = [f"usage: {prog} COMMAND [--help] [--SETTING VALUE ...]", "", "commands:"]
+    for name, command in commands.items():
+        summary = (command.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:<{width}}  {summary}")
+    lines += ["", "examples:"]
+    lines += [f"  {line}" for command in commands.values() for line in command.examples]
+    return "\n".join(lines)
+
+
+def _show_traceback(is_debug: bool) -> None:
+    if is_debug:
+        traceback.print_exc()

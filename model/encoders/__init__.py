@@ -1,0 +1,1 @@
+"""The fragment level: regions or words of one item, projected, related, pooled."""

@@ -1,0 +1,67 @@
+"""From projected fragments to an embedding: relation, pooling, unit length."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from model.config import FragmentLevelConfig
+from model.encoders.fragment_relation import FragmentRelation
+from model.encoders.pooling import masked_mean, masked_top_k_mean, unit_length
+
+__all__ = ["EncodedItems", "FragmentLevel"]
+
+
+@dataclass(frozen=True)
+class EncodedItems:
+    """Encoded images or captions of a batch.
+
+    Attributes:
+        embeddings: (item, dim), unit rows; what a gallery stores.
+        unnormalized: (item, dim), before unit length.
+        fragments: (item, fragment, dim), projected, before the relation layer; what the
+            instance level compares.
+        is_padding: (item, fragment), True = padding.
+    """
+
+    embeddings: Tensor
+    unnormalized: Tensor
+    fragments: Tensor
+    is_padding: Tensor
+
+
+class FragmentLevel(nn.Module):
+    """v = b * top-k mean(projected) + (1 - b) * mean(related), then unit length.
+
+    With b = 1 (`pooling_weight`) there is no relation layer at all: the ablation "without
+    fragment level".
+
+    Source: HREM (CVPR 2023), fragment-level aggregation; b = 0.8, k = 2.
+    """
+
+    def __init__(self, dim: int, config: FragmentLevelConfig) -> None:
+        super().__init__()
+        self.pooling_weight = config.pooling_weight
+        self.top_k = config.top_k
+        self.relation = (
+            FragmentRelation(dim, head_count=config.head_count, dropout=config.dropout)
+            if config.pooling_weight < 1
+            else None
+        )
+
+    def forward(
+        self,
+        fragments: Float[Tensor, "item fragment dim"],
+        is_padding: Bool[Tensor, "item fragment"],
+    ) -> EncodedItems:
+        """Return the embeddings of items from their projected fragments."""
+        pooled = self.pooling_weight * masked_top_k_mean(fragments, is_padding, k=self.top_k)
+        if self.relation is not None:
+            related = self.relation(fragments, is_padding)
+            pooled = pooled + (1 - self.pooling_weight) * masked_mean(related, is_padding)
+        return EncodedItems(
+            embeddings=unit_length(pooled),
+            unnormalized=pooled,
+            fragments=fragments,
+            is_padding=is_padding,
+        )

@@ -1,0 +1,58 @@
+"""Pooling of fragments into one vector, blind to padding."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from model.errors import EmptyItemError
+
+__all__ = ["masked_mean", "masked_top_k_mean", "unit_length"]
+
+
+def masked_mean(
+    fragments: Float[Tensor, "item fragment dim"], is_padding: Bool[Tensor, "item fragment"]
+) -> Float[Tensor, "item dim"]:
+    """Return the mean over the real fragments of each item.
+
+    Args:
+        fragments: Region or word features, any scale; padded rows may hold anything.
+        is_padding: True where a fragment is padding; every item has at least one False.
+    """
+    kept = fragments.masked_fill(is_padding[:, :, None], 0)
+    return kept.sum(dim=1) / (~is_padding).sum(dim=1, keepdim=True)
+
+
+def masked_top_k_mean(
+    fragments: Float[Tensor, "item fragment dim"],
+    is_padding: Bool[Tensor, "item fragment"],
+    *,
+    k: int,
+) -> Float[Tensor, "item dim"]:
+    """Return the mean of each dimension's k largest values over the real fragments.
+
+    An item with fewer than k fragments uses all it has, whatever its neighbours in the batch.
+
+    Args:
+        fragments: Region or word features, any scale; padded rows may hold anything.
+        is_padding: True where a fragment is padding; every item has at least one False.
+        k: How many values to average, at least 1.
+
+    Raises:
+        EmptyItemError: An item has only padding.
+
+    Source: HREM (CVPR 2023), pooling; the released code's lib/encoders.py.
+    Differs: the released code lowers k for every later item once a short one is met.
+    """
+    lengths = (~is_padding).sum(dim=1)  # (item,)
+    if not bool((lengths > 0).all()):
+        raise EmptyItemError("an item has no fragment; drop items without regions or words")
+    lowest = torch.finfo(fragments.dtype).min
+    kept = fragments.masked_fill(is_padding[:, :, None], lowest)
+    largest = kept.topk(min(k, fragments.shape[1]), dim=1).values  # (item, k, dim)
+    counted = torch.arange(largest.shape[1], device=lengths.device) < lengths[:, None]
+    return masked_mean(largest, ~counted)
+
+
+def unit_length(vectors: Float[Tensor, "*item dim"]) -> Float[Tensor, "*item dim"]:
+    """Return x / (norm + 1e-8), along the last axis; a zero row stays zero."""
+    return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-8)

@@ -1,0 +1,129 @@
+"""Pictures: opened safely, turned upright, resized, made a tensor.
+
+One piece of code for training, building and serving, so that all three see the same pixels.
+- The format is decided by the bytes, from a short list; the pixel count is read from the header
+  and checked before anything is decoded.
+- EXIF orientation is applied; the first frame of an animation is taken; transparency lies on
+  white.
+- Resizing is Pillow's, antialiased, on 8-bit pixels; normalisation happens in the network.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from model.config import PreprocessorConfig
+from model.errors import TooManyPixelsError, UnreadablePictureError
+
+__all__ = ["FORMATS", "MAX_PIXELS", "PictureTransform", "open_picture"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 25_000_000
+
+
+def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return an upright RGB picture from a file or from its bytes, fully decoded.
+
+    Raises:
+        UnreadablePictureError: It is no picture, truncated, or of another format than `FORMATS`.
+        TooManyPixelsError: It has more than `max_pixels`; nothing was decoded.
+    """
+    name = str(source) if isinstance(source, Path) else "the uploaded bytes"
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own bomb warning and EXIF complaints; the limit below is stricter.
+            warnings.simplefilter("ignore")
+            opened = Image.open(
+                source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS
+            )
+            with opened:
+                width, height = opened.size
+                if width * height > max_pixels:
+                    raise TooManyPixelsError(
+                        f"{name}: {width} x {height} is {width * height / 1e6:.1f} megapixels, "
+                        f"more than {max_pixels / 1e6:.1f}; send a smaller picture"
+                    )
+                opened.seek(0)
+                return _on_white(ImageOps.exif_transpose(opened))
+    except TooManyPixelsError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise TooManyPixelsError(f"{name}: {error}; send a smaller picture") from error
+    except UnidentifiedImageError as error:
+        raise UnreadablePictureError(
+            f"{name}: not a picture of a known format; use one of {', '.join(FORMATS)}"
+        ) from error
+    except FileNotFoundError as error:
+        raise UnreadablePictureError(f"{name}: no such file") from error
+    except Exception as error:
+        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError ...
+        # on damaged bytes; whatever it is, the picture cannot be read.
+        raise UnreadablePictureError(f"{name}: damaged or truncated picture ({error})") from error
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    if not has_alpha:
+        if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+            # 16-bit grey would be clipped to white by convert("RGB").
+            scaled = np.asarray(picture, dtype=np.float64)
+            top = 65535.0 if scaled.max(initial=0) > 255 else 255.0
+            picture = Image.fromarray(np.clip(scaled / top * 255, 0, 255).astype(np.uint8))
+        return picture.convert("RGB")
+    layered = picture.convert("RGBA")
+    ground = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+    return Image.alpha_composite(ground, layered).convert("RGB")
+
+
+class PictureTransform:
+    """Resize a picture to what the network reads.
+
+    `squash` resizes both sides to `image_size`; `crop` resizes the shorter side to
+    `image_size / crop_fraction` and cuts the centre, as most pretrained backbones want.
+    """
+
+    def __init__(self, config: PreprocessorConfig) -> None:
+        self.config = config
+
+    def __call__(self, picture: Image.Image) -> UInt8[Tensor, "3 height width"]:
+        """Return the pixels of an upright RGB picture, 0..255."""
+        side = self.config.image_size
+        if self.config.resize == "squash":
+            return _as_tensor(self._resized(picture, (side, side)))
+        shortest = round(side / self.config.crop_fraction)
+        picture = _without_far_ends(picture)
+        width, height = picture.size
+        # int(), not round(): the long side is cut down, as the reference processors do.
+        if width <= height:
+            size = (shortest, max(shortest, int(shortest * height / width)))
+        else:
+            size = (max(shortest, int(shortest * width / height)), shortest)
+        resized = self._resized(picture, size)
+        left, top = (size[0] - side) // 2, (size[1] - side) // 2
+        return _as_tensor(resized.crop((left, top, left + side, top + side)))
+
+    def _resized(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+        if picture.size == size:
+            return picture
+        resample = Image.Resampling[self.config.resample.upper()]
+        return picture.resize(size, resample)
+
+
+def _without_far_ends(picture: Image.Image) -> Image.Image:
+    # A 1 x 25,000,000 picture would be resized to gigabytes before its centre is cut out.
+    width, height = picture.size
+    longest = 4 * min(width, height)
+    if max(width, height) <= longest:
+        return picture
+    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+    return picture.crop((left, top, min(width, left + longest), min(height, top + longest)))
+
+
+def _as_tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
