@@ -1,1 +1,1 @@
-"""Ours against recorded numbers of the released code, and against slow readings of the equations."""
+"""Ours against recorded numbers of the released code, and slow readings of the equations."""
