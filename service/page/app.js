@@ -1,0 +1,325 @@
+// The search page: one query at a time, kept in the address, answered by the REST API.
+import { readInfo, search } from "./api.js";
+import { drawExamplePicture, drawHit, drawProblem, drawSentence } from "./results.js";
+import { openViewer } from "./viewer.js";
+
+const byId = (id) => document.getElementById(id);
+const box = byId("query");
+const list = byId("hits");
+const more = byId("more");
+
+const PAGE_SIZE = 24;
+const SLOW_MS = 300; // from here on, say that the search is under way
+const EXAMPLE_SENTENCES = 5;
+const EXAMPLE_PICTURES = 6;
+const WARNINGS = { caption_truncated: "Only the beginning of this sentence was read: it is longer than the model takes in." };
+
+let info = null;
+let query = null; // {text} | {file, url} | {id, url}
+let target = null; // "images" | "captions"
+let hits = [];
+let next = null; // {offset, version} of the next page
+let running = null; // AbortController of the request under way
+const files = new Map(); // pictures given in this tab, by their key in the history
+
+const defaultTarget = (asked) => (asked.text ? "images" : "captions");
+const hasGallery = (kind) => Boolean(info?.galleries?.[kind]);
+const count = (number, one) => `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
+
+// --- searching ---------------------------------------------------------------------------------
+
+/** Start a new search, and make it a step in the browser's history. */
+function choose(asked, wanted = null) {
+  const address = new URLSearchParams();
+  if (asked.text) address.set("q", asked.text);
+  if (asked.id) address.set("image", asked.id);
+  if (wanted && wanted !== defaultTarget(asked)) address.set("find", wanted);
+  let key = null;
+  if (asked.file) {
+    key = asked.key ?? crypto.randomUUID?.() ?? String(Math.random());
+    asked.key = key;
+    files.set(key, asked);
+  }
+  history.pushState({ key, find: wanted }, "", address.size ? `?${address}` : location.pathname);
+  run(asked, wanted);
+}
+
+async function run(asked, wanted = null) {
+  query = asked;
+  target = wanted ?? defaultTarget(asked);
+  showQuery();
+  scrollTo({ top: 0 });
+  await request({ offset: 0, version: null });
+}
+
+async function request({ offset, version }) {
+  running?.abort();
+  const mine = (running = new AbortController());
+  const slow = setTimeout(() => say("Searching…"), SLOW_MS);
+  setState(offset ? "results" : "loading");
+  list.setAttribute("aria-busy", "true");
+  document.body.classList.add("busy");
+  try {
+    const answer = await search(query, { target, limit: PAGE_SIZE, offset, version }, mine.signal);
+    show(answer, offset);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    next = null;
+    more.hidden = true;
+    setState("error");
+    drawProblem(byId("problem"), error, () => request({ offset, version }));
+    say("");
+  } finally {
+    clearTimeout(slow);
+    if (running === mine) {
+      document.body.classList.remove("busy");
+      list.setAttribute("aria-busy", "false");
+    }
+  }
+}
+
+function show(answer, offset) {
+  if (!offset) {
+    hits = [];
+    list.replaceChildren();
+  }
+  list.dataset.target = target;
+  hits.push(...answer.hits);
+  list.append(...answer.hits.map((hit) => drawHit(hit, target, open)));
+  next = answer.next_offset === null ? null : { offset: answer.next_offset, version: answer.index.version };
+  more.hidden = next === null;
+  setState(hits.length ? "results" : "nothing");
+  if (offset) list.children[offset]?.querySelector("button").focus();
+
+  say(describeOutcome(), answer.timing);
+  const warnings = (answer.warnings ?? []).map((code) => WARNINGS[code] ?? code.replaceAll("_", " "));
+  byId("warning").textContent = warnings.join(" ");
+  byId("warning").hidden = !warnings.length;
+  showIndex(answer.index);
+}
+
+const describe = (asked) => (asked.text ? `“${asked.text.length > 80 ? `${asked.text.slice(0, 80)}…` : asked.text}”` : "this picture");
+
+function describeOutcome() {
+  if (!hits.length) return `Nothing found for ${describe(query)}`;
+  const noun = target === "images" ? "picture" : "caption";
+  return hits.length === 1 ? `The nearest ${noun} to ${describe(query)}` : `The ${hits.length} nearest ${noun}s to ${describe(query)}`;
+}
+
+function open(hit) {
+  if (hit.image) openViewer(hits, hits.indexOf(hit), { choose, hasCaptions: hasGallery("captions") });
+  else if (hit.caption) choose({ text: hit.caption });
+}
+
+// --- what the page shows around the results ----------------------------------------------------
+
+function setState(state) {
+  document.body.dataset.state = state;
+  byId("problem").hidden = state !== "error";
+  byId("examples").hidden = state !== "empty" && state !== "nothing";
+  byId("targets").hidden = state === "empty" || state === "error" || !(hasGallery("images") && hasGallery("captions"));
+  if (state === "error" || state === "empty") list.replaceChildren();
+  if (state !== "results") more.hidden = true;
+  if (state !== "results" && state !== "nothing") byId("warning").hidden = true;
+  if (state === "nothing" || state === "empty") showExamples();
+}
+
+function showQuery() {
+  box.value = query?.text ?? "";
+  const picture = byId("query-picture-image");
+  byId("query-picture").hidden = !query?.url;
+  if (query?.url) picture.src = query.url;
+  else picture.removeAttribute("src");
+  box.placeholder = query?.url ? "or type a sentence" : "A sentence, or drop a picture";
+  for (const button of byId("targets").children) button.setAttribute("aria-pressed", String(button.dataset.target === target));
+  document.title = query ? `${query.text ?? "Picture"} · HREM search` : "HREM search";
+}
+
+/** What happened, read out by screen readers; the time beside it is not. */
+function say(status, timing = null) {
+  byId("status").textContent = status;
+  const part = (name) => (timing?.[name] == null ? null : `${name} ${timing[name].toFixed(1)} ms`);
+  byId("timing").textContent = timing ? `${Math.round(timing.total)} ms` : "";
+  byId("timing").title = ["queue", "decode", "encode", "search", "fetch"].map(part).filter(Boolean).join(" · ");
+}
+
+function showIndex(index) {
+  const galleries = info?.galleries ?? {};
+  const facts = [];
+  if (galleries.images) facts.push(count(galleries.images.count, "picture"));
+  if (galleries.captions) facts.push(count(galleries.captions.count, "caption"));
+  if (index) facts.push(`index ${index.version}`, `model ${index.checkpoint.slice(0, 8)}`);
+  byId("index-facts").textContent = facts.join(" · ");
+}
+
+// --- examples: taken from the index itself, so that they always fit it ---------------------------
+
+let examplesShown = false;
+
+const spread = (items, wanted) => {
+  const step = Math.max(1, items.length / wanted);
+  return Array.from({ length: Math.min(wanted, items.length) }, (_, place) => items[Math.floor(place * step)]);
+};
+
+async function showExamples() {
+  if (examplesShown || !info) return;
+  examplesShown = true;
+  const sample = (kind) => search({ text: "a picture" }, { target: kind, limit: 100 }).then((answer) => answer.hits, () => []);
+  const [captionHits, pictureHits] = await Promise.all(["captions", "images"].map((kind) => (hasGallery(kind) ? sample(kind) : [])));
+  const short = [...new Set(captionHits.map((hit) => hit.caption))].filter((text) => text.length <= 60).sort((a, b) => a.length - b.length);
+  const sentences = spread(short.slice(0, 30), EXAMPLE_SENTENCES).map((text) => drawSentence(text, choose));
+  const pictures = spread(pictureHits, EXAMPLE_PICTURES).map((hit) => drawExamplePicture(hit.image, choose));
+  byId("example-sentences").replaceChildren(...sentences);
+  byId("example-pictures").replaceChildren(...pictures);
+  byId("examples").classList.add("ready");
+}
+
+// --- input: sentence, picture, keys, history ------------------------------------------------------
+
+byId("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = box.value.trim();
+  if (text) choose({ text }, query?.text && target !== defaultTarget({ text }) ? target : null);
+  else if (query && !query.text) request({ offset: 0, version: null });
+  else box.focus();
+});
+
+byId("home").addEventListener("click", (event) => {
+  if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  history.pushState(null, "", location.pathname);
+  restore();
+});
+
+byId("targets").addEventListener("click", (event) => {
+  const wanted = event.target.closest("button")?.dataset.target;
+  if (wanted && wanted !== target) choose(query, wanted);
+});
+
+more.addEventListener("click", () => next && request(next));
+
+function takePicture(file) {
+  if (!file) return;
+  choose({ file, url: URL.createObjectURL(file) });
+}
+
+const firstPicture = (transfer) => [...(transfer?.files ?? [])][0] ?? null;
+
+byId("choose-picture").addEventListener("click", () => byId("picture-file").click());
+byId("picture-file").addEventListener("change", (event) => {
+  takePicture(event.target.files[0]);
+  event.target.value = ""; // the same file can be chosen again
+});
+byId("remove-picture").addEventListener("click", () => {
+  byId("home").click();
+  box.focus();
+});
+addEventListener("paste", (event) => {
+  const file = firstPicture(event.clipboardData);
+  if (!file) return; // text goes into the box as usual
+  event.preventDefault();
+  takePicture(file);
+});
+
+let dragDepth = 0; // dragenter and dragleave fire for every element below the pointer
+const isFileDrag = (event) => event.dataTransfer?.types.includes("Files");
+const showVeil = (shown) => document.body.classList.toggle("dropping", shown);
+addEventListener("dragenter", (event) => {
+  if (isFileDrag(event)) showVeil(++dragDepth > 0);
+});
+addEventListener("dragleave", (event) => {
+  if (isFileDrag(event)) showVeil(--dragDepth > 0);
+});
+addEventListener("dragover", (event) => {
+  if (isFileDrag(event)) event.preventDefault();
+});
+addEventListener("drop", (event) => {
+  dragDepth = 0;
+  showVeil(false);
+  const file = firstPicture(event.dataTransfer);
+  if (!file) return;
+  event.preventDefault();
+  byId("viewer").close();
+  takePicture(file);
+});
+
+/** Move the focus among the results: left and right by one, up and down by one row. */
+function moveFocus(key) {
+  const buttons = [...list.querySelectorAll("li > button")];
+  const here = buttons.indexOf(document.activeElement);
+  if (here < 0) return key === "ArrowDown" && document.activeElement === box ? buttons[0] : null;
+  if (key === "Home") return buttons[0];
+  if (key === "End") return buttons.at(-1);
+  if (key === "ArrowLeft") return buttons[here - 1];
+  if (key === "ArrowRight") return buttons[here + 1];
+  const { left, width, top } = buttons[here].getBoundingClientRect();
+  const middle = left + width / 2;
+  const down = key === "ArrowDown";
+  let best = null;
+  for (const button of buttons) {
+    const place = button.getBoundingClientRect();
+    const rows = down ? place.top - top : top - place.top;
+    if (rows < 4) continue;
+    const distance = rows * 4 + Math.abs(place.left + place.width / 2 - middle);
+    if (!best || distance < best.distance) best = { button, distance };
+  }
+  return best?.button ?? (down ? null : box);
+}
+
+addEventListener("keydown", (event) => {
+  if (byId("viewer").open || event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target === box;
+  if (event.key === "/" && !typing) {
+    box.focus();
+    box.select();
+  } else if (event.key === "Escape") {
+    if (typing && box.value) box.value = "";
+    else if (!typing) box.focus();
+    else box.blur();
+  } else if (/^(Arrow|Home$|End$)/.test(event.key)) {
+    if (typing && event.key !== "ArrowDown") return;
+    const button = moveFocus(event.key);
+    if (!button) return;
+    button.focus();
+  } else return;
+  event.preventDefault();
+});
+
+/** Bring the page into the state that the address and the history entry name. */
+function restore() {
+  const address = new URLSearchParams(location.search);
+  const { key, find } = history.state ?? {};
+  const wanted = address.get("find") ?? find ?? null;
+  const text = address.get("q")?.trim();
+  const id = address.get("image");
+  if (text) return run({ text }, wanted);
+  if (id) return run({ id, url: `images/${encodeURIComponent(id)}/thumbnail` }, wanted);
+  if (key && files.has(key)) return run(files.get(key), wanted);
+  running?.abort();
+  query = target = next = null;
+  hits = [];
+  say("");
+  showQuery();
+  setState("empty");
+}
+
+addEventListener("popstate", restore);
+
+async function start() {
+  const asked = restore(); // a query in the address does not wait for /info
+  try {
+    info = await readInfo();
+    showIndex(info.index);
+  } catch (error) {
+    if (document.body.dataset.state === "empty") {
+      setState("error");
+      drawProblem(byId("problem"), error, () => location.reload());
+    }
+    return;
+  }
+  await asked;
+  setState(document.body.dataset.state);
+}
+
+if (matchMedia("(hover: hover)").matches) box.focus();
+start();
