@@ -79,5 +79,7 @@ class ImageEncoder(nn.Module):
             regions: Region or grid features, any scale.
             is_padding: True = padding; every image has at least one False.
         """
-        encoded: EncodedItems = self.fragment_level(self.projection(regions, is_padding), is_padding)
+        encoded: EncodedItems = self.fragment_level(
+            self.projection(regions, is_padding), is_padding
+        )
         return encoded

@@ -1,0 +1,255 @@
+"""HREM, the dual encoder: pictures and captions into one space, each independently.
+
+The instance level, which relates the items of a batch during training, is not here: it lives in
+`model.training.relation` and is dropped at inference, as the paper says.
+
+    hrem = HREM.from_pretrained("checkpoints/scenes")
+    images = hrem.encode_images([picture])          # (1, dim), unit rows
+    captions = hrem.encode_captions(["a red circle"])
+    score = images @ captions.T                     # cosine
+
+Source: Fu, Mao, Song, Zhang: Learning Semantic Relationship among Instances for Image-Text
+Matching, CVPR 2023.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from model.checkpoint import TOKENIZER, fingerprint_of, read_checkpoint, write_checkpoint
+from model.config import HremConfig
+from model.encoders.image import ImageEncoder
+from model.encoders.text import TextEncoder
+from model.errors import CheckpointError, RegionFeatureError
+from model.inputs.backbone import VisionBackbone
+from model.inputs.captions import CaptionTokenizer
+from model.inputs.pictures import PictureTransform
+
+__all__ = ["HREM"]
+
+
+class HREM(nn.Module):
+    """Two encoders with a fragment level each, and a vision backbone for raw pictures.
+
+    Args:
+        config: Sizes and kinds; the text vocabulary size must be the tokenizer's.
+        tokenizer: Turns captions into ids.
+        backbone: A pretrained backbone network; None makes a random one of the configuration.
+    """
+
+    def __init__(
+        self, config: HremConfig, tokenizer: CaptionTokenizer, backbone: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        if config.text.kind == "bigru" and config.text.vocabulary_size != tokenizer.vocabulary_size:
+            raise CheckpointError(
+                f"the tokenizer has {tokenizer.vocabulary_size} words but config.json says "
+                f"{config.text.vocabulary_size}; they belong to different checkpoints"
+            )
+        self.config = config
+        self.tokenizer = tokenizer
+        self.backbone: VisionBackbone | None = None
+        self.picture_transform: PictureTransform | None = None
+        if config.image.backbone is not None and config.preprocessor is not None:
+            self.backbone = VisionBackbone(config.image.backbone, config.preprocessor, backbone)
+            self.picture_transform = PictureTransform(config.preprocessor)
+        self.image_encoder = ImageEncoder(
+            region_dim=config.image.region_dim,
+            embedding_dim=config.embedding_dim,
+            fragment_level=config.image.fragment_level,
+        )
+        self.text_encoder = TextEncoder(embedding_dim=config.embedding_dim, config=config.text)
+
+    @classmethod
+    def from_pretrained(cls, path_or_name: str | Path, *, device: str = "cpu") -> "HREM":
+        """Return the network of a checkpoint folder (or hub name), in eval mode.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, or it is not whole.
+        """
+        folder = _local_folder(path_or_name)
+        stored = read_checkpoint(folder)
+        tokenizer = CaptionTokenizer.load(
+            folder / TOKENIZER, max_word_count=stored.config.text.max_word_count
+        )
+        hrem = cls(stored.config, tokenizer)
+        try:
+            hrem.load_state_dict(stored.weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights in '{folder}' do not fit its config.json: {error}"
+            ) from error
+        return hrem.to(device).eval()
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write a self-contained checkpoint folder; loading it needs no network."""
+        write_checkpoint(
+            Path(path),
+            config=self.config,
+            weights=self.state_dict(),
+            tokenizer_json=self.tokenizer.to_json(),
+        )
+
+    @property
+    def dim(self) -> int:
+        """Size of an embedding."""
+        return self.config.embedding_dim
+
+    @property
+    def name(self) -> str:
+        """A short description: word encoder, image fragments, size."""
+        fragments = "regions"
+        if self.config.image.backbone is not None:
+            fragments = str(self.config.image.backbone.architecture.get("model_type", "grid"))
+        return f"HREM {fragments} + {self.config.text.kind}, {self.dim}-d"
+
+    @cached_property
+    def _loaded_fingerprint(self) -> str:
+        return fingerprint_of(self.config, self.state_dict(), self.tokenizer.to_json())
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits over weights, configuration, preprocessing and tokenizer.
+
+        In eval mode it is computed once: a network that serves does not change.
+        """
+        if self.training:
+            return fingerprint_of(self.config, self.state_dict(), self.tokenizer.to_json())
+        return self._loaded_fingerprint
+
+    def train(self, mode: bool = True) -> "HREM":
+        """Switch between training and eval mode."""
+        self.__dict__.pop("_loaded_fingerprint", None)
+        super().train(mode)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.image_encoder.parameters()).device
+
+    def encode_captions(self, captions: Sequence[str], *, batch_size: int = 64) -> Tensor:
+        """Return caption embeddings (caption, dim): float32, CPU, unit rows, in order, no gradient.
+
+        A caption longer than the network reads is cut; `truncated_captions` tells which.
+        """
+        token_ids = self.tokenizer.encode(captions)
+
+        def encode(rows: Sequence[int]) -> Tensor:
+            padded, is_padding = self.tokenizer.pad([token_ids[row] for row in rows])
+            return self.text_encoder(
+                padded.to(self.device), is_padding.to(self.device)
+            ).embeddings  # (caption, dim)
+
+        # Captions of like length share a batch, so that little is spent on padding.
+        by_length = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]))
+        return self._in_batches(by_length, encode, batch_size)
+
+    def encode_images(self, pictures: Sequence[Image], *, batch_size: int = 64) -> Tensor:
+        """Return image embeddings (image, dim): float32, CPU, unit rows, in order, no gradient.
+
+        Args:
+            pictures: Upright RGB pictures, as `open_picture` gives them.
+            batch_size: How many go through the network at once.
+
+        Raises:
+            CheckpointError: The checkpoint is of region features and cannot read pictures.
+        """
+        if self.backbone is None or self.picture_transform is None:
+            raise CheckpointError(
+                "this checkpoint was trained on region features and cannot read pictures; "
+                "use encode_regions, or a checkpoint with a vision backbone"
+            )
+        backbone, transform = self.backbone, self.picture_transform
+
+        def encode(rows: Sequence[int]) -> Tensor:
+            pixels = torch.stack([transform(pictures[row]) for row in rows])
+            regions = backbone(pixels.to(self.device))
+            is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=self.device)
+            return self.image_encoder(regions, is_padding).embeddings  # (image, dim)
+
+        return self._in_batches(range(len(pictures)), encode, batch_size)
+
+    def encode_regions(
+        self, features: Any, lengths: Sequence[int] | Tensor | None = None, *, batch_size: int = 64
+    ) -> Tensor:
+        """Return image embeddings (image, dim) of region features, else as `encode_images`.
+
+        Args:
+            features: (image, region, region_dim) float array or tensor; a memory map will do.
+            lengths: How many regions of each image are real; None = all.
+            batch_size: How many go through the network at once.
+
+        Raises:
+            RegionFeatureError: Wrong shape, or a length outside 1..region.
+        """
+        expected = self.config.image.region_dim
+        if features.ndim != 3 or features.shape[2] != expected:
+            raise RegionFeatureError(
+                f"region features have shape {tuple(features.shape)}; this checkpoint expects "
+                f"(image, region, {expected})"
+            )
+        image_count, region_count = features.shape[:2]
+        counts = torch.full((image_count,), region_count) if lengths is None else lengths
+        counts = torch.as_tensor(counts)
+        if counts.shape != (image_count,) or (
+            image_count and not 1 <= int(counts.min()) <= int(counts.max()) <= region_count
+        ):
+            raise RegionFeatureError(
+                f"region counts must be one for each of {image_count} images, 1..{region_count}"
+            )
+
+        def encode(rows: Sequence[int]) -> Tensor:
+            # Rows are consecutive; slicing reads a memory map in one piece.
+            part = features[rows[0] : rows[-1] + 1]
+            regions = torch.as_tensor(np.asarray(part), dtype=torch.float32, device=self.device)
+            real = counts[rows[0] : rows[-1] + 1, None].to(self.device)
+            is_padding = torch.arange(region_count, device=self.device) >= real
+            return self.image_encoder(regions, is_padding).embeddings  # (image, dim)
+
+        return self._in_batches(range(image_count), encode, batch_size)
+
+    def truncated_captions(self, captions: Sequence[str]) -> list[bool]:
+        """Return for each caption whether it is longer than the network reads."""
+        return self.tokenizer.is_truncated(captions)
+
+    @torch.no_grad()
+    def _in_batches(
+        self, rows: Sequence[int], encode: Callable[[Sequence[int]], Tensor], batch_size: int
+    ) -> Tensor:
+        """Return one embedding a row, written back to the row's own place."""
+        was_training = self.training
+        embeddings = torch.empty(len(rows), self.dim)
+        if was_training:
+            self.eval()
+        for start in range(0, len(rows), batch_size):
+            chosen = rows[start : start + batch_size]
+            embeddings[torch.as_tensor(chosen)] = encode(chosen).float().cpu()
+        if was_training:
+            self.train()
+        return embeddings
+
+
+def _local_folder(path_or_name: str | Path) -> Path:
+    folder = Path(path_or_name)
+    # "owner/name" is a hub name only where no such folder exists.
+    if folder.exists() or isinstance(path_or_name, Path) or str(path_or_name).count("/") != 1:
+        return folder
+    if str(path_or_name).startswith((".", "/", "~")):
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(path_or_name)))
+    except Exception as error:
+        raise CheckpointError(
+            f"no checkpoint at '{path_or_name}': there is no such folder, and it could not be "
+            "fetched from the model hub; train one with: python -m model.training train "
+            f"--recipe scenes --output {path_or_name}"
+        ) from error
