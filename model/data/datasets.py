@@ -1,0 +1,234 @@
+"""Pictures with their captions, read from a folder and a captions file.
+
+- One line of the file may hold an image with all its captions (`captions`) or one caption
+  (`caption`); lines of the same image are gathered, in the order of their first line.
+- The number of captions of an image comes from the file, never from a constant.
+- Every line must name a picture that exists: what is missing is told before anything runs.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import DataError
+from model.identifiers import check_item_id, image_id_for_path
+
+__all__ = ["CaptionedImages", "load_captioned_images"]
+
+_SHOWN_COUNT = 3
+_RESERVED = frozenset(
+    {"image", "filename", "image_id", "id", "split", "caption", "captions"}
+)
+
+
+@dataclass(frozen=True)
+class CaptionedImages:
+    """Images and the captions that describe them; position i of every field is image i.
+
+    Attributes:
+        image_ids: Ids, unique.
+        image_paths: Where the pictures lie.
+        captions: The captions of each image, at least one.
+        metadata: Whatever else the file said about each image.
+        splits: The split of each image; an empty string where the file has none.
+    """
+
+    image_ids: tuple[str, ...]
+    image_paths: tuple[Path, ...]
+    captions: tuple[tuple[str, ...], ...]
+    metadata: tuple[Mapping[str, Any], ...]
+    splits: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.image_ids)
+
+    @cached_property
+    def caption_texts(self) -> tuple[str, ...]:
+        """All captions, those of an image side by side, in the order of the images."""
+        return tuple(caption for captions in self.captions for caption in captions)
+
+    @cached_property
+    def caption_image(self) -> npt.NDArray[np.int64]:
+        """For each caption of `caption_texts` the position of its image."""
+        counts = [len(captions) for captions in self.captions]
+        return np.repeat(np.arange(len(self), dtype=np.int64), counts)
+
+    def subset(self, positions: Sequence[int]) -> "CaptionedImages":
+        """Return the images at `positions`, in that order."""
+        return CaptionedImages(
+            image_ids=tuple(self.image_ids[i] for i in positions),
+            image_paths=tuple(self.image_paths[i] for i in positions),
+            captions=tuple(self.captions[i] for i in positions),
+            metadata=tuple(self.metadata[i] for i in positions),
+            splits=tuple(self.splits[i] for i in positions),
+        )
+
+    def positions_of_splits(self, splits: Collection[str]) -> list[int]:
+        """Return the positions of the images whose split is one of `splits`."""
+        return [i for i, split in enumerate(self.splits) if split in splits]
+
+
+def load_captioned_images(
+    images_root: Path, captions_file: Path, splits: Collection[str] | None = None
+) -> CaptionedImages:
+    """Return the images of a captions file, in the order of their first line.
+
+    Args:
+        images_root: Folder that picture paths are relative to.
+        captions_file: JSON lines; each line has `caption` or `captions`, and `image` (or
+            `filename`: a path below `images_root`) or `image_id`; `id` and `image_id` name the
+            image, `split` its part of the data, anything else is metadata.
+        splits: Which splits to keep; None keeps every image.
+
+    Raises:
+        DataError: A file or folder is missing, a line cannot be used, pictures are missing, or
+            nothing is left.
+    """
+    if not captions_file.is_file():
+        raise DataError(f"there is no captions file {captions_file}")
+    if captions_file.suffix != ".jsonl":
+        raise DataError(
+            f"{captions_file.name}: training reads captions that say which picture they belong "
+            'to, one JSON object a line (.jsonl), such as {"image": "dog.jpg", "captions": [...]}'
+        )
+    if not images_root.is_dir():
+        raise DataError(f"there is no folder of pictures {images_root}")
+    gathered = _gather(images_root, captions_file)
+    if not gathered:
+        raise DataError(f"{captions_file} holds no captions")
+    found = sorted({entry.split for entry in gathered})
+    if splits is not None:
+        gathered = [entry for entry in gathered if entry.split in splits]
+        if not gathered:
+            wanted = ", ".join(sorted(splits))
+            raise DataError(
+                f"{captions_file}: no image is of split {wanted}; found {found}"
+            )
+    _refuse_missing_pictures(gathered, captions_file)
+    return CaptionedImages(
+        image_ids=tuple(entry.image_id for entry in gathered),
+        image_paths=tuple(entry.path for entry in gathered),
+        captions=tuple(tuple(entry.captions) for entry in gathered),
+        metadata=tuple(entry.metadata for entry in gathered),
+        splits=tuple(entry.split for entry in gathered),
+    )
+
+
+@dataclass
+class _Entry:
+    """One image while its lines are gathered."""
+
+    image_id: str
+    path: Path
+    captions: list[str]
+    metadata: dict[str, Any]
+    split: str
+
+
+def _gather(images_root: Path, captions_file: Path) -> list[_Entry]:
+    """Return one entry an image from the lines of a captions file."""
+    by_id: dict[str, _Entry] = {}
+    paths_of_ids: dict[str, Path] | None = None
+    for where, row in _rows(captions_file):
+        captions = _captions_of(row, where)
+        relative = row.get("image", row.get("filename"))
+        given_id = row.get("image_id") or (row.get("id") if "captions" in row else None)
+        if relative is None and given_id is None:
+            raise DataError(f"{where}: names no picture; add `image` or `image_id`")
+        if relative is None:
+            if paths_of_ids is None:
+                paths_of_ids = _paths_by_default_id(images_root)
+            path = paths_of_ids.get(str(given_id), images_root / str(given_id))
+            image_id = str(given_id)
+        else:
+            path = _path_below(images_root, str(relative), where)
+            posix = PurePosixPath(str(relative)).as_posix()
+            image_id = image_id_for_path(posix) if given_id is None else str(given_id)
+        check_item_id(image_id)
+        entry = by_id.get(image_id)
+        if entry is None:
+            metadata = {
+                key: value for key, value in row.items() if key not in _RESERVED
+            }
+            by_id[image_id] = _Entry(
+                image_id, path, captions, metadata, str(row.get("split") or "")
+            )
+        elif entry.path != path:
+            raise DataError(
+                f"{where}: id {image_id} is {entry.path.name} as well as {path.name}"
+            )
+        else:
+            entry.captions.extend(captions)
+    return list(by_id.values())
+
+
+def _rows(captions_file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (file name and line, object) for every line that is not empty."""
+    with captions_file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{captions_file.name} line {number}"
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{where}: not JSON ({error.msg})") from None
+            if not isinstance(row, dict):
+                raise DataError(
+                    f"{where}: expected an object, found {type(row).__name__}"
+                )
+            yield where, row
+
+
+def _captions_of(row: Mapping[str, Any], where: str) -> list[str]:
+    """Return the captions of one line, at least one, none empty."""
+    captions = row["captions"] if "captions" in row else [row.get("caption")]
+    if not isinstance(captions, list) or not captions:
+        raise DataError(f"{where}: `captions` must be a list with at least one caption")
+    for caption in captions:
+        if not isinstance(caption, str) or not caption.strip():
+            raise DataError(
+                f"{where}: a caption must be a text with words, found {caption!r}"
+            )
+    return list(captions)
+
+
+def _path_below(root: Path, relative: str, where: str) -> Path:
+    """Return root / relative, refusing paths that lead out of the root."""
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise DataError(
+            f"{where}: {relative!r} does not lie below the folder of pictures"
+        )
+    return root / pure
+
+
+def _paths_by_default_id(root: Path) -> dict[str, Path]:
+    """Return the files below root by their default id, for lines that name only an id."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {
+        image_id_for_path(path.relative_to(root).as_posix()): path for path in files
+    }
+
+
+def _refuse_missing_pictures(entries: Sequence[_Entry], captions_file: Path) -> None:
+    """Raise DataError with the first few pictures that are not there."""
+    missing = [entry.path for entry in entries if not entry.path.is_file()]
+    if missing:
+        shown = ", ".join(str(path) for path in missing[:_SHOWN_COUNT])
+        more = (
+            f" and {len(missing) - _SHOWN_COUNT} more"
+            if len(missing) > _SHOWN_COUNT
+            else ""
+        )
+        raise DataError(
+            f"{captions_file.name} names {len(missing)} of {len(entries)} pictures that do not "
+            f"exist: {shown}{more}"
+        )

@@ -1,0 +1,1 @@
+"""Training: the instance level, the losses, the loop; nothing at inference imports it."""

@@ -1,0 +1,190 @@
+"""From the pairs of a step to the tensors that the network reads.
+
+Batches are made a few steps ahead in a thread of their own, so that reading pictures and changing
+words never keep the network waiting; what a batch holds depends on the step alone.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.training.augmentation import (
+    AugmentationConfig,
+    changed_words,
+    dropped_regions,
+    mirrored,
+)
+from model.training.samplers import Pairs
+
+__all__ = ["Batch", "BatchMaker", "StoredPictures", "TokenizedCaptions", "prefetched"]
+
+_STEPS_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pairs of one step; row i of every tensor belongs to pair i.
+
+    Attributes:
+        pairs: Which images and captions these are.
+        image_ids: (pair,), equal where two pairs share an image.
+        pictures: uint8 pixels (pair, 3, height, width), or float16 features (pair, region,
+            channel) of a frozen backbone or a region file.
+        is_dropped: (pair, region), True where a region is to be ignored.
+        token_ids: (pair, word).
+        is_word_padding: (pair, word), True = padding.
+    """
+
+    pairs: Pairs
+    image_ids: Tensor
+    pictures: Tensor
+    is_dropped: Tensor
+    token_ids: Tensor
+    is_word_padding: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.image_ids)
+
+
+class StoredPictures:
+    """What the network reads of every picture: an array in memory or mapped from a file."""
+
+    def __init__(
+        self, plain: npt.NDArray[Any], mirrored_rows: npt.NDArray[Any] | None = None
+    ) -> None:
+        """Keep pixels (image, 3, height, width) uint8 or features (image, region, channel).
+
+        Mirrored features come from `mirrored_rows`; pixels are mirrored here.
+        """
+        self.plain = plain
+        self._mirrored = mirrored_rows
+        self.is_pixels = plain.dtype == np.uint8
+
+    def rows(
+        self, images: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_] | None = None
+    ) -> Tensor:
+        """Return the rows of `images`, mirrored where asked."""
+        rows = self.plain[images]
+        if is_mirrored is not None and is_mirrored.any():
+            turned = images[is_mirrored]
+            if self.is_pixels:
+                rows[is_mirrored] = self.plain[turned][..., ::-1]
+            elif self._mirrored is not None:
+                rows[is_mirrored] = self._mirrored[turned]
+            else:
+                raise ValueError("mirrored features were not stored")
+        return torch.from_numpy(rows)
+
+
+class TokenizedCaptions:
+    """The token ids of every caption, side by side in one array."""
+
+    def __init__(self, token_ids: Sequence[Sequence[int]]) -> None:
+        """Keep the ids of all captions, tokenized once."""
+        lengths = np.fromiter((len(ids) for ids in token_ids), np.int64, len(token_ids))
+        self._lengths = lengths
+        self._starts = np.cumsum(lengths) - lengths
+        # One word of slack lets the last row be read at its full width.
+        flat = np.zeros(int(lengths.sum()) + 1, dtype=np.int32)
+        flat[:-1] = np.fromiter((i for ids in token_ids for i in ids), np.int32, len(flat) - 1)
+        self._flat = flat
+
+    def rows(
+        self, captions: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return (token_ids (caption, word), lengths); ids behind a row's length are arbitrary."""
+        lengths = self._lengths[captions]
+        columns = np.arange(lengths.max())
+        places = np.minimum(self._starts[captions][:, None] + columns, len(self._flat) - 1)
+        return self._flat[places].astype(np.int64), lengths
+
+
+class BatchMaker:
+    """Make the batch of given pairs."""
+
+    def __init__(
+        self,
+        pictures: StoredPictures,
+        captions: TokenizedCaptions,
+        *,
+        region_count: int,
+        augmentation: AugmentationConfig,
+        seed: int,
+        mask_id: int,
+        pad_id: int,
+        is_special: npt.NDArray[np.bool_],
+    ) -> None:
+        """Prepare to make batches.
+
+        Args:
+            pictures: Of every image of the data set.
+            captions: Every caption of the data set.
+            region_count: Regions that the network sees of a picture.
+            augmentation: How data are varied.
+            seed: Of the run.
+            mask_id: The word that stands for a masked word.
+            pad_id: The word that fills short captions.
+            is_special: (vocabulary,), True for words never changed.
+        """
+        self._pictures = pictures
+        self._captions = captions
+        self._region_count = region_count
+        self._augmentation = augmentation
+        self._seed = seed
+        self._mask_id = mask_id
+        self._pad_id = pad_id
+        self._is_special = is_special
+
+    def batch(self, pairs: Pairs) -> Batch:
+        """Return the augmented batch of `pairs`."""
+        varied = self._augmentation
+        is_mirrored = (
+            mirrored(pairs, probability=varied.mirror, seed=self._seed) if varied.mirror else None
+        )
+        is_dropped = dropped_regions(
+            pairs, self._region_count, probability=varied.region_drop, seed=self._seed
+        )
+        token_ids, lengths = changed_words(
+            *self._captions.rows(pairs.captions),
+            pairs,
+            probability=varied.word_change,
+            seed=self._seed,
+            mask_id=self._mask_id,
+            is_special=self._is_special,
+        )
+        token_ids = token_ids[:, : lengths.max()]
+        is_padding = np.arange(token_ids.shape[1]) >= lengths[:, None]
+        return Batch(
+            pairs=pairs,
+            image_ids=torch.from_numpy(pairs.images),
+            pictures=self._pictures.rows(pairs.images, is_mirrored),
+            is_dropped=torch.from_numpy(is_dropped),
+            token_ids=torch.from_numpy(np.where(is_padding, self._pad_id, token_ids)),
+            is_word_padding=torch.from_numpy(is_padding),
+        )
+
+
+def prefetched(make: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[tuple[int, Batch]]:
+    """Yield (step, batch) in order, each batch made ahead of its use."""
+    waiting: deque[tuple[int, Future[Batch]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as maker:
+        try:
+            for step in steps:
+                waiting.append((step, maker.submit(make, step)))
+                if len(waiting) > _STEPS_AHEAD:
+                    ready_step, ready = waiting.popleft()
+                    yield ready_step, ready.result()
+            while waiting:
+                ready_step, ready = waiting.popleft()
+                yield ready_step, ready.result()
+        finally:
+            for _, unused in waiting:
+                unused.cancel()

@@ -1,0 +1,79 @@
+"""The settings of a training run; defaults are the paper's, recipes hold only what differs."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from model.config import PreprocessorConfig, Section
+from model.training.samplers import CaptionsPerPass
+
+__all__ = ["DatasetConfig", "NetworkConfig", "ScheduleConfig"]
+
+
+class DatasetConfig(Section):
+    """Which images train, and which select the checkpoint."""
+
+    train_splits: tuple[str, ...] = Field(
+        ("train",), min_length=1, description="Splits to train on."
+    )
+    dev_splits: tuple[str, ...] | None = Field(
+        None, description="Splits that select the checkpoint; unset: dev, or else val."
+    )
+    dev_last_count: int | None = Field(
+        None, ge=1, description="Select on the last so many images of the training splits instead."
+    )
+    dev_fraction: float = Field(
+        0.1, gt=0, lt=1, description="Share of the images to select on where there are no splits."
+    )
+    captions_per_pass: CaptionsPerPass = Field(
+        "all", description="A pass goes over all captions, or over one random caption an image."
+    )
+    minimum_word_count: int = Field(
+        4, ge=1, description="A word must be seen so often in training captions to be known."
+    )
+    shuffle_captions: bool = Field(
+        False, description="Give every image another's captions: a control that must fail."
+    )
+
+
+class NetworkConfig(Section):
+    """The network, before the data are known."""
+
+    embedding_dim: int = Field(1024, ge=2, description="Size of an embedding.")
+    head_count: int = Field(16, ge=1, description="Attention heads of the relation layers.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the relation layers.")
+    grid_size: int | None = Field(
+        None, ge=1, description="Average the backbone's grid to this many cells a side."
+    )
+    backbone_architecture: dict[str, Any] | None = Field(
+        None, description="transformers configuration of a random-initialised backbone."
+    )
+    train_backbone: bool | None = Field(
+        None, description="Unset: a pretrained backbone is frozen, a random one is trained."
+    )
+    preprocessor: PreprocessorConfig | None = Field(
+        None, description="Pictures to pixels; unset: as the backbone's folder says."
+    )
+    text: Literal["bigru", "bert"] = Field("bigru", description="Word encoder.")
+    text_encoder: str | None = Field(
+        None, description="Folder or name of a BERT-like encoder, for text = 'bert'."
+    )
+    word_dim: int = Field(300, ge=1, description="Size of a word vector (bigru).")
+    max_word_count: int = Field(128, ge=3, description="Longest caption read, marks included.")
+
+    @model_validator(mode="after")
+    def _bert_is_named(self) -> "NetworkConfig":
+        if (self.text == "bert") != (self.text_encoder is not None):
+            raise ValueError("text = 'bert' needs text_encoder, text = 'bigru' must have none")
+        return self
+
+
+class ScheduleConfig(Section):
+    """How long, and how often to look at the dev images."""
+
+    batch_size: int = Field(128, ge=2, description="Pairs a step.")
+    epochs: int = Field(30, ge=1, description="Passes over the training data.")
+    steps: int | None = Field(None, ge=1, description="Number of steps, instead of epochs.")
+    evaluate_every: int | None = Field(
+        None, ge=1, description="Steps between two looks at the dev images; unset: once a pass."
+    )
