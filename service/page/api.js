@@ -53,3 +53,9 @@ export async function search(query, params, signal) {
   }
   return { ...answer.results[0], index: answer.index, timing: answer.timing_ms };
 }
+
+/** The hits of several sentences, each list best first. */
+export async function searchMany(texts, params) {
+  const answer = await postJson("search/text", { query: texts, ...params });
+  return answer.results.map((result) => result.hits);
+}

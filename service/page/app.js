@@ -1,5 +1,5 @@
 // The search page: one query at a time, kept in the address, answered by the REST API.
-import { readInfo, search } from "./api.js";
+import { readInfo, search, searchMany } from "./api.js";
 import { drawExamplePicture, drawHit, drawProblem, drawSentence } from "./results.js";
 import { openViewer } from "./viewer.js";
 
@@ -10,7 +10,6 @@ const more = byId("more");
 
 const PAGE_SIZE = 24;
 const SLOW_MS = 300; // from here on, say that the search is under way
-const EXAMPLE_SENTENCES = 5;
 const EXAMPLE_PICTURES = 6;
 const WARNINGS = { caption_truncated: "Only the beginning of this sentence was read: it is longer than the model takes in." };
 
@@ -154,23 +153,26 @@ function showIndex(index) {
 
 // --- examples: taken from the index itself, so that they always fit it ---------------------------
 
-let examplesShown = false;
+const PROBES = ["a", "two", "with", "on the left", "in the"]; // words of almost any captions, to sample them with
 
-const spread = (items, wanted) => {
-  const step = Math.max(1, items.length / wanted);
-  return Array.from({ length: Math.min(wanted, items.length) }, (_, place) => items[Math.floor(place * step)]);
-};
+let examplesShown = false;
 
 async function showExamples() {
   if (examplesShown || !info) return;
   examplesShown = true;
-  const sample = (kind) => search({ text: "a picture" }, { target: kind, limit: 100 }).then((answer) => answer.hits, () => []);
-  const [captionHits, pictureHits] = await Promise.all(["captions", "images"].map((kind) => (hasGallery(kind) ? sample(kind) : [])));
-  const short = [...new Set(captionHits.map((hit) => hit.caption))].filter((text) => text.length <= 60).sort((a, b) => a.length - b.length);
-  const sentences = spread(short.slice(0, 30), EXAMPLE_SENTENCES).map((text) => drawSentence(text, choose));
-  const pictures = spread(pictureHits, EXAMPLE_PICTURES).map((hit) => drawExamplePicture(hit.image, choose));
-  byId("example-sentences").replaceChildren(...sentences);
-  byId("example-pictures").replaceChildren(...pictures);
+  const sample = (kind, limit) => (hasGallery(kind) ? searchMany(PROBES, { target: kind, limit }).catch(() => []) : []);
+  const [captionHits, pictureHits] = await Promise.all([sample("captions", 25), sample("images", 4)]);
+
+  const sentences = new Set();
+  for (const found of captionHits) {
+    const short = found.map((hit) => hit.caption).filter((text) => !sentences.has(text)).sort((one, other) => one.length - other.length);
+    if (short.length) sentences.add(short[0]);
+  }
+  const nearest = pictureHits.flat().sort((one, other) => one.rank - other.rank);
+  const pictures = new Map(nearest.map((hit) => [hit.id, hit.image]));
+  byId("example-sentences").replaceChildren(...[...sentences].map((text) => drawSentence(text, choose)));
+  byId("example-pictures").replaceChildren(...[...pictures.values()].slice(0, EXAMPLE_PICTURES).map((image) => drawExamplePicture(image, choose)));
+  for (const kind of ["sentences", "pictures"]) byId(`example-${kind}`).parentElement.hidden = !byId(`example-${kind}`).children.length;
   byId("examples").classList.add("ready");
 }
 

@@ -52,23 +52,16 @@ export function drawProblem(section, problem, retry) {
     return element;
   };
   add("h2", problem.title ?? "Something went wrong in the page");
-  if (problem.detail || !problem.title) add("p", problem.detail || String(problem));
-  const lines = (problem.errors ?? []).map((error) => describeError(error)).filter((line) => line !== problem.detail);
-  if (lines.length) {
-    const list = add("ul", "");
-    list.append(...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })));
-  }
+  // One error is told by the detail alone; several are listed instead of it.
+  if (problem.errors?.length > 1) {
+    add("ul", "").append(
+      ...problem.errors.map(({ where, message }) => Object.assign(document.createElement("li"), { textContent: `${where}: ${message}` })),
+    );
+  } else if (problem.detail || !problem.title) add("p", problem.detail || String(problem));
   if (problem.requestId) add("p", `request ${problem.requestId}`, "request-id");
   add("button", "Try again").addEventListener("click", retry);
   section.replaceChildren(...parts);
   section.hidden = false;
-}
-
-function describeError(error) {
-  if (typeof error === "string") return error;
-  const place = Array.isArray(error.loc) ? error.loc.join(".") : (error.loc ?? error.where ?? error.field ?? error.pointer ?? "");
-  const message = error.msg ?? error.message ?? error.detail ?? "";
-  return [place, message].filter(Boolean).join(": ");
 }
 
 /** A chip that searches with a sentence. */
