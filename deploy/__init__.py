@@ -1,0 +1,1 @@
+"""Bringing it up: the demo, and what the container starts."""

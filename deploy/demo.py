@@ -1,0 +1,142 @@
+"""`make demo`: from nothing to a search page, with a model trained on generated scenes.
+
+Three steps, then the service in the foreground:
+scenes drawn -> data/scenes; model trained -> checkpoints/scenes; test split indexed ->
+indexes/scenes. What is there and whole is reused; see `deploy.steps`.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar, NoReturn
+
+from pydantic import Field
+
+from deploy.steps import DemoError, Step, make_step
+from model import console
+from model.command_line import Command, run_command
+
+__all__ = ["Demo", "demo_steps"]
+
+HOST_DEFAULT = "127.0.0.1"
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Demo(Command):
+    """Train on generated scenes, index their test split, serve the search page."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m deploy.demo --port 8080",
+        "python -m deploy.demo --no-serve --folder /tmp/demo",
+    )
+
+    host: str = Field(default=HOST_DEFAULT, description="address to listen on")
+    port: int = Field(default=8000, ge=1, le=65535, description="port of the page and the API")
+    folder: Path = Field(
+        default=Path(), description="where data/, checkpoints/ and indexes/ are kept"
+    )
+    serve: bool = Field(default=True, description="serve at the end; --no-serve only prepares")
+
+    def run(self) -> None:
+        """Make what is missing, say how long each step took, then become the service."""
+        # Being told to stop ends the running step too, instead of leaving it behind.
+        signal.signal(signal.SIGTERM, _stop)
+        if self.serve:
+            check_port_is_free(self.host, self.port)
+        started = time.monotonic()
+        steps = demo_steps(self.folder)
+        for place, step in enumerate(steps, start=1):
+            label = f"[{place}/{len(steps)}]"
+            is_done = step.is_done()
+            if not is_done:
+                console.say(f"{label} {step.summary}  → {step.output}")
+                console.say(f"      $ {' '.join(('python', *step.command[1:]))}")
+            outcome = make_step(step)
+            verb = "there already" if outcome.was_reused else f"{outcome.seconds:.1f} s"
+            console.say(f"{label} {step.output}  {verb}")
+        console.say(f"prepared in {time.monotonic() - started:.1f} s")
+        if self.serve:
+            console.say(f"search page: http://{self.host}:{self.port}  (Ctrl-C stops)")
+            become_service(self.folder, self.host, self.port)
+
+
+def demo_steps(folder: Path) -> list[Step]:
+    """Return the steps that end in `folder`/indexes/scenes."""
+    data = folder / "data" / "scenes"
+    checkpoint = folder / "checkpoints" / "scenes"
+    python, model = sys.executable, PROJECT / "model"
+    draw = Step(
+        summary="draw scenes and write their captions",
+        output=data,
+        artefact="scenes.jsonl",
+        command=(python, "-m", "model.data.scenes", "--output", str(data)),
+        sources=(model / "data" / "scenes",),
+    )
+    train = Step(
+        summary="train the demo model (a few minutes on two cores)",
+        output=checkpoint,
+        artefact="model.safetensors",
+        command=(
+            *(python, "-m", "model.training", "train", "--recipe", "scenes"),
+            *("--data", str(data), "--output", str(checkpoint)),
+        ),
+        sources=(
+            *(model / name for name in ("config.py", "hrem.py", "checkpoint.py")),
+            *(model / name for name in ("encoders", "inputs", "training")),
+            model / "data" / "datasets.py",
+        ),
+        after=draw,
+    )
+    index = Step(
+        summary="index the test split, pictures and captions",
+        output=folder / "indexes" / "scenes",
+        artefact="current",
+        command=(
+            *(python, "-m", "index_builder", "build", "--checkpoint", str(checkpoint)),
+            *("--images", str(data / "images-test.jsonl")),
+            *("--captions", str(data / "captions-test.jsonl")),
+            *("--output", str(folder / "indexes" / "scenes")),
+        ),
+        sources=(PROJECT / "index_builder",),
+        after=train,
+    )
+    return [draw, train, index]
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Try the address now, before minutes of training.
+
+    Raises:
+        DemoError: Somebody listens there, or the address cannot be had.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the service does
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise DemoError(
+                f"cannot listen on {host}:{port}: {reason}; choose another: "
+                f"make demo PORT={port + 1}"
+            ) from error
+
+
+def become_service(folder: Path, host: str, port: int) -> NoReturn:
+    """Replace this process by the service, so that Ctrl-C and signals reach it directly."""
+    arguments = ["-m", "service", "--index", str(folder / "indexes" / "scenes")]
+    # The pictures are named afresh: the folder may have been moved since it was indexed.
+    arguments += ["--images-root", str(folder / "data" / "scenes")]
+    arguments += ["--host", host, "--port", str(port)]
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *arguments])
+
+
+def _stop(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("python -m deploy.demo", Demo))

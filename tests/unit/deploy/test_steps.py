@@ -1,0 +1,122 @@
+"""Steps of the demo: made once, reused while whole, redone when anything behind them changed."""
+
+import dataclasses
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.demo import check_port_is_free, demo_steps
+from deploy.steps import DemoError, Step, code_digest, make_step
+
+# Writes its artefact and counts its runs in a file beside it.
+WRITER = """
+import pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir(exist_ok=True)
+runs = folder.parent / "runs"
+runs.write_text((runs.read_text() if runs.exists() else "") + "x")
+(folder / "half").write_text("")
+if len(sys.argv) > 2: sys.exit(int(sys.argv[2]))
+(folder / "whole").write_text("")
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    path = tmp_path / "code.py"
+    path.write_text('"""A docstring."""\nANSWER = 42\n')
+    return path
+
+
+@pytest.fixture
+def step(tmp_path: Path, code: Path) -> Step:
+    output = tmp_path / "made" / "thing"
+    return Step(
+        summary="make a thing",
+        output=output,
+        artefact="whole",
+        command=(sys.executable, "-c", WRITER, str(output)),
+        sources=(code,),
+    )
+
+
+def run_count(step: Step) -> int:
+    return len((step.output.parent / "runs").read_text())
+
+
+def test_a_whole_artefact_is_reused(step: Step) -> None:
+    assert not make_step(step).was_reused
+    assert make_step(step).was_reused
+    assert run_count(step) == 1
+
+
+def test_a_comment_or_docstring_does_not_make_a_step_stale(step: Step, code: Path) -> None:
+    make_step(step)
+    code.write_text('"""Other words."""\n# a remark\nANSWER  =  42\n')
+    assert step.is_done()
+
+
+def test_changed_code_makes_a_step_and_those_after_it_stale(step: Step, code: Path) -> None:
+    later = dataclasses.replace(step, output=step.output.with_name("later"), sources=(), after=step)
+    before = later.key()
+    make_step(step)
+    code.write_text("ANSWER = 43\n")
+    assert not step.is_done()
+    assert later.key() != before
+
+
+@pytest.mark.parametrize("lost", ["thing/whole", "thing.demo.json"])
+def test_an_artefact_or_stamp_that_is_lost_is_not_taken_for_whole(step: Step, lost: str) -> None:
+    make_step(step)
+    (step.output.parent / lost).unlink()
+    assert not step.is_done()
+
+
+def test_what_a_failed_run_left_is_made_again(step: Step) -> None:
+    failing = dataclasses.replace(step, command=(*step.command, "3"))
+    with pytest.raises(DemoError, match="status 3"):
+        make_step(failing)
+    assert (step.output / "half").exists()
+    assert not make_step(step).was_reused
+    assert step.is_done()
+
+
+def test_a_folder_that_the_demo_did_not_make_is_left_alone(step: Step) -> None:
+    step.output.mkdir(parents=True)
+    precious = step.output / "precious"
+    precious.write_text("weeks of work")
+    with pytest.raises(DemoError, match="not made by the demo"):
+        make_step(step)
+    assert precious.read_text() == "weeks of work"
+
+
+def test_missing_code_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DemoError, match="gone is missing"):
+        code_digest([tmp_path / "gone"])
+
+
+def test_every_source_that_the_demo_watches_exists(tmp_path: Path) -> None:
+    keys = {step.key() for step in demo_steps(tmp_path)}
+    assert len(keys) == 3
+
+
+def test_a_port_in_use_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(DemoError, match=f"127.0.0.1:{port}"):
+            check_port_is_free("127.0.0.1", port)
+        ran = subprocess.run(
+            [sys.executable, "-m", "deploy.demo", "--port", str(port), "--folder", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert f"make demo PORT={port + 1}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.iterdir())
