@@ -1,0 +1,1 @@
+"""Pictures and captions -> an index folder that the service can trust."""

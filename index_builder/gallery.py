@@ -1,0 +1,257 @@
+"""Gallery: what the service opens. Vectors, items and thumbnails of one kind, read-only.
+
+Opening compares everything in the manifest with what lies in the folder and refuses, naming the
+two things that differ. Safe to use from several threads.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from index_builder.items import Item, ItemStore
+from index_builder.manifest import FileRecord, Manifest, parse_record, record_of_file
+from index_builder.thumbnails import ThumbnailStore
+from index_builder.vector_index import ExactIndex, Rows
+from model.errors import GalleryIndexError
+
+__all__ = ["MAX_HIT_COUNT", "Gallery", "Hit"]
+
+MAX_HIT_COUNT = 1000
+# Thumbnails never decide a search result; above this size only their length is compared.
+_HASHED_THUMBNAIL_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer to a query.
+
+    Attributes:
+        item_id: The image or caption.
+        row: Its row; ties in score are ordered by it.
+        score: float32(float64 dot product) of the query with the stored float32 vector; the
+            cosine for a unit query.
+        rank: From 1, the offset included.
+    """
+
+    item_id: str
+    row: int
+    score: float
+    rank: int
+
+
+class Gallery:
+    """One gallery of an open index.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it was built from and holds.
+        images_root: Where the pictures lie now; None for captions.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        index: ExactIndex,
+        items: ItemStore,
+        thumbnails: ThumbnailStore | None,
+        images_root: Path | None,
+    ) -> None:
+        """Put together the parts of a gallery; `Gallery.open` checks and calls this."""
+        self.folder = folder
+        self.manifest = manifest
+        self.images_root = images_root
+        self._index = index
+        self._items = items
+        self._thumbnails = thumbnails
+
+    @classmethod
+    def open(cls, folder: Path, *, images_root: Path | None = None) -> "Gallery":
+        """Return the gallery in `folder`.
+
+        Raises:
+            GalleryIndexError: Something is missing or does not match the manifest.
+        """
+        manifest = parse_record(Manifest, folder / "manifest.json")
+        if manifest.gallery != folder.name:
+            _refuse(folder, f"manifest.json says {manifest.gallery!r}", f"lies in {folder.name!r}")
+        _check_files(folder, manifest)
+        index = ExactIndex.load(folder / "index.faiss")
+        if index.dim != manifest.dim:
+            _refuse(folder, f"index.faiss is {index.dim}-d", f"manifest.json says {manifest.dim}-d")
+        items = ItemStore(folder / "items.sqlite")
+        vector_bytes = (folder / "embeddings.f16").stat().st_size
+        for what, count in (
+            ("index.faiss holds", index.count),
+            ("embeddings.f16 holds", vector_bytes // (2 * index.dim)),
+            ("items.sqlite holds", items.count()),
+        ):
+            if count != manifest.count:
+                _refuse(folder, f"{what} {count} rows", f"manifest.json says {manifest.count}")
+        if (list_sha256 := items.list_sha256()) != manifest.item_list_sha256:
+            _refuse(
+                folder,
+                f"the ids in items.sqlite have sha256 {list_sha256[:16]}",
+                f"manifest.json says {manifest.item_list_sha256[:16]}",
+            )
+        thumbnails = None
+        if manifest.kind == "images":
+            thumbnails = ThumbnailStore(folder / "thumbnails.sqlite")
+        return cls(
+            folder,
+            manifest,
+            index=index,
+            items=items,
+            thumbnails=thumbnails,
+            images_root=images_root,
+        )
+
+    @property
+    def kind(self) -> str:
+        """`images` or `captions`."""
+        return self.manifest.kind
+
+    @property
+    def count(self) -> int:
+        """Number of items."""
+        return self.manifest.count
+
+    @property
+    def dim(self) -> int:
+        """Size of an embedding."""
+        return self.manifest.dim
+
+    def search(self, queries: Rows, limit: int, offset: int = 0) -> list[list[Hit]]:
+        """Return for each query the hits of ranks `offset + 1` to `offset + limit`.
+
+        Args:
+            queries: (query, dim), float32, finite.
+            limit: At least 1; fewer hits come back where the gallery ends.
+            offset: At least 0, with `limit + offset <= 1000`.
+
+        Raises:
+            GalleryIndexError: The queries have another width, or limit and offset are out of range.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise GalleryIndexError(
+                f"the queries have shape {queries.shape} but this gallery is {self.dim}-d; "
+                "encode them with the checkpoint of the index"
+            )
+        if not np.isfinite(queries).all():
+            raise GalleryIndexError("a query holds NaN or infinity; encode it again")
+        if limit < 1 or offset < 0 or limit + offset > MAX_HIT_COUNT:
+            raise GalleryIndexError(
+                f"limit {limit} and offset {offset} are out of range; use limit >= 1, offset >= 0 "
+                f"and at most {MAX_HIT_COUNT} together"
+            )
+        if len(queries) == 0:
+            return []
+        found = self._index.search(queries, limit + offset)
+        pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
+        ids = self._items.ids_of_rows({int(row) for rows, _ in pages for row in rows})
+        return [
+            [
+                Hit(ids[int(row)], int(row), float(score), rank)
+                for rank, (row, score) in enumerate(zip(rows, scores, strict=True), offset + 1)
+            ]
+            for rows, scores in pages
+        ]
+
+    def item(self, item_id: str) -> Item | None:
+        """Return one item, or None if there is no such id."""
+        return self._items.items([item_id]).get(item_id)
+
+    def items(self, ids: Sequence[str]) -> dict[str, Item]:
+        """Return the items of `ids` by id in the order asked; unknown ids are left out."""
+        return self._items.items(ids)
+
+    def captions_of_images(self, image_ids: Sequence[str]) -> dict[str, list[Item]]:
+        """Return the captions of each image in row order; only of use in a captions gallery."""
+        return self._items.items_of_images(image_ids)
+
+    def vectors(self, ids: Sequence[str]) -> Rows:
+        """Return (item, dim), the stored float32 vectors in the order asked.
+
+        Raises:
+            GalleryIndexError: An id is unknown.
+        """
+        rows = self._items.rows_of_ids(ids)
+        if unknown := [item_id for item_id in ids if item_id not in rows]:
+            raise GalleryIndexError(f"no item {unknown[0]!r} in the {self.kind} gallery")
+        places: npt.NDArray[np.int64] = np.array([rows[item_id] for item_id in ids], dtype=np.int64)
+        return self._index.vectors[places]
+
+    def thumbnail(self, item_id: str) -> bytes | None:
+        """Return the JPEG thumbnail of an image, or None if there is no such image."""
+        item = self.item(item_id)
+        if item is None or self._thumbnails is None:
+            return None
+        return self._thumbnails.read(item.content_hash)
+
+    def source_path(self, item_id: str) -> Path:
+        """Return where the picture of `item_id` lies, inside the images' root.
+
+        The file itself may be gone meanwhile.
+
+        Raises:
+            GalleryIndexError: There is no such picture, or its path leads out of the root.
+        """
+        item = self.item(item_id)
+        if item is None or item.path is None or self.images_root is None:
+            raise GalleryIndexError(f"no picture {item_id!r} in the {self.kind} gallery")
+        root = self.images_root.resolve()
+        path = (root / item.path).resolve()
+        if not path.is_relative_to(root):
+            raise GalleryIndexError(
+                f"picture {item_id!r} leads out of the images' root {root}; "
+                "build the index again with another --images-root"
+            )
+        return path
+
+    def close(self) -> None:
+        """Close the files; the gallery must not be used afterwards."""
+        self._items.close()
+        if self._thumbnails is not None:
+            self._thumbnails.close()
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones"}
+    if manifest.kind == "images":
+        expected.add("thumbnails.sqlite")
+    if set(manifest.files) != expected:
+        _refuse(
+            folder,
+            f"manifest.json lists {sorted(manifest.files)}",
+            f"a gallery of {manifest.kind} has {sorted(expected)}",
+        )
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise GalleryIndexError(f"{path} is missing; build the index again")
+        size = path.stat().st_size
+        if size != record.size_bytes:
+            _refuse(folder, f"{name} has {size} bytes", f"manifest.json says {record.size_bytes}")
+        if name == "thumbnails.sqlite" and size > _HASHED_THUMBNAIL_BYTES:
+            continue
+        _check_hash(folder, name, record)
+
+
+def _check_hash(folder: Path, name: str, record: FileRecord) -> None:
+    found = record_of_file(folder / name).sha256
+    if found != record.sha256:
+        _refuse(
+            folder,
+            f"{name} has sha256 {found[:16]}",
+            f"manifest.json says {record.sha256[:16]}",
+        )
+
+
+def _refuse(folder: Path, found: str, expected: str) -> None:
+    place = re.sub(r".*/(?=galleries/)", "", folder.as_posix())
+    raise GalleryIndexError(f"{place}: {found} but {expected}; build the index again")

@@ -1,0 +1,196 @@
+"""What a row of a gallery stands for: `items.sqlite`, written once, then read by batches.
+
+The file never changes after it was renamed into place, so readers open it `immutable`: no locks,
+no journal, no look at the folder.
+"""
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from model.errors import GalleryIndexError
+
+__all__ = ["Item", "ItemStore", "Rejection", "open_immutable", "write_items"]
+
+_SCHEMA = """
+CREATE TABLE items (
+    row INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    caption TEXT,
+    image_id TEXT,
+    path TEXT,
+    width INTEGER,
+    height INTEGER,
+    content_hash TEXT NOT NULL,
+    metadata TEXT NOT NULL
+);
+CREATE TABLE rejected (place TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL);
+"""
+_COLUMNS = "id, row, caption, image_id, path, width, height, metadata, content_hash"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image or one caption of a gallery.
+
+    Attributes:
+        id: Unique in its gallery.
+        row: Its place in the vector index.
+        caption: The text; None for an image.
+        image_id: The picture that a caption belongs to, if the source said so.
+        path: Path of a picture, posix, relative to the images' root; None for a caption.
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture, in pixels.
+        metadata: The other columns of the source.
+        content_hash: sha256 of the picture's file or of the text.
+    """
+
+    id: str
+    row: int
+    caption: str | None = None
+    image_id: str | None = None
+    path: str | None = None
+    width: int | None = None
+    height: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    content_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An input that was set aside.
+
+    Attributes:
+        place: Where it came from: a path, or file:line.
+        code: `missing`, `unreadable`, `too_many_pixels`, `outside_root`, `changed`, `empty`.
+        reason: One sentence.
+    """
+
+    place: str
+    code: str
+    reason: str
+
+
+def write_items(path: Path, items: Iterable[Item], rejected: Iterable[Rejection]) -> None:
+    """Write a new `items.sqlite`; the caller syncs it to the disk."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        # Nobody reads a half-built gallery, so a journal would only cost time.
+        connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
+        connection.execute("BEGIN")
+        connection.executemany(
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (_as_tuple(item) for item in items),
+        )
+        connection.executemany(
+            "INSERT INTO rejected VALUES (?, ?, ?)",
+            ((entry.place, entry.code, entry.reason) for entry in rejected),
+        )
+        connection.execute("CREATE INDEX items_image_id ON items (image_id)")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def open_immutable(path: Path) -> sqlite3.Connection:
+    """Return a read-only connection to a file that never changes; usable from any thread."""
+    if not path.is_file():
+        raise GalleryIndexError(f"{path} is missing; build the index again")
+    address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+    return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+
+class ItemStore:
+    """The items of a gallery; every question is answered for many items at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `items.sqlite` without changing it."""
+        self.path = path
+        self._connection = open_immutable(path)
+        self._lock = threading.Lock()
+
+    def count(self) -> int:
+        """Return the number of items."""
+        return int(self._select("SELECT count(*) FROM items")[0][0])
+
+    def list_sha256(self) -> str:
+        """Return the sha256 of all ids in row order, a line each."""
+        digest = hashlib.sha256()
+        for (item_id,) in self._select("SELECT id FROM items ORDER BY row"):
+            digest.update(f"{item_id}\n".encode())
+        return digest.hexdigest()
+
+    def ids_of_rows(self, rows: Iterable[int]) -> dict[int, str]:
+        """Return the id of each row."""
+        wanted = json.dumps([int(row) for row in rows])
+        return dict(
+            self._select(
+                "SELECT row, id FROM items WHERE row IN (SELECT value FROM json_each(?))", wanted
+            )
+        )
+
+    def rows_of_ids(self, ids: Iterable[str]) -> dict[str, int]:
+        """Return the row of each id that there is."""
+        wanted = json.dumps(list(ids))
+        return dict(
+            self._select(
+                "SELECT id, row FROM items WHERE id IN (SELECT value FROM json_each(?))", wanted
+            )
+        )
+
+    def items(self, ids: Iterable[str]) -> dict[str, Item]:
+        """Return the items of `ids` by id, in the order asked; unknown ids are left out."""
+        asked = list(ids)
+        found = {
+            item.id: item
+            for item in self._items("id IN (SELECT value FROM json_each(?))", json.dumps(asked))
+        }
+        return {item_id: found[item_id] for item_id in asked if item_id in found}
+
+    def items_of_images(self, image_ids: Iterable[str]) -> dict[str, list[Item]]:
+        """Return the captions of each image in row order; an image without one has no entry."""
+        captions: dict[str, list[Item]] = {}
+        where = "image_id IN (SELECT value FROM json_each(?)) ORDER BY row"
+        for item in self._items(where, json.dumps(list(image_ids))):
+            captions.setdefault(item.image_id or "", []).append(item)
+        return captions
+
+    def rejected(self) -> list[Rejection]:
+        """Return the inputs that were set aside when the gallery was built."""
+        rows = self._select("SELECT place, code, reason FROM rejected ORDER BY rowid")
+        return [Rejection(*row) for row in rows]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _items(self, where: str, *values: str) -> list[Item]:
+        rows = self._select(f"SELECT {_COLUMNS} FROM items WHERE {where}", *values)
+        return [_as_item(row) for row in rows]
+
+    def _select(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._connection.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise GalleryIndexError(
+                f"{self.path} cannot be read ({error}); build the index again"
+            ) from error
+
+
+def _as_item(row: tuple[Any, ...]) -> Item:
+    *columns, metadata, content_hash = row
+    return Item(*columns, metadata=json.loads(metadata), content_hash=content_hash)  # type: ignore[misc]
+
+
+def _as_tuple(item: Item) -> Sequence[Any]:
+    return (
+        item.id, item.row, item.caption, item.image_id, item.path, item.width, item.height,
+        json.dumps(item.metadata, ensure_ascii=False), item.content_hash,
+    )  # fmt: skip

@@ -1,0 +1,156 @@
+"""The contract of a gallery: what it was built from, what it holds, and how well it searches.
+
+A gallery is opened only when everything in its manifest matches what lies beside it; the manifest
+itself is vouched for by `versions/<n>.json`, which holds its sha256.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from index_builder.durable import write_file
+from model.errors import GalleryIndexError
+from model.identifiers import sha256_of_file
+
+__all__ = [
+    "ColumnType",
+    "FileRecord",
+    "GalleryKind",
+    "IndexRecord",
+    "Manifest",
+    "Record",
+    "infer_columns",
+    "parse_record",
+    "record_of_file",
+]
+
+GalleryKind = Literal["images", "captions"]
+ColumnType = Literal[
+    "boolean", "integer", "number", "text",
+    "boolean_list", "integer_list", "number_list", "text_list",
+    "json",
+]  # fmt: skip
+
+
+class Record(BaseModel):
+    """A small frozen JSON object; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    def write(self, path: Path) -> None:
+        """Write this as JSON, atomically and durably."""
+        write_file(path, (self.model_dump_json(indent=2) + "\n").encode())
+
+
+R = TypeVar("R", bound=Record)
+
+
+class FileRecord(Record):
+    """Size and hash of one file of a gallery."""
+
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class IndexRecord(Record):
+    """The kind of vector index, how it is searched, and its measured quality."""
+
+    kind: Literal["exact"] = Field(description="exact: every vector is compared")
+    search_parameters: dict[str, int] = Field(description="parameters of the search by name")
+    recall_at_10: float = Field(ge=0, le=1, description="measured against brute force in float64")
+    recall_query_count: int = Field(ge=1, description="queries that recall_at_10 was measured on")
+
+
+class Manifest(Record):
+    """Everything that an opener compares before it trusts a gallery."""
+
+    schema_version: Literal[1]
+    gallery: str = Field(description="name of the folder: <kind>-<hash of what it was built from>")
+    kind: GalleryKind
+    checkpoint_fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+    encoder: str = Field(description="name of the network")
+    preprocessing: dict[str, Any] = Field(description="how pictures become pixels")
+    dim: int = Field(ge=1)
+    metric: Literal["inner_product"]
+    count: int = Field(ge=1, description="items, that is rows")
+    distinct_count: int = Field(ge=1, description="items with different contents")
+    rejected_count: int = Field(ge=0, description="inputs set aside")
+    tombstone_count: Literal[0]
+    item_list_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the ids in row order")
+    columns: dict[str, ColumnType] = Field(description="metadata columns and their types")
+    index: IndexRecord
+    files: dict[str, FileRecord]
+    created_at: datetime
+
+
+def parse_record(record: type[R], path: Path) -> R:
+    """Return the record in the JSON file at `path`.
+
+    Raises:
+        GalleryIndexError: The file is missing, or is not such a record.
+    """
+    try:
+        return record.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise GalleryIndexError(f"{path} is missing; build the index again") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise GalleryIndexError(
+            f"{path} was edited or written by another release ({place}: {first['msg']}); "
+            "build the index again"
+        ) from error
+
+
+def record_of_file(path: Path) -> FileRecord:
+    """Return size and hash of a file."""
+    return FileRecord(size_bytes=path.stat().st_size, sha256=sha256_of_file(path))
+
+
+def infer_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
+    """Return the metadata columns in order of appearance with the type that fits every value.
+
+    None fits every type; integers and numbers together are numbers; anything else that does not
+    fit one type is `json`: kept and returned, not comparable.
+    """
+    seen: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in row.items():
+            seen.setdefault(name, set()).update(_types_of(value))
+    return {name: _one_type(types) for name, types in seen.items()}
+
+
+def _types_of(value: Any) -> set[str]:
+    if value is None:
+        return set()
+    if isinstance(value, list):
+        elements = {_scalar_type(element) for element in value if element is not None}
+        return {"list"} | {f"{element}_list" for element in elements}
+    return {_scalar_type(value)}
+
+
+def _scalar_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    return "text" if isinstance(value, str) else "json"
+
+
+def _one_type(types: set[str]) -> ColumnType:
+    is_list = "list" in types
+    types = types - {"list"}
+    for integer, number in (("integer", "number"), ("integer_list", "number_list")):
+        if types == {integer, number}:
+            types = {number}
+    if not types:
+        return "text_list" if is_list else "text"
+    if len(types) > 1 or (is_list and not next(iter(types)).endswith("_list")):
+        return "json"
+    (only,) = types
+    return "json" if only == "json_list" else only  # type: ignore[return-value]
