@@ -9,6 +9,7 @@ Exit status: 0; 1 a foreseen failure, one sentence; 2 wrong settings, every prob
 its own; 130 interrupted.
 """
 
+import contextlib
 import difflib
 import sys
 import tomllib
@@ -228,10 +229,8 @@ def _setting_names(section: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _print_help(prog: str, command: type[Command]) -> int:
-    try:
+    with contextlib.suppress(SystemExit):
         _cli_source(prog, command, ["--help"], ignore_unknown=False)
-    except SystemExit:
-        pass
     if command.examples:
         console.result("\nexamples:\n" + "\n".join(f"  {line}" for line in command.examples))
     return 0

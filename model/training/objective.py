@@ -1,0 +1,204 @@
+"""The objective of a batch: the named sum of matching losses and the regulariser.
+
+Before warm-up: L(v, u). After it, with the relation-enhanced v', u':
+    L(v, u) + L(v', u') + [L(v', u) + L(v, u')] + 10 * L_reg
+The two mixed terms are the consistency loss L_cross: they draw the plain embeddings to the
+enhanced ones, which is what lets inference drop the graph.
+
+Source: HREM (CVPR 2023), objective.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from model.alignment import align
+from model.config import Section
+from model.encoders.fragment_level import EncodedItems
+from model.training.losses import LossKind, matching_loss
+from model.training.relation.connection import connect
+from model.training.relation.interaction import Fusion
+from model.training.relation.relevance import Relevance, relevance_regulariser
+
+__all__ = ["InstanceLevel", "InstanceLevelConfig", "LossConfig", "LossTerms", "Objective"]
+
+
+class LossConfig(Section):
+    """The matching loss."""
+
+    kind: LossKind = Field(default="distance_weighted", description="how negatives are chosen")
+    opening_kind: LossKind = Field(
+        default="all_violations", description="the loss of the opening steps"
+    )
+    opening_fraction: float = Field(
+        default=0.0, ge=0, le=1, description="share of the steps that use opening_kind"
+    )
+    margin: float = Field(default=0.2, gt=0, le=2, description="hinge margin on the cosine")
+    cutoff: float = Field(
+        default=1.7, gt=0.5, lt=2, description="farthest negative drawn: 1.7 Flickr30K, 1.9 COCO"
+    )
+
+
+class InstanceLevelConfig(Section):
+    """Relations between the items of a batch; training only."""
+
+    enabled: bool = Field(default=True, description="train with the instance level")
+    mechanism: Literal["fusion"] = Field(default="fusion", description="interaction mechanism")
+    warmup_fraction: float = Field(
+        default=0.24, ge=0, lt=1, description="share of all steps before it starts"
+    )
+    warmup_steps: int | None = Field(
+        default=None, ge=0, description="steps before it starts, in place of warmup_fraction"
+    )
+    connected_fraction: float = Field(
+        default=0.5, gt=0, le=1, description="share of each row of a block that A connects"
+    )
+    top_k: int = Field(default=10, ge=1, description="K: largest alignment maxima that S reads")
+    sigma: float = Field(default=1.0, gt=0, description="width of exp(-distance / sigma)")
+    relevance_weight: float = Field(
+        default=1.0, ge=0, description="lambda: 1.0 Flickr30K, 1.5 COCO"
+    )
+    head_count: int = Field(default=16, ge=1, description="attention heads")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout of the interaction")
+    regulariser_weight: float = Field(default=10.0, ge=0, description="weight of L_reg")
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The terms of one batch; those of the instance level are None while it is off.
+
+    Attributes:
+        base: L(v, u).
+        enhanced: L(v', u').
+        cross: L(v', u) + L(v, u').
+        regulariser: L_reg, unweighted.
+        total: What is minimised.
+    """
+
+    base: Tensor
+    total: Tensor
+    enhanced: Tensor | None = None
+    cross: Tensor | None = None
+    regulariser: Tensor | None = None
+
+    def named(self) -> dict[str, Tensor]:
+        """Return the terms that are there, by name, detached."""
+        terms = {
+            "base": self.base,
+            "enhanced": self.enhanced,
+            "cross": self.cross,
+            "regulariser": self.regulariser,
+            "total": self.total,
+        }
+        return {name: term.detach() for name, term in terms.items() if term is not None}
+
+
+class InstanceLevel(nn.Module):
+    """The relation graph of a batch: A and S from the encoders, then Fusion along them."""
+
+    def __init__(self, dim: int, config: InstanceLevelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.relevance = Relevance(top_k=config.top_k, sigma=config.sigma)
+        self.interaction = Fusion(
+            dim,
+            head_count=config.head_count,
+            dropout=config.dropout,
+            relevance_weight=config.relevance_weight,
+        )
+
+    def forward(
+        self, images: EncodedItems, captions: EncodedItems
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return enhanced images, enhanced captions (unit rows) and L_reg."""
+        alignment = align(
+            images.fragments, images.is_padding, captions.fragments, captions.is_padding
+        )
+        connection = connect(
+            images.embeddings,
+            captions.embeddings,
+            alignment,
+            fraction=self.config.connected_fraction,
+        )
+        relevance = self.relevance(images.embeddings, captions.embeddings, alignment)
+        enhanced_images, enhanced_captions = self.interaction(
+            images.embeddings, captions.embeddings, connection, relevance
+        )
+        regulariser = relevance_regulariser(
+            relevance, images.embeddings, captions.embeddings, sigma=self.config.sigma
+        )
+        return enhanced_images, enhanced_captions, regulariser
+
+
+class Objective(nn.Module):
+    """Scores a batch of encoded image-caption pairs.
+
+    Args:
+        dim: Embedding size.
+        loss: Of all four matching terms.
+        instance_level: None, or disabled: L(v, u) alone.
+    """
+
+    def __init__(
+        self, dim: int, *, loss: LossConfig, instance_level: InstanceLevelConfig | None
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.instance_level = (
+            InstanceLevel(dim, instance_level)
+            if instance_level is not None and instance_level.enabled
+            else None
+        )
+
+    def forward(
+        self,
+        images: EncodedItems,
+        captions: EncodedItems,
+        image_ids: Int[Tensor, "item"],
+        *,
+        with_instance_level: bool,
+        is_opening: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> LossTerms:
+        """Return the loss terms of a batch.
+
+        Args:
+            images: Row i belongs to caption i.
+            captions: One caption an image row.
+            image_ids: Rows of equal id show the same image and are never negatives.
+            with_instance_level: False during warm-up.
+            is_opening: True while the opening loss is used.
+            generator: Source of the drawn negatives.
+        """
+
+        def matching(left: Tensor, right: Tensor) -> Float[Tensor, ""]:
+            return matching_loss(
+                left,
+                right,
+                image_ids,
+                kind=self.loss.opening_kind if is_opening else self.loss.kind,
+                margin=self.loss.margin,
+                cutoff=self.loss.cutoff,
+                generator=generator,
+            )
+
+        base = matching(images.embeddings, captions.embeddings)
+        if self.instance_level is None or not with_instance_level:
+            return LossTerms(base=base, total=base)
+        enhanced_images, enhanced_captions, regulariser = self.instance_level(images, captions)
+        enhanced = matching(enhanced_images, enhanced_captions)
+        cross = matching(enhanced_images, captions.embeddings) + matching(
+            images.embeddings, enhanced_captions
+        )
+        weight = self.instance_level.config.regulariser_weight
+        return LossTerms(
+            base=base,
+            enhanced=enhanced,
+            cross=cross,
+            regulariser=regulariser,
+            total=base + enhanced + cross + weight * regulariser,
+        )
