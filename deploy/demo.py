@@ -15,14 +15,16 @@ from typing import ClassVar, NoReturn
 
 from pydantic import Field
 
+import index_builder
+import model
 from deploy.steps import DemoError, Step, make_step
 from model import console
 from model.command_line import Command, run_command
 
 __all__ = ["Demo", "demo_steps"]
 
-HOST_DEFAULT = "127.0.0.1"
-PROJECT = Path(__file__).resolve().parent.parent
+MODEL = Path(model.__file__).parent
+INDEX_BUILDER = Path(index_builder.__file__).parent
 
 
 class Demo(Command):
@@ -33,7 +35,7 @@ class Demo(Command):
         "python -m deploy.demo --no-serve --folder /tmp/demo",
     )
 
-    host: str = Field(default=HOST_DEFAULT, description="address to listen on")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port of the page and the API")
     folder: Path = Field(
         default=Path(), description="where data/, checkpoints/ and indexes/ are kept"
@@ -67,13 +69,13 @@ def demo_steps(folder: Path) -> list[Step]:
     """Return the steps that end in `folder`/indexes/scenes."""
     data = folder / "data" / "scenes"
     checkpoint = folder / "checkpoints" / "scenes"
-    python, model = sys.executable, PROJECT / "model"
+    python = sys.executable
     draw = Step(
         summary="draw scenes and write their captions",
         output=data,
         artefact="scenes.jsonl",
         command=(python, "-m", "model.data.scenes", "--output", str(data)),
-        sources=(model / "data" / "scenes",),
+        sources=(MODEL / "data" / "scenes",),
     )
     train = Step(
         summary="train the demo model (a few minutes on two cores)",
@@ -84,9 +86,9 @@ def demo_steps(folder: Path) -> list[Step]:
             *("--data", str(data), "--output", str(checkpoint)),
         ),
         sources=(
-            *(model / name for name in ("config.py", "hrem.py", "checkpoint.py")),
-            *(model / name for name in ("encoders", "inputs", "training")),
-            model / "data" / "datasets.py",
+            *(MODEL / name for name in ("config.py", "hrem.py", "checkpoint.py")),
+            *(MODEL / name for name in ("encoders", "inputs", "training")),
+            MODEL / "data" / "datasets.py",
         ),
         after=draw,
     )
@@ -100,7 +102,7 @@ def demo_steps(folder: Path) -> list[Step]:
             *("--captions", str(data / "captions-test.jsonl")),
             *("--output", str(folder / "indexes" / "scenes")),
         ),
-        sources=(PROJECT / "index_builder",),
+        sources=(INDEX_BUILDER,),
         after=train,
     )
     return [draw, train, index]

@@ -1,6 +1,8 @@
 // The search page: one query at a time, kept in the address, answered by the REST API.
-import { readInfo, search, searchMany } from "./api.js";
-import { drawExamplePicture, drawHit, drawProblem, drawSentence } from "./results.js";
+import { readInfo, search } from "./api.js";
+import { showExamples } from "./examples.js";
+import { neighbour } from "./keys.js";
+import { drawHit, drawProblem } from "./results.js";
 import { openViewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
@@ -10,7 +12,6 @@ const more = byId("more");
 
 const PAGE_SIZE = 24;
 const SLOW_MS = 300; // from here on, say that the search is under way
-const EXAMPLE_PICTURES = 6;
 const WARNINGS = { caption_truncated: "Only the beginning of this sentence was read: it is longer than the model takes in." };
 
 let info = null;
@@ -21,17 +22,28 @@ let next = null; // {offset, version} of the next page
 let running = null; // AbortController of the request under way
 const files = new Map(); // pictures given in this tab, by their key in the history
 
-const defaultTarget = (asked) => (asked.text ? "images" : "captions");
-const hasGallery = (kind) => Boolean(info?.galleries?.[kind]);
+const hasGallery = (kind) => Boolean(info.galleries[kind]);
+
+/** Sentences find pictures and pictures find captions, as far as the index holds them. */
+function defaultTarget(asked) {
+  const [usual, other] = asked.text ? ["images", "captions"] : ["captions", "images"];
+  return hasGallery(usual) || !hasGallery(other) ? usual : other;
+}
+
 const count = (number, one) => `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
 
 // --- searching ---------------------------------------------------------------------------------
 
-/** Start a new search, and make it a step in the browser's history. */
+/** Start a new search and make it a step in the browser's history. */
 function choose(asked, wanted = null) {
   const address = new URLSearchParams();
   if (asked.text) address.set("q", asked.text);
   if (asked.id) address.set("image", asked.id);
+  if (!info) {
+    // The service was not there yet: start over with the query in the address.
+    if (address.size) location.assign(`?${address}`);
+    return;
+  }
   if (wanted && wanted !== defaultTarget(asked)) address.set("find", wanted);
   let key = null;
   if (asked.file) {
@@ -120,7 +132,7 @@ function setState(state) {
   if (state === "error" || state === "empty") list.replaceChildren();
   if (state !== "results") more.hidden = true;
   if (state !== "results" && state !== "nothing") byId("warning").hidden = true;
-  if (state === "nothing" || state === "empty") showExamples();
+  if (state === "nothing" || state === "empty") showExamples({ choose, hasGallery });
 }
 
 function showQuery() {
@@ -143,37 +155,11 @@ function say(status, timing = null) {
 }
 
 function showIndex(index) {
-  const galleries = info?.galleries ?? {};
-  const facts = [];
-  if (galleries.images) facts.push(count(galleries.images.count, "picture"));
-  if (galleries.captions) facts.push(count(galleries.captions.count, "caption"));
-  if (index) facts.push(`index ${index.version}`, `model ${index.checkpoint.slice(0, 8)}`);
+  const { images, captions } = info.galleries;
+  const facts = [`index ${index.version}`, `model ${index.checkpoint.slice(0, 8)}`];
+  if (captions) facts.unshift(count(captions.count, "caption"));
+  if (images) facts.unshift(count(images.count, "picture"));
   byId("index-facts").textContent = facts.join(" · ");
-}
-
-// --- examples: taken from the index itself, so that they always fit it ---------------------------
-
-const PROBES = ["a", "two", "with", "on the left", "in the"]; // words of almost any captions, to sample them with
-
-let examplesShown = false;
-
-async function showExamples() {
-  if (examplesShown || !info) return;
-  examplesShown = true;
-  const sample = (kind, limit) => (hasGallery(kind) ? searchMany(PROBES, { target: kind, limit }).catch(() => []) : []);
-  const [captionHits, pictureHits] = await Promise.all([sample("captions", 25), sample("images", 4)]);
-
-  const sentences = new Set();
-  for (const found of captionHits) {
-    const short = found.map((hit) => hit.caption).filter((text) => !sentences.has(text)).sort((one, other) => one.length - other.length);
-    if (short.length) sentences.add(short[0]);
-  }
-  const nearest = pictureHits.flat().sort((one, other) => one.rank - other.rank);
-  const pictures = new Map(nearest.map((hit) => [hit.id, hit.image]));
-  byId("example-sentences").replaceChildren(...[...sentences].map((text) => drawSentence(text, choose)));
-  byId("example-pictures").replaceChildren(...[...pictures.values()].slice(0, EXAMPLE_PICTURES).map((image) => drawExamplePicture(image, choose)));
-  for (const kind of ["sentences", "pictures"]) byId(`example-${kind}`).parentElement.hidden = !byId(`example-${kind}`).children.length;
-  byId("examples").classList.add("ready");
 }
 
 // --- input: sentence, picture, keys, history ------------------------------------------------------
@@ -245,29 +231,6 @@ addEventListener("drop", (event) => {
   takePicture(file);
 });
 
-/** Move the focus among the results: left and right by one, up and down by one row. */
-function moveFocus(key) {
-  const buttons = [...list.querySelectorAll("li > button")];
-  const here = buttons.indexOf(document.activeElement);
-  if (here < 0) return key === "ArrowDown" && document.activeElement === box ? buttons[0] : null;
-  if (key === "Home") return buttons[0];
-  if (key === "End") return buttons.at(-1);
-  if (key === "ArrowLeft") return buttons[here - 1];
-  if (key === "ArrowRight") return buttons[here + 1];
-  const { left, width, top } = buttons[here].getBoundingClientRect();
-  const middle = left + width / 2;
-  const down = key === "ArrowDown";
-  let best = null;
-  for (const button of buttons) {
-    const place = button.getBoundingClientRect();
-    const rows = down ? place.top - top : top - place.top;
-    if (rows < 4) continue;
-    const distance = rows * 4 + Math.abs(place.left + place.width / 2 - middle);
-    if (!best || distance < best.distance) best = { button, distance };
-  }
-  return best?.button ?? (down ? null : box);
-}
-
 addEventListener("keydown", (event) => {
   if (byId("viewer").open || event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target === box;
@@ -280,9 +243,9 @@ addEventListener("keydown", (event) => {
     else box.blur();
   } else if (/^(Arrow|Home$|End$)/.test(event.key)) {
     if (typing && event.key !== "ArrowDown") return;
-    const button = moveFocus(event.key);
-    if (!button) return;
-    button.focus();
+    const wanted = neighbour(event.key, list, box);
+    if (!wanted) return;
+    wanted.focus();
   } else return;
   event.preventDefault();
 });
@@ -305,22 +268,17 @@ function restore() {
   setState("empty");
 }
 
-addEventListener("popstate", restore);
-
 async function start() {
-  const asked = restore(); // a query in the address does not wait for /info
   try {
     info = await readInfo();
-    showIndex(info.index);
   } catch (error) {
-    if (document.body.dataset.state === "empty") {
-      setState("error");
-      drawProblem(byId("problem"), error, () => location.reload());
-    }
+    document.body.dataset.state = "error";
+    drawProblem(byId("problem"), error, () => location.reload());
     return;
   }
-  await asked;
-  setState(document.body.dataset.state);
+  addEventListener("popstate", restore);
+  showIndex(info.index);
+  restore();
 }
 
 if (matchMedia("(hover: hover)").matches) box.focus();

@@ -1,0 +1,35 @@
+// Examples for an empty page, taken from the index itself, so that they always fit it.
+import { searchMany } from "./api.js";
+import { drawExamplePicture, drawSentence } from "./results.js";
+
+const byId = (id) => document.getElementById(id);
+
+const PROBES = ["a", "two", "with", "on the left", "in the"]; // words of almost any captions, to sample them with
+const PICTURE_COUNT = 6;
+
+let isShown = false;
+
+/** Fill the examples, once; `choose(query)` starts a search from one. */
+export async function showExamples({ choose, hasGallery }) {
+  if (isShown) return;
+  isShown = true;
+  const sample = (kind, limit) => (hasGallery(kind) ? searchMany(PROBES, { target: kind, limit }).catch(() => []) : []);
+  const [captionHits, pictureHits] = await Promise.all([sample("captions", 25), sample("images", 4)]);
+
+  const sentences = new Set(); // the shortest of each probe
+  for (const hits of captionHits) {
+    const fresh = hits.map((hit) => hit.caption).filter((text) => !sentences.has(text));
+    if (fresh.length) sentences.add(fresh.sort((one, other) => one.length - other.length)[0]);
+  }
+  const best = pictureHits.flat().sort((one, other) => one.rank - other.rank);
+  const pictures = [...new Map(best.map((hit) => [hit.id, hit.image])).values()].slice(0, PICTURE_COUNT);
+
+  fill("example-sentences", [...sentences].map((text) => drawSentence(text, choose)));
+  fill("example-pictures", pictures.map((image) => drawExamplePicture(image, choose)));
+  byId("examples").classList.add("ready");
+}
+
+function fill(id, items) {
+  byId(id).replaceChildren(...items);
+  byId(id).parentElement.hidden = !items.length;
+}
