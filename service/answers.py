@@ -1,0 +1,249 @@
+"""Answers, as they go over the wire: always in their whole shape; what does not apply is null."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from index_builder.gallery import Gallery
+from index_builder.items import Item
+from service.retriever import FoundHit, Retrieval, ServedIndex
+from service.schemas import Part
+
+__all__ = [
+    "GalleriesAnswer",
+    "GalleryAnswer",
+    "HealthAnswer",
+    "IndexAnswer",
+    "InfoAnswer",
+    "ItemAnswer",
+    "SearchAnswer",
+]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ImageAnswer(_Answer):
+    """Where a picture is to be had; addresses are relative to the service's root."""
+
+    id: str
+    url: str
+    thumbnail_url: str
+    width: int | None
+    height: int | None
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """Return the answer's picture of an item of the images gallery."""
+        url = f"/images/{item.id}"
+        return cls(
+            id=item.id,
+            url=url,
+            thumbnail_url=f"{url}/thumbnail",
+            width=item.width,
+            height=item.height,
+        )
+
+
+class HitAnswer(_Answer):
+    """One found item."""
+
+    rank: int = Field(description="1 is the best of all, also on later pages")
+    id: str
+    score: float = Field(description="cosine of the query with the item, -1 to 1")
+    relevance: float | None = Field(description="0 to 1, once the index is calibrated")
+    image: ImageAnswer | None = Field(description="the picture; of a caption: the one it names")
+    caption: str | None
+    image_id: str | None = Field(description="of a caption: the id of the picture it names")
+    metadata: dict[str, Any] | None
+    duplicates: list[dict[str, Any]] | None
+    captions: list[dict[str, Any]] | None
+    explanation: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, found: FoundHit, include: list[Part]) -> Self:
+        """Return the answer's hit, with the parts that were asked for."""
+        item, picture = found.item, found.picture
+        return cls(
+            rank=found.hit.rank,
+            id=found.hit.item_id,
+            score=found.hit.score,
+            relevance=None,
+            image=ImageAnswer.of(picture) if picture and "image" in include else None,
+            caption=item.caption if "caption" in include else None,
+            image_id=picture.id if picture and picture is not item else None,
+            metadata=item.metadata if "metadata" in include else None,
+            duplicates=None,
+            captions=None,
+            explanation=None,
+        )
+
+
+class QueryAnswer(_Answer):
+    """What one query found, best first."""
+
+    query_index: int
+    hits: list[HitAnswer]
+    next_offset: int | None = Field(description="the next page's offset; null on the last page")
+    fits: bool | None
+    warnings: list[str] = Field(description="caption_truncated: cut to what the model reads")
+
+
+class IndexAnswer(_Answer):
+    """What answered: ask for the same `version` to page through one ranking."""
+
+    version: int
+    checkpoint: str = Field(description="first 16 hex digits of the checkpoint's fingerprint")
+
+    @classmethod
+    def of(cls, served: ServedIndex) -> Self:
+        """Return the answer's name of the served index."""
+        return cls(version=served.version, checkpoint=served.fingerprint[:16])
+
+
+class TimingAnswer(_Answer):
+    """Where the time went, in milliseconds."""
+
+    queue: float
+    decode: float
+    encode: float
+    search: float
+    fetch: float
+    total: float
+
+
+class SearchAnswer(_Answer):
+    """The answer of every search: one entry for each query, in the order given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "results": [
+                        {
+                            "query_index": 0,
+                            "hits": [
+                                {
+                                    "rank": 1,
+                                    "id": "b2a3f2d9c1e04f7a8b6d",
+                                    "score": 0.7421,
+                                    "relevance": None,
+                                    "image": {
+                                        "id": "b2a3f2d9c1e04f7a8b6d",
+                                        "url": "/images/b2a3f2d9c1e04f7a8b6d",
+                                        "thumbnail_url": "/images/b2a3f2d9c1e04f7a8b6d/thumbnail",
+                                        "width": 160,
+                                        "height": 160,
+                                    },
+                                    "caption": None,
+                                    "image_id": None,
+                                    "metadata": {"objects": ["red circle"], "object_count": 1},
+                                    "duplicates": None,
+                                    "captions": None,
+                                    "explanation": None,
+                                }
+                            ],
+                            "next_offset": 1,
+                            "fits": None,
+                            "warnings": [],
+                        }
+                    ],
+                    "index": {"version": 1, "checkpoint": "3f2a9c51d07be846"},
+                    "timing_ms": {
+                        "queue": 0.1,
+                        "decode": 0.0,
+                        "encode": 9.2,
+                        "search": 0.4,
+                        "fetch": 0.3,
+                        "total": 10.3,
+                    },
+                }
+            ]
+        }
+    )
+
+    results: list[QueryAnswer]
+    index: IndexAnswer
+    timing_ms: TimingAnswer
+
+    @classmethod
+    def of(cls, retrieval: Retrieval, served: ServedIndex, include: list[Part]) -> Self:
+        """Return the answer of a whole request."""
+        return cls(
+            results=[
+                QueryAnswer(
+                    query_index=place,
+                    hits=[HitAnswer.of(found, include) for found in page.hits],
+                    next_offset=page.next_offset,
+                    fits=None,
+                    warnings=page.warnings,
+                )
+                for place, page in enumerate(retrieval.pages)
+            ],
+            index=IndexAnswer.of(served),
+            timing_ms=TimingAnswer(**retrieval.timing_ms),
+        )
+
+
+class ItemAnswer(_Answer):
+    """One item of a gallery."""
+
+    id: str
+    caption: str | None
+    image: ImageAnswer | None
+    image_id: str | None
+    metadata: dict[str, Any]
+
+    @classmethod
+    def of(cls, item: Item, picture: Item | None) -> Self:
+        """Return the answer of an item and the picture that it is or names."""
+        return cls(
+            id=item.id,
+            caption=item.caption,
+            image=ImageAnswer.of(picture) if picture else None,
+            image_id=picture.id if picture and picture is not item else None,
+            metadata=item.metadata,
+        )
+
+
+class GalleryAnswer(_Answer):
+    """One gallery in numbers."""
+
+    count: int
+    kind: str = Field(description="kind of vector index")
+    recall_at_10: float | None = Field(description="measured against exact search, 0 to 1")
+    columns: list[str] = Field(description="metadata columns")
+
+    @classmethod
+    def of(cls, gallery: Gallery) -> Self:
+        """Return the answer's view of a gallery."""
+        manifest = gallery.manifest
+        return cls(
+            count=gallery.count,
+            kind=manifest.index.kind,
+            recall_at_10=manifest.index.recall_at_10,
+            columns=list(manifest.columns),
+        )
+
+
+class GalleriesAnswer(_Answer):
+    """Both galleries; null where the index has none."""
+
+    images: GalleryAnswer | None
+    captions: GalleryAnswer | None
+
+
+class InfoAnswer(_Answer):
+    """What is served."""
+
+    index: IndexAnswer
+    galleries: GalleriesAnswer
+    dim: int
+    encoder: str
+
+
+class HealthAnswer(_Answer):
+    """How the service is."""
+
+    status: Literal["live", "ready"]

@@ -1,0 +1,48 @@
+"""Settings of the service: flags, environment, file and help all come from these fields."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from model.command_line import Command
+
+__all__ = ["ServiceConfig"]
+
+
+class ServiceConfig(Command):
+    """What is served, where, and within which bounds."""
+
+    index: Path = Field(description="index folder, made by: python -m index_builder build")
+    checkpoint: Path | None = Field(
+        default=None,
+        description="where the checkpoint lies, if not in the index; its fingerprint must match",
+    )
+    images_root: Path | None = Field(
+        default=None, description="where the pictures lie now, if they were moved after the build"
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port; 0 takes a free one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="where queries are encoded; auto takes a GPU if there is one"
+    )
+
+    max_body_bytes: int = Field(
+        default=10_000_000, ge=1_000, description="largest request body; more is refused"
+    )
+    max_pixels: int = Field(
+        default=25_000_000, ge=1, description="largest picture, seen before decoding"
+    )
+    max_waiting_items: int = Field(
+        default=256, ge=32, description="queries and pictures in work or waiting; more is refused"
+    )
+    decode_threads: int = Field(default=2, ge=1, le=64, description="threads that decode pictures")
+    query_timeout_ms: int = Field(
+        default=10_000, ge=1, description="a query not answered by then is given up"
+    )
+    upload_timeout_ms: int = Field(
+        default=60_000, ge=1, description="a request body not received by then is given up"
+    )
+    shutdown_timeout_s: int = Field(
+        default=10, ge=0, description="how long running requests may finish when stopping"
+    )

@@ -1,0 +1,91 @@
+"""Why the service cannot answer a query; `problems` turns each into one HTTP answer.
+
+ServiceError
+└── QueryError               one query, not the service, fails
+    ├── StaleVersionError    the asked-for index version is not served
+    ├── MissingGalleryError  this index has no gallery of that kind
+    ├── UnknownItemError     the gallery has no item of that id
+    ├── SourceGoneError      the item is known, its picture file is not there any more
+    ├── UnsupportedInputError  the encoder cannot read this kind of query
+    ├── BadPicturesError     uploads that are no pictures, or too large ones
+    ├── QueueFullError       more is waiting than the queue holds
+    └── DeadlineError        the answer would come too late
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.errors import PictureError, ServiceError
+
+__all__ = [
+    "BadPicture",
+    "BadPicturesError",
+    "DeadlineError",
+    "MissingGalleryError",
+    "QueryError",
+    "QueueFullError",
+    "SourceGoneError",
+    "StaleVersionError",
+    "UnknownItemError",
+    "UnsupportedInputError",
+]
+
+
+class QueryError(ServiceError):
+    """One query cannot be answered."""
+
+
+class StaleVersionError(QueryError):
+    """The asked-for index version is not served."""
+
+
+class MissingGalleryError(QueryError):
+    """This index has no gallery of the asked-for kind."""
+
+
+class UnknownItemError(QueryError):
+    """The gallery has no item of that id."""
+
+
+class SourceGoneError(QueryError):
+    """The item's picture file is not there, or no picture, any more."""
+
+
+class UnsupportedInputError(QueryError):
+    """The encoder cannot read this kind of query, such as pictures."""
+
+
+class QueueFullError(QueryError):
+    """More is waiting than the queue holds.
+
+    Attributes:
+        retry_after_s: When trying again makes sense, whole seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineError(QueryError):
+    """The answer would come after the query's deadline."""
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """One upload that cannot be used: where in the request it stands, and why."""
+
+    where: str
+    cause: PictureError
+
+
+class BadPicturesError(QueryError):
+    """Uploads of one request that cannot be used; one of them refuses the whole request.
+
+    Attributes:
+        pictures: Every bad one of those looked at.
+    """
+
+    def __init__(self, pictures: Sequence[BadPicture]) -> None:
+        super().__init__("; ".join(f"{bad.where}: {bad.cause}" for bad in pictures))
+        self.pictures = list(pictures)

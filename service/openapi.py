@@ -1,0 +1,70 @@
+"""The OpenAPI document: made from the routes and schemas, committed as docs/openapi.json.
+
+Write it again after a change with: python -m service.openapi docs/openapi.json
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from model import console
+from service.problems import ProblemDetail
+from service.routes import items, operations, search
+from service.schemas import ImageSearch, ImageSearchParams, TextSearch
+
+__all__ = ["openapi_document", "written_document"]
+
+DESCRIPTION = """\
+Image-text retrieval with HREM: a sentence finds pictures, a picture finds captions.
+
+Every answer that is not a success is a problem (RFC 9457, `application/problem+json`) with a
+stable `code`. Fields that a later release serves are refused when set to anything but their
+default, never ignored.
+"""
+
+
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document of all addresses except the pages."""
+    routes = [*search.router.routes, *items.router.routes, *operations.router.routes]
+    document = get_openapi(
+        title="HREM search", version="0.1.0", description=DESCRIPTION, routes=routes
+    )
+    # Bodies are read by hand, within bounds, so their schemas are not in the routes' signatures.
+    _, bodies = models_json_schema(
+        [
+            (TextSearch, "validation"),
+            (ImageSearch, "validation"),
+            (ImageSearchParams, "validation"),
+            (ProblemDetail, "serialization"),
+        ],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas = document["components"]["schemas"]
+    schemas.update(bodies["$defs"])
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            answer = operation["responses"].get("422", {})
+            # FastAPI writes its own 422 where a path has parameters; ours are answered by 404.
+            if "application/json" in answer.get("content", {}):
+                del operation["responses"]["422"]
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document
+
+
+def written_document() -> str:
+    """Return the document as it is committed."""
+    return json.dumps(openapi_document(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        console.say("usage: python -m service.openapi FILE")
+        sys.exit(2)
+    Path(sys.argv[1]).write_text(written_document(), encoding="utf-8")
+    console.say(f"wrote  {sys.argv[1]}")

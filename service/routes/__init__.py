@@ -1,0 +1,1 @@
+"""The addresses of the service: they validate, ask the retriever, and shape the answer."""

@@ -1,0 +1,166 @@
+"""Searches: a sentence finds images, a picture finds captions, and any other pairing."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from service.answers import SearchAnswer
+from service.problems import describe_problems
+from service.retriever import Page, Retrieval, Upload
+from service.routes.served import Served, ServedHere
+from service.schemas import ImageSearch, SearchFields, TextSearch
+from service.uploads import media_type_of, read_json, read_multipart, unsupported_media_type
+
+__all__ = ["router"]
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+
+router = APIRouter(tags=["search"])
+SEARCH_PROBLEMS = describe_problems(
+    "gallery_missing",
+    "upload_timeout",
+    "stale_version",
+    "body_too_large",
+    "too_many_queries",
+    "unsupported_media_type",
+    "invalid_request",
+    "malformed_json",
+    "overloaded",
+    "deadline_exceeded",
+)
+IMAGE_SEARCH_PROBLEMS = describe_problems(
+    "unreadable_image",
+    "gallery_missing",
+    "unknown_item",
+    "upload_timeout",
+    "stale_version",
+    "body_too_large",
+    "too_many_pixels",
+    "too_many_queries",
+    "unsupported_media_type",
+    "invalid_request",
+    "malformed_json",
+    "malformed_multipart",
+    "unsupported_input",
+    "overloaded",
+    "deadline_exceeded",
+)
+
+
+def _schema(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+TEXT_BODY = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": _schema("TextSearch"),
+            "examples": {
+                "one sentence": {"value": {"query": "a red circle"}},
+                "several, the second page": {
+                    "value": {
+                        "query": ["a red circle", "two blue squares"],
+                        "limit": 5,
+                        "offset": 5,
+                    }
+                },
+                "captions like this one": {
+                    "value": {"query": "a red circle", "target": "captions"}
+                },
+            },
+        }
+    },
+}
+IMAGE_BODY = {
+    "required": True,
+    "content": {
+        MULTIPART: {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {
+                    "file": {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": 32,
+                        "items": {"type": "string", "format": "binary"},
+                        "description": "JPEG, PNG, WebP, GIF, BMP or TIFF",
+                    },
+                    "params": _schema("ImageSearchParams"),
+                },
+            },
+            "encoding": {"params": {"contentType": JSON}},
+        },
+        JSON: {
+            "schema": _schema("ImageSearch"),
+            "examples": {
+                "captions of an indexed image": {
+                    "value": {"image": {"id": "b2a3f2d9c1e04f7a8b6d"}, "limit": 5}
+                },
+                "images like an uploaded one": {
+                    "value": {
+                        "image": {"base64": "R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs="},
+                        "target": "images",
+                    }
+                },
+            },
+        },
+    },
+}
+
+
+@router.post(
+    "/search/text",
+    summary="Search with sentences",
+    responses=SEARCH_PROBLEMS,
+    openapi_extra={"requestBody": TEXT_BODY},
+)
+async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
+    """Rank the images (or captions) by how well they fit each of 1 to 32 sentences."""
+    if media_type_of(request) != JSON:
+        raise unsupported_media_type(request, JSON)
+    asked = await read_json(request, TextSearch, served.bounds)
+    retrieval = await served.retriever.search_captions(asked.query, _page(asked, asked.target))
+    return _answer(served, "text", retrieval, asked)
+
+
+@router.post(
+    "/search/image",
+    summary="Search with pictures",
+    responses=IMAGE_SEARCH_PROBLEMS,
+    openapi_extra={"requestBody": IMAGE_BODY},
+)
+async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
+    """Rank the captions (or images) by how well they fit each of 1 to 32 pictures.
+
+    The pictures come as `file` parts, the other fields as one JSON part `params`; or one picture
+    comes inside a JSON body, as base64 or as the id of an indexed image.
+    """
+    retriever = served.retriever
+    match media_type_of(request):
+        case "multipart/form-data":
+            params, uploads = await read_multipart(request, served.bounds)
+            retrieval = await retriever.search_pictures(uploads, _page(params, params.target))
+            return _answer(served, "image", retrieval, params)
+        case "application/json":
+            asked = await read_json(request, ImageSearch, served.bounds)
+            page = _page(asked, asked.target)
+            if asked.image.id is not None:
+                retrieval = await retriever.search_like(asked.image.id, page)
+            else:
+                upload = Upload("image.base64", asked.image.base64 or b"")
+                retrieval = await retriever.search_pictures([upload], page)
+            return _answer(served, "image", retrieval, asked)
+        case _:
+            raise unsupported_media_type(request, MULTIPART, JSON)
+
+
+def _page(asked: SearchFields, target: Any) -> Page:
+    return Page(target=target, limit=asked.limit, offset=asked.offset, version=asked.version)
+
+
+def _answer(served: Served, kind: str, retrieval: Retrieval, asked: SearchFields) -> SearchAnswer:
+    served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
+    return SearchAnswer.of(retrieval, served.retriever.served, asked.include)

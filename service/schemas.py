@@ -1,0 +1,198 @@
+"""Requests, as they come over the wire; `answers` holds what goes back.
+
+Requests are strict: unknown fields, wrong types and values out of range are refused, and so is a
+field that a later release serves when it is set to anything but its default.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from index_builder.gallery import MAX_HIT_COUNT
+from index_builder.manifest import GalleryKind
+
+__all__ = [
+    "MAX_QUERIES",
+    "ImageSearch",
+    "ImageSearchParams",
+    "Part",
+    "SearchFields",
+    "TextSearch",
+]
+
+MAX_QUERIES = 32
+MAX_LIMIT = 100
+
+Part = Literal["image", "caption", "metadata"]
+
+
+def _only(default: object) -> Callable[[object], object]:
+    """Return a validator that refuses everything but `default`, the one value served so far."""
+
+    def refuse(value: object) -> object:
+        if type(value) is type(default) and value == default:
+            return value
+        raise PydanticCustomError(
+            "not_served_yet",
+            "this release serves only {default}; leave the field out or set it to that",
+            {"default": json.dumps(default)},
+        )
+
+    return refuse
+
+
+def _as_query_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _refuse_empty(text: object) -> object:
+    if isinstance(text, str) and not text.strip():
+        raise PydanticCustomError("empty_query", "the query is empty; write at least one word")
+    return text
+
+
+def _decode_base64(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        # Line breaks, as the base64 command writes them, are no fault.
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise PydanticCustomError(
+            "invalid_base64", "not base64 (RFC 4648, standard alphabet, with padding)"
+        ) from error
+
+
+QueryText = Annotated[str, BeforeValidator(_refuse_empty)]
+QueryTexts = Annotated[
+    list[QueryText],
+    Field(min_length=1, max_length=MAX_QUERIES),
+    BeforeValidator(_as_query_list),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "minLength": 1},
+                    "minItems": 1,
+                    "maxItems": MAX_QUERIES,
+                },
+            ],
+            "description": "one sentence, or a list of them",
+        }
+    ),
+]
+PictureBytes = Annotated[
+    bytes,
+    BeforeValidator(_decode_base64),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SearchFields(_Request):
+    """What all searches have in common."""
+
+    limit: int = Field(default=10, ge=1, le=MAX_LIMIT, description="hits for each query")
+    offset: int = Field(
+        default=0, ge=0, le=MAX_HIT_COUNT, description="hits to skip; offset + limit at most 1,000"
+    )
+    version: int | None = Field(
+        default=None, description="index version that must answer; 409 if it is not served"
+    )
+    include: list[Part] = Field(
+        default=["image", "caption", "metadata"], description="which parts of a hit to fill in"
+    )
+    filter: Annotated[None, BeforeValidator(_only(None))] = Field(
+        default=None, description="served by a later release"
+    )
+    group_by: Annotated[None, BeforeValidator(_only(None))] = Field(
+        default=None, description="served by a later release"
+    )
+    fold_duplicates_above: Annotated[None, BeforeValidator(_only(None))] = Field(
+        default=None, description="served by a later release"
+    )
+    mode: Annotated[Literal["vector"], BeforeValidator(_only("vector"))] = Field(
+        default="vector", description="hybrid is served by a later release"
+    )
+    explain: Annotated[Literal[False], BeforeValidator(_only(False))] = Field(
+        default=False, description="true is served by a later release"
+    )
+
+    @field_validator("offset")
+    @classmethod
+    def _within_depth(cls, offset: int, info: ValidationInfo) -> int:
+        depth = offset + info.data.get("limit", 0)
+        if depth > MAX_HIT_COUNT:
+            raise PydanticCustomError(
+                "out_of_range",
+                "offset + limit is {depth}; at most {most} is served",
+                {"depth": depth, "most": MAX_HIT_COUNT},
+            )
+        return offset
+
+
+class TextSearch(SearchFields):
+    """Sentences to search with; by default they find images."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"query": "a red circle"},
+                {"query": ["a dog on grass", "two people by the sea"], "limit": 5, "offset": 10},
+            ]
+        }
+    )
+
+    query: QueryTexts
+    target: GalleryKind = Field(default="images", description="what to find")
+
+
+class ImageSearchParams(SearchFields):
+    """The fields of an image search without its picture: the `params` part of an upload."""
+
+    target: GalleryKind = Field(default="captions", description="what to find")
+
+
+class ImageQuery(_Request):
+    """One picture: its bytes, or the id of an indexed image."""
+
+    base64: PictureBytes | None = Field(default=None, description="JPEG, PNG, WebP, GIF, BMP, TIFF")
+    id: str | None = Field(default=None, description="id of an image of this index")
+    url: Annotated[None, BeforeValidator(_only(None))] = Field(
+        default=None, description="served by a later release"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.base64 is None) == (self.id is None):
+            raise PydanticCustomError("one_image_source", "give exactly one of base64 and id")
+        return self
+
+
+class ImageSearch(ImageSearchParams):
+    """One picture to search with; by default it finds captions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"image": {"id": "b2a3f2d9c1e04f7a8b6d"}, "limit": 5}]}
+    )
+
+    image: ImageQuery
