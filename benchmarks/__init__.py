@@ -1,0 +1,1 @@
+"""Measurements of the project: what it claims, checked by a command."""
