@@ -11,8 +11,14 @@ from jaxtyping import install_import_hook
 
 # Every jaxtyping annotation of the network is checked at run time during the tests.
 install_import_hook(
-    ["model.encoders", "model.alignment", "model.metrics", "model.training.relation",
-     "model.training.losses", "model.training.objective"],
+    [
+        "model.encoders",
+        "model.alignment",
+        "model.metrics",
+        "model.training.relation",
+        "model.training.losses",
+        "model.training.objective",
+    ],
     "beartype.beartype",
 )
 

@@ -1,0 +1,123 @@
+"""One way to configure: flag > environment > --config > --recipe > default, all problems told."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from pydantic import Field
+
+from model.command_line import Command, load_settings, run_commands
+from model.config import Section
+from model.errors import ConfigError, HremError
+
+
+class Relation(Section):
+    """How items are related."""
+
+    top_k: int = Field(default=10, ge=1, description="how many")
+    weight: float = Field(default=1.0, description="how much")
+
+
+class Train(Command):
+    """Train a checkpoint."""
+
+    examples: ClassVar[tuple[str, ...]] = ("python -m thing train --epochs 3",)
+    recipes: ClassVar[Path | None] = None
+
+    recipe: str | None = Field(default=None, description="which recipe")
+    epochs: int = Field(default=3, ge=1, description="passes")
+    relation: Relation = Field(default_factory=Relation, description="relations")
+
+    def run(self) -> int | None:
+        """Fail on purpose for one value."""
+        if self.epochs == 13:
+            raise HremError("13 epochs are unlucky; use 12")
+        if self.epochs == 99:
+            raise KeyboardInterrupt
+        return None
+
+
+def train_with_recipes(folder: Path) -> type[Train]:
+    class WithRecipes(Train):
+        """Train from recipes."""
+
+        recipes: ClassVar[Path | None] = folder
+
+    return WithRecipes
+
+
+def test_each_layer_wins_over_the_one_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = train_with_recipes(tmp_path)
+    (tmp_path / "slow.toml").write_text("epochs = 20\n[relation]\ntop_k = 2\nweight = 0.5\n")
+    config = tmp_path / "config.toml"
+    config.write_text("epochs = 30\n")
+    arguments = ["--recipe", "slow"]
+    assert load_settings("x", command, []).epochs == 3
+    assert load_settings("x", command, arguments).epochs == 20
+    arguments += ["--config", str(config)]
+    assert load_settings("x", command, arguments).epochs == 30
+    monkeypatch.setenv("HREM_EPOCHS", "40")
+    monkeypatch.setenv("HREM_RELATION__TOP_K", "7")
+    assert load_settings("x", command, arguments).epochs == 40
+    settings = load_settings("x", command, [*arguments, "--epochs", "50"])
+    assert settings.epochs == 50
+    # Layers meet key by key: one key of a section leaves the others alone.
+    assert settings.relation == Relation(top_k=7, weight=0.5)
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[relation]\ntopk = 3\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings("x", Train, ["--epochs", "0", "--no-such-flag", "1", "--config", str(config)])
+    told = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 3
+    assert "--no-such-flag" in told
+    assert "epochs = '0': input should be greater than or equal to 1" in told
+    assert "relation.topk: unknown setting; did you mean 'relation.top_k'?" in told
+
+
+def test_an_unknown_option_in_a_recipe_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "typo.toml").write_text("epoch = 20\n")
+    commands = {"train": train_with_recipes(tmp_path)}
+    assert run_commands("x", commands, ["train", "--recipe", "typo"]) == 2
+    assert "config error: epoch: unknown setting; did you mean 'epochs'?" in capsys.readouterr().err
+    assert run_commands("x", commands, ["train", "--recipe", "none"]) == 2
+    assert "there are: typo" in capsys.readouterr().err
+
+
+def test_a_foreseen_failure_is_one_sentence_and_a_traceback_only_on_demand(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_commands("x", {"train": Train}, ["train", "--epochs", "13"]) == 1
+    assert capsys.readouterr().err == "error: 13 epochs are unlucky; use 12\n"
+    assert run_commands("x", {"train": Train}, ["train", "--epochs", "13", "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_with_130() -> None:
+    assert run_commands("x", {"train": Train}, ["train", "--epochs", "99"]) == 130
+
+
+def test_bare_and_help_show_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"], ["train", "--help"]):
+        assert run_commands("x", {"train": Train}, arguments) == 0
+        assert Train.examples[0] in capsys.readouterr().out
+
+
+def test_a_misspelt_command_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_commands("x", {"train": Train}, ["trian"]) == 2
+    assert "did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_settings("x", Train, ["--config", str(tmp_path / "none.toml")])
+    broken = tmp_path / "broken.toml"
+    broken.write_text("epochs = = 3")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load_settings("x", Train, ["--config", str(broken)])
