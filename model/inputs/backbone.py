@@ -112,7 +112,9 @@ def load_pretrained_backbone(name_or_folder: str | Path) -> tuple[nn.Module, dic
         CheckpointError: There is no such backbone, or it is none that `transformers` knows.
     """
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a bar for each weight says nothing to anyone
     try:
         network = AutoModel.from_pretrained(str(name_or_folder))
     except Exception as error:
