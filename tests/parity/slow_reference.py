@@ -314,3 +314,29 @@ def violation_loss(
             hinges = [max(0.0, margin + float(direction[c]) - matched) for c in others]
             total += max(hinges, default=0.0) if hardest else sum(hinges)
     return total
+
+
+def released_share(
+    scores: Tensor, image_ids: Sequence[int], *, cutoff: float, dim: int = 512
+) -> Tensor:
+    """Return what is left of each anchor's distribution in the released code's arithmetic.
+
+    It scales weights by the largest one of the row, a negative beyond the cut-off included, and
+    adds 1e-20 to their sum. Where such a negative outweighs the valid ones, they fade: a row sums
+    to less than 1. Ours sums to 1 always; this factor is all that differs.
+    """
+    shares = []
+    for anchor, row in enumerate(scores.double().tolist()):
+        valid, beyond = [], []
+        for other, cosine in enumerate(row):
+            if image_ids[other] == image_ids[anchor]:
+                continue
+            away = math.sqrt(max(0.0, 2 - 2 * cosine))
+            near = max(away, 0.5)
+            shape = max(1 - near**2 / 4, 1e-8)
+            weight = (2 - dim) * math.log(near) - (dim - 3) / 2 * math.log(shape)
+            (beyond if away >= cutoff else valid).append(weight)
+        top = max([*valid, *beyond], default=0.0)
+        mass = sum(math.exp(weight - top) for weight in valid)
+        shares.append(mass / (mass + 1e-20))
+    return torch.tensor(shares)
