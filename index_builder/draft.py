@@ -61,9 +61,9 @@ class GalleryDraft:
         self._folder.chmod(0o755)
         self._distinct = (self._folder / "distinct.f32").open("w+b")
         self._distinct_count = 0
-        self.thumbnails: ThumbnailWriter | None = None
+        self._thumbnails: ThumbnailWriter | None = None
         if kind == "images":
-            self.thumbnails = ThumbnailWriter(self._folder / "thumbnails.sqlite")
+            self._thumbnails = ThumbnailWriter(self._folder / "thumbnails.sqlite")
 
     def __enter__(self) -> "GalleryDraft":
         """Return the draft itself."""
@@ -72,8 +72,8 @@ class GalleryDraft:
     def __exit__(self, *_: object) -> None:
         """Remove what was not finished."""
         self._distinct.close()
-        if self.thumbnails is not None:
-            self.thumbnails.close()
+        if self._thumbnails is not None:
+            self._thumbnails.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add_vectors(self, vectors: Rows) -> None:
@@ -96,6 +96,16 @@ class GalleryDraft:
         self._distinct.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
         self._distinct_count += len(vectors)
 
+    def add_picture(self, content_hash: str, vector: Rows, thumbnail: bytes) -> None:
+        """Append one distinct picture: its (1, dim) vector and its thumbnail.
+
+        Raises:
+            GalleryIndexError: The vector is not a unit row of the encoder's dimension.
+        """
+        self.add_vectors(vector)
+        assert self._thumbnails is not None  # only a gallery of images has pictures
+        self._thumbnails.add(content_hash, thumbnail)
+
     def finish(
         self,
         name: str,
@@ -113,8 +123,8 @@ class GalleryDraft:
         """
         self._distinct.flush()
         write_items(self._folder / "items.sqlite", items, rejected)
-        if self.thumbnails is not None:
-            self.thumbnails.finish()
+        if self._thumbnails is not None:
+            self._thumbnails.finish()
         index = ExactIndex.build(self._blocks(content_of_row), self._encoder.dim)
         index.write(self._folder / "index.faiss")
         with (self._folder / "embeddings.f16").open("wb") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.items import Item, ItemStore
+from index_builder.items import Item, ItemStore, Rejection
 from index_builder.manifest import FileRecord, Manifest, parse_record, record_of_file
 from index_builder.thumbnails import ThumbnailStore
 from index_builder.vector_index import ExactIndex, Rows
@@ -173,6 +173,14 @@ class Gallery:
     def captions_of_images(self, image_ids: Sequence[str]) -> dict[str, list[Item]]:
         """Return the captions of each image in row order; only of use in a captions gallery."""
         return self._items.items_of_images(image_ids)
+
+    def ids_of_paths(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return the id of each path that a picture of this gallery has."""
+        return self._items.ids_of_paths(paths)
+
+    def rejected(self) -> list[Rejection]:
+        """Return the inputs that were set aside when this gallery was built."""
+        return self._items.rejected()
 
     def vectors(self, ids: Sequence[str]) -> Rows:
         """Return (item, dim), the stored float32 vectors in the order asked.

@@ -144,6 +144,15 @@ class ItemStore:
             )
         )
 
+    def ids_of_paths(self, paths: Iterable[str]) -> dict[str, str]:
+        """Return the id of each path that there is."""
+        wanted = json.dumps(list(paths))
+        return dict(
+            self._select(
+                "SELECT path, id FROM items WHERE path IN (SELECT value FROM json_each(?))", wanted
+            )
+        )
+
     def items(self, ids: Iterable[str]) -> dict[str, Item]:
         """Return the items of `ids` by id, in the order asked; unknown ids are left out."""
         asked = list(ids)

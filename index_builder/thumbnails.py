@@ -14,11 +14,18 @@ from PIL import Image
 from index_builder.items import open_immutable
 from model.errors import GalleryIndexError
 
-__all__ = ["LONGEST_SIDE", "MEDIA_TYPE", "ThumbnailStore", "ThumbnailWriter", "make_thumbnail"]
+__all__ = [
+    "JPEG_QUALITY",
+    "LONGEST_SIDE",
+    "MEDIA_TYPE",
+    "ThumbnailStore",
+    "ThumbnailWriter",
+    "make_thumbnail",
+]
 
 LONGEST_SIDE = 256
 MEDIA_TYPE = "image/jpeg"
-_JPEG_QUALITY = 85
+JPEG_QUALITY = 85
 
 
 def make_thumbnail(picture: Image.Image) -> bytes:
@@ -26,7 +33,7 @@ def make_thumbnail(picture: Image.Image) -> bytes:
     small = picture.copy() if max(picture.size) <= LONGEST_SIDE else _shrunk(picture)
     small.info.clear()
     content = io.BytesIO()
-    small.save(content, "JPEG", quality=_JPEG_QUALITY)
+    small.save(content, "JPEG", quality=JPEG_QUALITY)
     return content.getvalue()
 
 

@@ -89,7 +89,10 @@ class ExactIndex:
 
     def write(self, path: Path) -> None:
         """Write the index; the caller syncs it to the disk."""
-        faiss.write_index(self._index, str(path))
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as error:
+            raise GalleryIndexError(f"cannot write {path}: is the disk full?") from error
 
     def search(self, queries: Rows, wanted_count: int) -> list[FoundRows]:
         """Return the best `wanted_count` rows (or all, if there are fewer) of each query.

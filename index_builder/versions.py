@@ -13,12 +13,9 @@ before the next. Names with a leading dot are drafts; readers never look at them
 writer removes them.
 """
 
-import errno
-import fcntl
-import json
-import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +27,7 @@ from pydantic import Field
 
 from index_builder.durable import sync_folder, write_file
 from index_builder.gallery import Gallery
+from index_builder.lock import exclusive_lock
 from index_builder.manifest import GalleryKind, Record, parse_record
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
@@ -259,21 +257,16 @@ class IndexFolder:
         """
         try:
             self._claim()
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise GalleryIndexError(f"cannot write {self.path}: {error.strerror}") from error
-        try:
-            self._lock(descriptor)
-            self._remove_drafts()
-            yield self
-        except OSError as error:
+            with exclusive_lock(self.path / "lock"):
+                self._remove_drafts()
+                yield self
+        except (OSError, sqlite3.Error) as error:
             # A full disk, a quota, a folder that lost its permissions: foreseen, if not frequent.
-            place = error.filename or self.path
+            place = getattr(error, "filename", None) or self.path
+            reason = getattr(error, "strerror", None) or error
             raise GalleryIndexError(
-                f"cannot write {place}: {error.strerror or error}; the index is as it was before"
+                f"cannot write {place}: {reason}; what was served before is still served"
             ) from error
-        finally:
-            os.close(descriptor)  # also releases the lock, as the death of the process would
 
     def publish(
         self,
@@ -320,21 +313,6 @@ class IndexFolder:
         for name in _FOLDERS:
             (self.path / name).mkdir(exist_ok=True)
         sync_folder(self.path)
-
-    def _lock(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            about = f" ({holder})" if holder else ""
-            raise GalleryIndexError(
-                f"another process is writing {self.path}{about}; wait until it has finished"
-            ) from error
-        note = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, (json.dumps(note) + "\n").encode(), 0)
 
     def _remove_drafts(self) -> None:
         for folder in (self.galleries, self.checkpoints):

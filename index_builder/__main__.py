@@ -1,0 +1,228 @@
+"""`python -m index_builder`: make an index, look at it, search it in the terminal."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from index_builder.build import BuildReport, build_index
+from index_builder.gallery import MAX_HIT_COUNT, Gallery
+from index_builder.manifest import GalleryKind
+from index_builder.versions import IndexFolder, OpenIndex
+from model.command_line import Command, run_commands
+from model.console import result, result_json, say, table
+from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.errors import ConfigError, GalleryIndexError
+from model.inputs.pictures import MAX_PIXELS, open_picture
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Build(Command):
+    """Encode pictures and captions with a checkpoint and write an index."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m index_builder build --checkpoint checkpoints/scenes --images photos/ "
+        "--output indexes/photos",
+        "python -m index_builder build --checkpoint checkpoints/scenes "
+        "--images data/scenes/images-test.jsonl --images-root data/scenes/images "
+        "--captions data/scenes/captions-test.jsonl --output indexes/scenes",
+    )
+
+    checkpoint: str = Field(description="checkpoint folder or hub name")
+    images: Path | None = Field(
+        default=None, description="folder tree of pictures, or .jsonl with path, optional id"
+    )
+    captions: Path | None = Field(
+        default=None,
+        description=".txt, one caption a line, or .jsonl with caption (or captions), optional id, "
+        "image_id or image",
+    )
+    output: Path = Field(description="index folder")
+    images_root: Path | None = Field(
+        default=None,
+        description="what the pictures' paths are relative to; default: the folder --images, or "
+        "the folder that the file --images lies in",
+    )
+    device: Device = Field(default="auto", description="auto takes a GPU where there is one")
+    batch_size: int = Field(default=64, ge=1, le=4096, description="items encoded at once")
+    max_pixels: int = Field(
+        default=MAX_PIXELS, ge=1, le=1_000_000_000, description="larger pictures are set aside"
+    )
+
+    def run(self) -> None:
+        """Build, and tell what was written and what comes next."""
+        report = build_index(
+            checkpoint=self.checkpoint,
+            output=self.output,
+            images=self.images,
+            captions=self.captions,
+            images_root=self.images_root,
+            device=_device(self.device),
+            batch_size=self.batch_size,
+            max_pixels=self.max_pixels,
+        )
+        if self.json_output:
+            result_json({"index": str(self.output), **asdict(report)})
+            return
+        _tell(self.output, report)
+
+
+class Inspect(Command):
+    """Check an index and show what it holds."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m index_builder inspect indexes/scenes",
+        "python -m index_builder inspect indexes/scenes --json",
+    )
+
+    index: CliPositionalArg[Path] = Field(description="index folder")
+    version: int | None = Field(default=None, ge=1, description="default: the served version")
+
+    def run(self) -> None:
+        """Open the index, which checks all of it, and show it."""
+        folder = IndexFolder(self.index)
+        opened = folder.open(self.version)
+        galleries = [gallery for gallery in (opened.images, opened.captions) if gallery]
+        if self.json_output:
+            result_json(
+                {
+                    "index": str(self.index),
+                    "version": opened.version,
+                    "served_version": folder.current(),
+                    "versions": folder.versions(),
+                    "checkpoint": opened.record.checkpoint.model_dump(),
+                    "images_root": opened.record.images_root,
+                    "galleries": {
+                        gallery.kind: gallery.manifest.model_dump(mode="json")
+                        for gallery in galleries
+                    },
+                }
+            )
+            return
+        checkpoint = opened.record.checkpoint
+        served = "served" if opened.version == folder.current() else "not served"
+        result(f"{self.index} · version {opened.version} ({served}) of {folder.versions()}")
+        result(f"checkpoint {checkpoint.fingerprint[:16]} · {checkpoint.name}")
+        columns = ["gallery", "items", "set aside", "kind", "recall@10", "MB", "columns"]
+        table("", columns, [_inspected(gallery) for gallery in galleries])
+
+
+class Search(Command):
+    """Answer one query in the terminal."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        'python -m index_builder search indexes/scenes "a red circle"',
+        "python -m index_builder search indexes/scenes --image photo.jpg",
+    )
+
+    index: CliPositionalArg[Path] = Field(description="index folder")
+    query: CliPositionalArg[str | None] = Field(default=None, description="a sentence, in quotes")
+    image: Path | None = Field(default=None, description="search with this picture instead")
+    target: GalleryKind | None = Field(
+        default=None, description="what to find; default: images for text, captions for a picture"
+    )
+    limit: int = Field(default=10, ge=1, le=MAX_HIT_COUNT, description="number of hits")
+    checkpoint: str | None = Field(
+        default=None, description="another place of the checkpoint; default: the index's own copy"
+    )
+    device: Device = Field(default="cpu", description="auto takes a GPU where there is one")
+
+    def run(self) -> None:
+        """Encode the query, search, and show the hits."""
+        if (self.query is None) == (self.image is None):
+            raise ConfigError(["query: give either a sentence in quotes or --image FILE"])
+        if self.query is not None and not self.query.strip():
+            raise ConfigError(["query: it has no words; write what the picture should show"])
+        opened = IndexFolder(self.index).open()
+        kind: GalleryKind = self.target or ("images" if self.image is None else "captions")
+        gallery = _gallery(opened, kind)
+        place = self.checkpoint or opened.checkpoint_path
+        encoder = load_dual_encoder(place, device=_device(self.device))
+        opened.check_encoder(encoder.fingerprint, place)
+        self._show(gallery, encoder)
+
+    def _show(self, gallery: Gallery, encoder: DualEncoder) -> None:
+        if self.image is not None:
+            query = encoder.encode_images([open_picture(self.image)])
+        else:
+            query = encoder.encode_captions([self.query or ""])
+        (hits,) = gallery.search(query.numpy(), self.limit)
+        items = gallery.items([hit.item_id for hit in hits])
+        if self.json_output:
+            answer = [
+                {
+                    "rank": hit.rank,
+                    "id": hit.item_id,
+                    "score": hit.score,
+                    "caption": items[hit.item_id].caption,
+                    "path": items[hit.item_id].path,
+                    "image_id": items[hit.item_id].image_id,
+                    "metadata": items[hit.item_id].metadata,
+                }
+                for hit in hits
+            ]
+            result_json({"target": gallery.kind, "hits": answer})
+            return
+        rows = [
+            (items[hit.item_id].caption or items[hit.item_id].path, f"{hit.score:.4f}", hit.rank)
+            for hit in hits
+        ]
+        table("", [gallery.kind.removesuffix("s"), "score", "rank"], rows)
+
+
+def _device(wanted: Device) -> str:
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
+        raise ConfigError(["device = 'cuda': torch sees no GPU here; use auto or cpu"])
+    return "cuda" if has_gpu and wanted != "cpu" else "cpu"
+
+
+def _gallery(opened: OpenIndex, kind: GalleryKind) -> Gallery:
+    gallery = opened.gallery(kind)
+    if gallery is None:
+        other = "captions" if kind == "images" else "images"
+        raise GalleryIndexError(
+            f"{opened.folder} has no {kind}; use --target {other}, or add them with: "
+            f"python -m index_builder build --{kind} ..."
+        )
+    return gallery
+
+
+def _tell(output: Path, report: BuildReport) -> None:
+    verb = "wrote" if report.is_new_version else "unchanged"
+    parts = [
+        f"{part.count:,} {kind}"
+        for kind, part in (("images", report.images), ("captions", report.captions))
+        if part is not None
+    ]
+    result(f"{verb}  {output} version {report.version}: {', '.join(parts)}")
+    if report.rejected_count:
+        result(f"set aside  {report.rejected_count:,} inputs: {output / 'rejected.jsonl'}")
+    say(f"next: python -m service --index {output}")
+
+
+def _inspected(gallery: Gallery) -> list[object]:
+    manifest = gallery.manifest
+    size_mb = sum(record.size_bytes for record in manifest.files.values()) / 1e6
+    return [
+        manifest.kind,
+        f"{manifest.count:,}",
+        f"{manifest.rejected_count:,}",
+        manifest.index.kind,
+        f"{manifest.index.recall_at_10:.3f}",
+        f"{size_mb:.1f}",
+        ", ".join(f"{name}: {kind}" for name, kind in manifest.columns.items()) or "none",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_commands(
+            "python -m index_builder", {"build": Build, "inspect": Inspect, "search": Search}
+        )
+    )

@@ -1,0 +1,223 @@
+"""Build an index: read the sources, encode both galleries independently, switch to them.
+
+    sources -> distinct contents -> vectors -> gallery folder -> version -> `current`
+
+Until the last step whoever reads sees the version that was served before.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index_builder.checkpoints import keep_checkpoint
+from index_builder.durable import write_file
+from index_builder.gallery import Gallery
+from index_builder.sources import CaptionList, ImageList, read_captions, read_images
+from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
+from index_builder.writer import GalleryWriter, WrittenGallery
+from model.console import say
+from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.errors import ConfigError, GalleryIndexError
+from model.identifiers import sha256_of_file
+from model.inputs.pictures import MAX_PIXELS
+
+__all__ = ["BuildReport", "build_index"]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What is served after a build.
+
+    Attributes:
+        version: The served version.
+        is_new_version: False where everything was there and served already.
+        checkpoint_fingerprint: Of the checkpoint that encoded the galleries.
+        images: The served gallery of images, or None.
+        captions: The served gallery of captions, or None.
+    """
+
+    version: int
+    is_new_version: bool
+    checkpoint_fingerprint: str
+    images: "GalleryReport | None"
+    captions: "GalleryReport | None"
+
+    @property
+    def rejected_count(self) -> int:
+        """Inputs set aside, of both galleries."""
+        return sum(part.rejected_count for part in (self.images, self.captions) if part)
+
+
+@dataclass(frozen=True)
+class GalleryReport:
+    """What became of one gallery.
+
+    Attributes:
+        folder: Name of its folder.
+        count: Items in it.
+        rejected_count: Inputs set aside when it was built.
+        is_reused: It was there already; nothing was encoded.
+    """
+
+    folder: str
+    count: int
+    rejected_count: int
+    is_reused: bool
+
+
+def build_index(
+    *,
+    checkpoint: str | Path,
+    output: Path,
+    images: Path | None = None,
+    captions: Path | None = None,
+    images_root: Path | None = None,
+    device: str = "cpu",
+    batch_size: int = 64,
+    max_pixels: int = MAX_PIXELS,
+) -> BuildReport:
+    """Build the galleries of the given sources with one checkpoint and serve them.
+
+    A source that is left out keeps the gallery that is served, if the checkpoint is the same.
+
+    Args:
+        checkpoint: Folder or hub name.
+        output: The index folder; made if it is not there.
+        images: Folder tree or `.jsonl`.
+        captions: `.txt` or `.jsonl`.
+        images_root: What the pictures' paths are relative to.
+        device: Of the encoder.
+        batch_size: How many items go through the encoder at once; never changes what is found.
+        max_pixels: A larger picture is set aside.
+
+    Raises:
+        ConfigError: Neither source is given.
+        CheckpointError: The checkpoint cannot be used.
+        DataError: A source cannot be used, or nothing in it can.
+        GalleryIndexError: The index folder cannot be used.
+    """
+    if images is None and captions is None:
+        raise ConfigError(["images, captions: give at least one of them"])
+    image_list = None if images is None else read_images(images, images_root)
+    caption_list = None if captions is None else read_captions(captions)
+    encoder = load_dual_encoder(checkpoint, device=device)
+    say(f"building index  → {output}")
+    say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})  on {device}")
+    say(f"  images      {_told(images, image_list)}")
+    say(f"  captions    {_told(captions, caption_list)}")
+    with IndexFolder(output).writing() as index:
+        served = index.served_record()
+        _check_left_out(index, served, encoder, image_list, caption_list)
+        kept = keep_checkpoint(index, checkpoint, encoder)
+        writer = GalleryWriter(
+            index.galleries,
+            encoder,
+            _preprocessing(index.path / kept.folder),
+            batch_size=batch_size,
+            max_pixels=max_pixels,
+        )
+        if image_list is not None:
+            image_gallery: WrittenGallery | None = writer.write_images(image_list)
+        else:
+            image_gallery = _kept_gallery(index, served.images if served else None)
+        if caption_list is not None:
+            lookup = image_gallery.gallery if image_gallery else None
+            caption_gallery: WrittenGallery | None = writer.write_captions(caption_list, lookup)
+        else:
+            caption_gallery = _kept_gallery(index, served.captions if served else None)
+        kept_root = Path(served.images_root) if served and served.images_root else None
+        version = index.publish(
+            checkpoint=kept,
+            images=_record(image_gallery),
+            captions=_record(caption_gallery),
+            images_root=image_list.root if image_list else kept_root,
+        )
+        written = [gallery for gallery in (image_gallery, caption_gallery) if gallery is not None]
+        _write_rejected(index, written)
+        for gallery in written:
+            gallery.gallery.close()
+        return BuildReport(
+            version=version,
+            is_new_version=served is None or version != served.version,
+            checkpoint_fingerprint=encoder.fingerprint,
+            images=_report(image_gallery),
+            captions=_report(caption_gallery),
+        )
+
+
+def _told(source: Path | None, found: ImageList | CaptionList | None) -> str:
+    return "left out" if found is None else f"{len(found.entries):,} from {source}"
+
+
+def _check_left_out(
+    index: IndexFolder,
+    served: VersionRecord | None,
+    encoder: DualEncoder,
+    images: ImageList | None,
+    captions: CaptionList | None,
+) -> None:
+    """Refuse to pair a new gallery with a served one of another checkpoint."""
+    if served is None or served.checkpoint.fingerprint == encoder.fingerprint:
+        return
+    for kind, source, record in (
+        ("images", images, served.images),
+        ("captions", captions, served.captions),
+    ):
+        if source is None and record is not None:
+            raise GalleryIndexError(
+                f"the {kind} of {index.path} are of checkpoint "
+                f"{served.checkpoint.fingerprint[:16]} but this build uses "
+                f"{encoder.fingerprint[:16]}; give --{kind} as well, or another --output"
+            )
+
+
+def _preprocessing(checkpoint: Path) -> dict[str, Any]:
+    """Return what the checkpoint says about making pixels; nothing for region features."""
+    file = checkpoint / "preprocessor.json"
+    return (json.loads(file.read_text()) if file.is_file() else None) or {}
+
+
+def _kept_gallery(index: IndexFolder, record: GalleryRecord | None) -> WrittenGallery | None:
+    if record is None:
+        return None
+    return WrittenGallery(Gallery.open(index.path / record.folder), is_reused=True)
+
+
+def _record(written: WrittenGallery | None) -> GalleryRecord | None:
+    if written is None:
+        return None
+    folder = written.gallery.folder
+    return GalleryRecord(
+        folder=f"galleries/{folder.name}",
+        manifest_sha256=sha256_of_file(folder / "manifest.json"),
+    )
+
+
+def _report(written: WrittenGallery | None) -> GalleryReport | None:
+    if written is None:
+        return None
+    manifest = written.gallery.manifest
+    return GalleryReport(
+        folder=manifest.gallery,
+        count=manifest.count,
+        rejected_count=manifest.rejected_count,
+        is_reused=written.is_reused,
+    )
+
+
+def _write_rejected(index: IndexFolder, galleries: Sequence[WrittenGallery]) -> None:
+    lines = []
+    for written in galleries:
+        for rejection in written.gallery.rejected():
+            lines.append(
+                {
+                    "gallery": written.gallery.kind,
+                    "source": rejection.place,
+                    "code": rejection.code,
+                    "reason": rejection.reason,
+                }
+            )
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    write_file(index.path / "rejected.jsonl", text.encode())
