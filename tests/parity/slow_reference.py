@@ -2,7 +2,7 @@
 
 Written from the paper's equations and this project's statement of them, never from the released
 code. Items are lists of tensors of their own length, so there is no padding that could leak.
-Names and axes are those of the fast code; `LARGE` batches would take for ever.
+Written to be read beside the paper, not to be fast: a batch of 200 would take minutes.
 """
 
 import math
@@ -183,11 +183,9 @@ def connection(scores: Tensor, *, fraction: float = 0.5) -> Tensor:
 
 
 def cosines(rows: Tensor, columns: Tensor) -> Tensor:
-    """Cosine of every row with every column."""
-    return torch.tensor(
-        [[float(unit(a.double()) @ unit(b.double())) for b in columns] for a in rows],
-        dtype=torch.float64,
-    )
+    """Cosine of every row with every column, both of unit length."""
+    values = [[float(a.double() @ b.double()) for b in columns] for a in rows]
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -221,8 +219,8 @@ def fusion(
     relevance_weight: float,
     head_count: int,
 ) -> tuple[Tensor, Tensor]:
-    """All 2N nodes at once, each listening to its neighbours; returns unit rows."""
-    nodes = [unit(v.double()) for v in [*images, *captions]]
+    """All 2N nodes (unit rows) at once, each listening to its neighbours; returns unit rows."""
+    nodes = [v.double() for v in [*images, *captions]]
     updated = attention_block(
         weights,
         prefix,
@@ -265,7 +263,7 @@ def sampling_probability(
     for anchor, _positive in positive_pairs(image_ids):
         logs = {}
         for other in range(len(others)):
-            away = distance(unit(anchors[anchor].double()), unit(others[other].double()))
+            away = distance(anchors[anchor], others[other])
             if image_ids[other] == image_ids[anchor] or away >= cutoff:
                 continue
             near = max(away, 0.5)
