@@ -281,5 +281,6 @@ async function start() {
   restore();
 }
 
+document.body.dataset.state = location.search ? "loading" : "empty";
 if (matchMedia("(hover: hover)").matches) box.focus();
 start();
