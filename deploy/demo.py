@@ -84,11 +84,15 @@ def demo_steps(folder: Path) -> list[Step]:
         command=(
             *(python, "-m", "model.training", "train", "--recipe", "scenes"),
             *("--data", str(data), "--output", str(checkpoint)),
+            *("--cache-directory", str(folder / "cache")),
         ),
         sources=(
-            *(MODEL / name for name in ("config.py", "hrem.py", "checkpoint.py")),
-            *(MODEL / name for name in ("encoders", "inputs", "training")),
+            *(MODEL / f"{name}.py" for name in ("alignment", "checkpoint", "config", "hrem")),
+            *(MODEL / name for name in ("metrics.py", "encoders", "inputs")),
             MODEL / "data" / "datasets.py",
+            *(MODEL / "training").glob("*.py"),
+            MODEL / "training" / "relation",
+            MODEL / "training" / "recipes" / "scenes.toml",
         ),
         after=draw,
     )
@@ -99,6 +103,7 @@ def demo_steps(folder: Path) -> list[Step]:
         command=(
             *(python, "-m", "index_builder", "build", "--checkpoint", str(checkpoint)),
             *("--images", str(data / "images-test.jsonl")),
+            *("--images-root", str(data / "images")),
             *("--captions", str(data / "captions-test.jsonl")),
             *("--output", str(folder / "indexes" / "scenes")),
         ),
@@ -130,7 +135,7 @@ def become_service(folder: Path, host: str, port: int) -> NoReturn:
     """Replace this process by the service, so that Ctrl-C and signals reach it directly."""
     arguments = ["-m", "service", "--index", str(folder / "indexes" / "scenes")]
     # The pictures are named afresh: the folder may have been moved since it was indexed.
-    arguments += ["--images-root", str(folder / "data" / "scenes")]
+    arguments += ["--images-root", str(folder / "data" / "scenes" / "images")]
     arguments += ["--host", host, "--port", str(port)]
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *arguments])

@@ -23,6 +23,8 @@ from model.errors import HremError
 
 __all__ = ["DemoError", "Outcome", "Step", "make_step"]
 
+GRACE_S = 15  # what an interrupted command may take to save and stop
+
 
 class DemoError(HremError):
     """A step of the demo failed, or found something that is not its own."""
@@ -100,7 +102,7 @@ def make_step(step: Step) -> Outcome:
     _write_stamp(step, {"key": None})
     if step.output.exists():
         shutil.rmtree(step.output)
-    status = subprocess.run(step.command, check=False).returncode
+    status = _run(step.command)
     if status != 0:
         raise DemoError(
             f"this command ended with status {status}, see its lines above: "
@@ -111,6 +113,21 @@ def make_step(step: Step) -> Outcome:
     seconds = time.monotonic() - started
     _write_stamp(step, {"key": step.key(), "seconds": round(seconds, 1)})
     return Outcome(was_reused=False, seconds=seconds)
+
+
+def _run(command: tuple[str, ...]) -> int:
+    """Return the status of `command`; whoever interrupts us interrupts it, in good order."""
+    with subprocess.Popen(command) as child:
+        try:
+            return child.wait()
+        except BaseException as reason:
+            # Ctrl-C has reached the child already; another end of ours has not.
+            if not isinstance(reason, KeyboardInterrupt):
+                child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                child.wait(GRACE_S)
+            child.kill()
+            raise
 
 
 def _write_stamp(step: Step, content: dict[str, object]) -> None:

@@ -1,9 +1,12 @@
 """Steps of the demo: made once, reused while whole, redone when anything behind them changed."""
 
 import dataclasses
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,23 @@ def test_a_port_in_use_is_told_before_anything_is_made(tmp_path: Path) -> None:
     assert f"make demo PORT={port + 1}" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_ending_the_demo_ends_the_running_step(tmp_path: Path) -> None:
+    """A training that nobody waits for any more would hold the machine for minutes."""
+    mark = tmp_path / "running"
+    child = f"import pathlib, time; pathlib.Path({str(mark)!r}).write_text(''); time.sleep(60)"
+    parent = (
+        "import signal, sys\n"
+        "from deploy import demo, steps\n"
+        "signal.signal(signal.SIGTERM, demo._stop)\n"
+        f"steps._run((sys.executable, '-c', {child!r}))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], start_new_session=True) as demo:
+        deadline = time.monotonic() + 60
+        while not mark.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        demo.terminate()
+        assert demo.wait(timeout=30) == 128 + signal.SIGTERM
+        with pytest.raises(ProcessLookupError):
+            os.killpg(demo.pid, 0)
