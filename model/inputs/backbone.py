@@ -60,6 +60,8 @@ class VisionBackbone(nn.Module):
         super().__init__()
         self.config = config
         self.network = network if network is not None else _random_network(config.architecture)
+        # Convolutions on a CPU are a quarter faster with channels last; nothing else notices.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Constants of the preprocessing, not weights: they are written to preprocessor.json.
         self.register_buffer("mean", torch.tensor(preprocessor.mean)[:, None, None], False)
         self.register_buffer("std", torch.tensor(preprocessor.std)[:, None, None], False)
@@ -82,7 +84,8 @@ class VisionBackbone(nn.Module):
         Args:
             pixels: 0..255, from `PictureTransform`.
         """
-        normalised = (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
+        channels_last = pixels.contiguous(memory_format=torch.channels_last)
+        normalised = (channels_last.to(self.mean.dtype) / 255 - self.mean) / self.std
         # Frozen means frozen: no graph is kept, however the caller stands.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.is_frozen):
             output = self.network(pixel_values=normalised).last_hidden_state
