@@ -98,6 +98,11 @@ class WeightAverage:
         torch._foreach_lerp_(self.averaged, [p.detach() for p in self._present], 1 - decay)
         self.update_count += 1
 
+    def restore(self, averaged: Sequence[Tensor], *, update_count: int) -> None:
+        """Put back an average that was saved after so many updates."""
+        torch._foreach_copy_(self.averaged, list(averaged))
+        self.update_count = update_count
+
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Put the averaged weights into the network for a while."""

@@ -1,0 +1,67 @@
+"""R@K, rSum and median rank of a checkpoint on captioned pictures.
+
+Each image is encoded once and each distinct caption text once: equal texts get equal rows, so they
+tie exactly, whatever batch they stood in.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from model import console
+from model.data.datasets import CaptionedImages
+from model.dual_encoder import DualEncoder
+from model.inputs.pictures import open_picture
+from model.metrics import RetrievalMetrics, RetrievalReport, evaluate_retrieval
+
+__all__ = ["encode_distinct", "evaluate_on_pictures", "show_report"]
+
+_BATCH = 64
+
+
+def encode_distinct(encode: Callable[[list[str]], Tensor], captions: Sequence[str]) -> Tensor:
+    """Return one embedding a caption (caption, dim), encoding each distinct text once."""
+    places = {text: place for place, text in enumerate(dict.fromkeys(captions))}
+    rows = torch.tensor([places[text] for text in captions])
+    return encode(list(places))[rows]
+
+
+def evaluate_on_pictures(encoder: DualEncoder, images: CaptionedImages) -> RetrievalReport:
+    """Return the report of an encoder over all images and captions of a data set.
+
+    Raises:
+        PictureError: A picture cannot be read.
+    """
+    with console.progress("encoding images", len(images), "images") as bar:
+        parts = []
+        for start in _starts(len(images)):
+            paths = images.image_paths[start : start + _BATCH]
+            parts.append(encoder.encode_images([open_picture(path) for path in paths]))
+            bar.advance(len(paths))
+    caption_embeddings = encode_distinct(encoder.encode_captions, images.caption_texts)
+    caption_image = torch.from_numpy(images.caption_image)
+    return evaluate_retrieval(torch.cat(parts), caption_embeddings, caption_image)
+
+
+def show_report(title: str, report: RetrievalReport) -> None:
+    """Print the table of a report and its rSum on stdout."""
+    heading = f"{title} · {report.image_count:,} images · {report.caption_count:,} captions"
+    console.table(
+        heading,
+        ["direction", "R@1", "R@5", "R@10", "median rank"],
+        [
+            ["image → text", *_cells(report.image_to_text)],
+            ["text → image", *_cells(report.text_to_image)],
+        ],
+    )
+    console.result(f"rSum {report.rsum:.1f}")
+
+
+def _cells(metrics: RetrievalMetrics) -> list[str]:
+    recalls = (metrics.recall_at_1, metrics.recall_at_5, metrics.recall_at_10)
+    return [*(f"{recall:.1f}" for recall in recalls), str(metrics.median_rank)]
+
+
+def _starts(count: int) -> Iterator[int]:
+    return iter(range(0, count, _BATCH))

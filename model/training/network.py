@@ -1,0 +1,178 @@
+"""A new network for a training run: tokenizer from the captions, backbone pretrained or random."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from model import console
+from model.config import (
+    BackboneConfig,
+    FragmentLevelConfig,
+    HremConfig,
+    ImageEncoderConfig,
+    PreprocessorConfig,
+    TextEncoderConfig,
+)
+from model.errors import ConfigError
+from model.hrem import HREM
+from model.inputs.backbone import VisionBackbone, load_pretrained_backbone
+from model.inputs.captions import CaptionTokenizer
+from model.training.config import NetworkConfig
+from model.training.randomness import Purpose, stream_seed
+
+__all__ = ["make_network"]
+
+# What is trained when no backbone is named: small enough for two cores, enough for clean shapes.
+SMALL_BACKBONE = {
+    "model_type": "resnet",
+    "embedding_size": 32,
+    "hidden_sizes": [32, 64, 128, 256],
+    "depths": [1, 1, 1, 1],
+    "layer_type": "basic",
+}
+SMALL_PREPROCESSOR = PreprocessorConfig(image_size=128, resize="squash", resample="bilinear")
+_RESAMPLING = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+def make_network(
+    config: NetworkConfig,
+    *,
+    backbone: str | None,
+    captions: Sequence[str],
+    minimum_word_count: int,
+    seed: int,
+) -> HREM:
+    """Return an untrained network in training mode, on the CPU.
+
+    Args:
+        config: Sizes and kinds.
+        backbone: Folder or name of a pretrained vision backbone; None makes a random one of
+            `config.backbone_architecture`, or the small default.
+        captions: Of the training images; their words become the vocabulary of a BiGRU.
+        minimum_word_count: How often a word must be seen.
+        seed: Of the initial weights.
+
+    Raises:
+        CheckpointError: The named backbone or text encoder cannot be loaded.
+        ConfigError: Sizes do not fit each other.
+    """
+    torch.manual_seed(stream_seed(seed, 0, purpose=Purpose.INITIAL_WEIGHTS))
+    vision = _make_backbone(config, backbone)
+    tokenizer, text, bert = _make_text(config, captions, minimum_word_count)
+    level = FragmentLevelConfig(head_count=config.head_count, dropout=config.dropout)
+    preprocessor = vision.preprocessor
+    try:
+        hrem_config = HremConfig(
+            embedding_dim=config.embedding_dim,
+            image=ImageEncoderConfig(
+                fragments="grid",
+                region_dim=vision.module.region_dim(preprocessor.image_size),
+                backbone=vision.module.config,
+                fragment_level=level,
+            ),
+            text=text.model_copy(update={"fragment_level": level}),
+            preprocessor=preprocessor,
+            tokenizer="words" if config.text == "bigru" else "wordpiece",
+        )
+    except ValueError as error:
+        raise ConfigError([f"network: {error}"]) from error
+    hrem = HREM(hrem_config, tokenizer, vision.module.network)
+    if bert is not None:
+        wanted = hrem.text_encoder.words.bert.state_dict()  # type: ignore[union-attr]
+        kept = {name: value for name, value in bert.state_dict().items() if name in wanted}
+        hrem.text_encoder.words.bert.load_state_dict(kept)  # type: ignore[union-attr]
+    return hrem.train()
+
+
+class _Vision:
+    """A backbone with its preprocessing."""
+
+    def __init__(self, module: VisionBackbone, preprocessor: PreprocessorConfig) -> None:
+        self.module = module
+        self.preprocessor = preprocessor
+
+
+def _make_backbone(config: NetworkConfig, name: str | None) -> _Vision:
+    network: nn.Module | None
+    if name is None:
+        network, architecture = None, config.backbone_architecture
+        if architecture is None:
+            console.say(
+                "backbone        a small random-initialised ResNet, trained (name a pretrained one "
+                "with --backbone FOLDER)"
+            )
+            architecture = SMALL_BACKBONE
+        preprocessor = config.preprocessor or SMALL_PREPROCESSOR
+    elif config.backbone_architecture is not None:
+        raise ConfigError(["give --backbone or network.backbone_architecture, not both"])
+    else:
+        network, architecture = load_pretrained_backbone(name)
+        preprocessor = config.preprocessor or _preprocessor_of(name)
+    is_trained = name is None if config.train_backbone is None else config.train_backbone
+    backbone_config = BackboneConfig(
+        architecture=architecture, grid_size=config.grid_size, is_frozen=not is_trained
+    )
+    return _Vision(VisionBackbone(backbone_config, preprocessor, network), preprocessor)
+
+
+def _make_text(
+    config: NetworkConfig, captions: Sequence[str], minimum_word_count: int
+) -> tuple[CaptionTokenizer, TextEncoderConfig, nn.Module | None]:
+    """Return the tokenizer, the text configuration, and a pretrained BERT where one is named."""
+    if config.text_encoder is None:
+        tokenizer = CaptionTokenizer.from_captions(
+            captions, min_count=minimum_word_count, max_word_count=config.max_word_count
+        )
+        text = TextEncoderConfig(
+            kind="bigru",
+            word_dim=config.word_dim,
+            vocabulary_size=tokenizer.vocabulary_size,
+            max_word_count=config.max_word_count,
+        )
+        return tokenizer, text, None
+    bert, architecture = load_pretrained_backbone(config.text_encoder)
+    tokenizer = CaptionTokenizer.from_pretrained(
+        config.text_encoder, max_word_count=config.max_word_count
+    )
+    text = TextEncoderConfig(
+        kind="bert",
+        vocabulary_size=tokenizer.vocabulary_size,
+        max_word_count=config.max_word_count,
+        architecture=architecture,
+    )
+    return tokenizer, text, bert
+
+
+def _preprocessor_of(name_or_folder: str) -> PreprocessorConfig:
+    """Return the preprocessing that a pretrained backbone was made for."""
+    from transformers.utils import cached_file
+
+    path = cached_file(
+        name_or_folder, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+    )
+    if path is None:
+        return PreprocessorConfig()
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - cached_file returns a str
+        found: dict[str, Any] = json.load(file)
+    settings: dict[str, Any] = {}
+    shortest, side = _side(found.get("size")), _side(found.get("crop_size"))
+    if found.get("do_center_crop") and side is not None:
+        settings |= {"image_size": side, "resize": "crop"}
+        settings["crop_fraction"] = min(1.0, side / shortest) if shortest else 1.0
+    elif shortest is not None:
+        settings |= {"image_size": shortest, "resize": "squash"}
+    if found.get("do_normalize", True) and "image_mean" in found:
+        settings |= {"mean": tuple(found["image_mean"]), "std": tuple(found["image_std"])}
+    if found.get("resample") in _RESAMPLING:
+        settings["resample"] = _RESAMPLING[found["resample"]]
+    return PreprocessorConfig(**settings)
+
+
+def _side(size: Any) -> int | None:
+    """Return the side of a size as preprocessor files write it: a number or a dict."""
+    if isinstance(size, dict):
+        size = size.get("shortest_edge", size.get("height"))
+    return int(size) if size is not None else None

@@ -1,0 +1,72 @@
+"""What happens at which step of a run."""
+
+from dataclasses import dataclass
+
+from model.errors import ConfigError
+from model.training.config import ScheduleConfig
+from model.training.objective import InstanceLevelConfig
+
+__all__ = ["StepPlan", "plan_steps"]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """The course of a run.
+
+    Attributes:
+        step_count: All steps.
+        opening_step_count: How many of the first steps use the opening loss.
+        instance_level_from: Zero-based first step with the instance level; None = never.
+        evaluate_every: Steps between two looks at the dev images.
+    """
+
+    step_count: int
+    opening_step_count: int
+    instance_level_from: int | None
+    evaluate_every: int
+
+    def has_instance_level(self, step: int) -> bool:
+        """Return whether zero-based `step` runs with the instance level."""
+        return self.instance_level_from is not None and step >= self.instance_level_from
+
+    def is_opening(self, step: int) -> bool:
+        """Return whether zero-based `step` uses the opening loss."""
+        return step < self.opening_step_count
+
+    def looks_at_dev(self, steps_done: int) -> bool:
+        """Return whether the dev images are looked at after so many steps."""
+        return steps_done % self.evaluate_every == 0 or steps_done == self.step_count
+
+
+def plan_steps(
+    schedule: ScheduleConfig,
+    instance_level: InstanceLevelConfig,
+    *,
+    opening_fraction: float,
+    steps_per_pass: int,
+) -> StepPlan:
+    """Return the course of a run.
+
+    Raises:
+        ConfigError: The instance level is on but would never start.
+    """
+    step_count = schedule.steps or schedule.epochs * steps_per_pass
+    starts: int | None = None
+    if instance_level.enabled:
+        starts = instance_level.warmup_steps
+        if starts is None:
+            starts = round(instance_level.warmup_fraction * step_count)
+        if starts >= step_count:
+            raise ConfigError(
+                [
+                    f"instance_level.warmup_steps = {starts}: the run has {step_count} steps, so "
+                    "the instance level would never start; shorten the warm-up or set "
+                    "--no-instance-level.enabled"
+                ]
+            )
+    return StepPlan(
+        step_count=step_count,
+        opening_step_count=round(opening_fraction * step_count),
+        instance_level_from=starts,
+        evaluate_every=schedule.evaluate_every or steps_per_pass,
+    )

@@ -1,0 +1,115 @@
+"""Everything that a run needs to go on as if it had never stopped.
+
+    training/state.json                what step the run is at, and which file holds the tensors
+    training/step-00000117.safetensors the weights of network and instance level, the optimiser,
+                                       the averaged weights, the random state
+
+The tensors are written first, under a name of their own; replacing state.json is what makes them
+the state. Nothing is ever unpickled.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from model.checkpoint import write_text_atomically
+from model.errors import CheckpointError
+
+__all__ = ["Position", "optimizer_tensors", "read_state", "restore_optimizer", "write_state"]
+
+_STATE = "state.json"
+
+
+@dataclass
+class Position:
+    """Where a run stands.
+
+    Attributes:
+        step: Steps taken.
+        instance_level_steps: How many of them ran with the instance level.
+        best_rsum: Of the dev images so far; None before the first look.
+        best_step: After how many steps that was.
+        seconds: Time spent so far, over all sittings.
+        history: One entry a look at the dev images.
+    """
+
+    step: int = 0
+    instance_level_steps: int = 0
+    best_rsum: float | None = None
+    best_step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write_state(folder: Path, position: Position, tensors: Mapping[str, Tensor]) -> None:
+    """Write the state of a run; whoever reads sees the old state or the new one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"step-{position.step:08d}.safetensors"
+    partial = folder / f".{name}.{os.getpid()}.part"
+    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, partial)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(folder / name)
+    described = {"tensors": name, "position": asdict(position)}
+    write_text_atomically(folder / _STATE, json.dumps(described, indent=2) + "\n")
+    for old in folder.glob("*step-*.safetensors*"):
+        if old.name != name:
+            old.unlink()
+
+
+def read_state(folder: Path) -> tuple[Position, dict[str, Tensor]]:
+    """Return what `write_state` wrote.
+
+    Raises:
+        CheckpointError: There is no state to go on from, or it is damaged.
+    """
+    path = folder / _STATE
+    if not path.is_file():
+        raise CheckpointError(f"no training state at '{path}'; start anew without --resume")
+    try:
+        described = json.loads(path.read_text())
+        tensors = load_file(folder / described["tensors"])
+        return Position(**described["position"]), tensors
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"'{folder}' is damaged ({error}); start anew without --resume"
+        ) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state of an optimiser as flat names: `<place of the parameter>.<what>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{place}.{name}": torch.as_tensor(value)
+        for place, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned; the parameter groups stay as they are."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        place, name = key.split(".", 1)
+        state.setdefault(int(place), {})[name] = tensor
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix.`, without it."""
+    start = prefix + "."
+    return {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}
+
+
+def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """Return the weights and buffers of a module as `prefix.name`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}

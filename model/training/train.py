@@ -1,0 +1,323 @@
+"""The command `train`: settings -> data, network, stored pictures -> the loop -> a checkpoint."""
+
+import json
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from model import console
+from model.checkpoint import write_text_atomically
+from model.command_line import Command
+from model.errors import CheckpointError, ConfigError
+from model.hrem import HREM
+from model.training.augmentation import AugmentationConfig
+from model.training.batches import BatchMaker, StoredPictures, TokenizedCaptions
+from model.training.config import DatasetConfig, NetworkConfig, ScheduleConfig
+from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
+from model.training.model_card import model_card
+from model.training.network import make_network
+from model.training.objective import InstanceLevelConfig, LossConfig, Objective
+from model.training.optimization import OptimizationConfig
+from model.training.samplers import RandomSampler
+from model.training.schedule import StepPlan, plan_steps
+from model.training.trainer import DevImages, Trainer
+from model.training.training_data import TrainingData, load_training_data
+
+__all__ = ["RECIPES", "Train"]
+
+RECIPES = Path(__file__).parent / "recipes"
+_SETTINGS = "training/settings.json"
+# What may differ when a run goes on: where things lie, never what is computed.
+_PLACES = frozenset(
+    {"resume", "output", "data", "images", "captions", "cache_directory", "device", "debug"}
+    | {"json_output", "config", "backbone"}
+)
+
+
+class Train(Command):
+    """Train a checkpoint from a recipe or from your own pictures and captions."""
+
+    recipes: ClassVar[Path] = RECIPES
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m model.training train --recipe scenes --data data/scenes --output runs/scenes",
+        "python -m model.training train --images photos/ --captions captions.jsonl "
+        "--backbone facebook/dinov2-small --output runs/photos",
+    )
+
+    recipe: str | None = Field(None, description="Name of a shipped recipe.")
+    data: Path | None = Field(None, description="Folder with captions.jsonl and images/.")
+    images: Path | None = Field(None, description="Folder of pictures, with --captions.")
+    captions: Path | None = Field(None, description="JSON lines that name pictures and captions.")
+    backbone: str | None = Field(
+        None, description="Folder or name of a pretrained vision backbone (transformers)."
+    )
+    output: Path = Field(Path("runs/hrem"), description="The checkpoint folder to write.")
+    resume: bool = Field(False, description="Go on with the run that stopped in --output.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Of weights, order and everything random.")
+    device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+    cache_directory: Path = Field(
+        Path("~/.cache/hrem"), description="Where features and resized pictures are kept."
+    )
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig, description="Which images.")
+    network: NetworkConfig = Field(default_factory=NetworkConfig, description="The network.")
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="How long.")
+    loss: LossConfig = Field(default_factory=LossConfig, description="The matching loss.")
+    instance_level: InstanceLevelConfig = Field(
+        default_factory=InstanceLevelConfig, description="Relations between items of a batch."
+    )
+    augmentation: AugmentationConfig = Field(
+        default_factory=AugmentationConfig, description="How training data are varied."
+    )
+    optimization: OptimizationConfig = Field(
+        default_factory=OptimizationConfig, description="AdamW and its rates."
+    )
+
+    def run(self) -> int:
+        """Train, and return 0, or 130 where the run was asked to stop early."""
+        settings = self._resumed() if self.resume else self
+        return settings._train(is_resumed=self.resume)
+
+    def _train(self, *, is_resumed: bool) -> int:
+        images_root, captions_file = self._sources()
+        device = self._device()
+        started = time.monotonic()
+        data = load_training_data(images_root, captions_file, self.dataset, seed=self.seed)
+        hrem = self._network(data).to(device)
+        sampler = self._sampler(data)
+        plan = plan_steps(
+            self.schedule,
+            self.instance_level,
+            opening_fraction=self.loss.opening_fraction,
+            steps_per_pass=sampler.steps_per_pass,
+        )
+        self._announce(data, hrem, plan, sampler, device)
+        if not is_resumed:
+            self._refuse_used_output()
+        pictures = self._stored_pictures(hrem, data)
+        objective = Objective(hrem.dim, loss=self.loss, instance_level=self.instance_level)
+        trainer = Trainer(
+            hrem,
+            objective.to(device),
+            pictures=pictures,
+            sampler=sampler,
+            batches=self._batch_maker(hrem, data, pictures),
+            dev=DevImages(
+                rows=np.arange(len(data.train), len(data.train) + len(data.dev)),
+                captions=data.dev.caption_texts,
+                caption_image=torch.from_numpy(data.dev.caption_image),
+            ),
+            plan=plan,
+            optimization=self.optimization,
+            seed=self.seed,
+            output=self.output,
+        )
+        if is_resumed:
+            trainer.restore()
+            console.say(f"going on after   step {trainer.position.step:,}")
+        else:
+            text = self.model_dump_json(indent=2, exclude={"config", "debug", "json_output"})
+            (self.output / "training").mkdir(parents=True, exist_ok=True)
+            write_text_atomically(self.output / _SETTINGS, text + "\n")
+        is_done = trainer.run()
+        self._write_report(trainer, data, plan, time.monotonic() - started)
+        if not is_done:
+            console.say(
+                f"stopped after step {trainer.position.step:,} of {plan.step_count:,}; go on with: "
+                f"python -m model.training train --resume --output {self.output}"
+            )
+            return 130
+        return 0
+
+    def _sources(self) -> tuple[Path, Path]:
+        """Return the folder of pictures and the captions file."""
+        if self.data is not None and self.images is None and self.captions is None:
+            return self.data / "images", self.data / "captions.jsonl"
+        if self.data is None and self.images is not None and self.captions is not None:
+            return self.images, self.captions
+        raise ConfigError(
+            ["data: give --data FOLDER (captions.jsonl and images/), or --images and --captions"]
+        )
+
+    def _device(self) -> torch.device:
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            return torch.empty(0, device=self.device).device
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ConfigError([f"device = {self.device!r}: {first}"]) from error
+
+    def _network(self, data: TrainingData) -> HREM:
+        return make_network(
+            self.network,
+            backbone=self.backbone,
+            captions=data.train.caption_texts,
+            minimum_word_count=self.dataset.minimum_word_count,
+            seed=self.seed,
+        )
+
+    def _sampler(self, data: TrainingData) -> RandomSampler:
+        one_each = self.dataset.captions_per_pass == "one"
+        sample_count = len(data.train) if one_each else len(data.train.caption_texts)
+        batch_size = min(self.schedule.batch_size, sample_count)
+        if batch_size < self.schedule.batch_size:
+            console.warn(
+                f"only {sample_count} training pairs; the batch is {batch_size}, not "
+                f"{self.schedule.batch_size}"
+            )
+        return RandomSampler(
+            data.train.caption_image,
+            batch_size=batch_size,
+            captions_per_pass=self.dataset.captions_per_pass,
+            seed=self.seed,
+        )
+
+    def _stored_pictures(self, hrem: HREM, data: TrainingData) -> StoredPictures:
+        """Return what the network reads of the training pictures, then of the dev pictures."""
+        assert hrem.backbone is not None and hrem.picture_transform is not None
+        paths = [*data.train.image_paths, *data.dev.image_paths]
+        folder = self.cache_directory.expanduser()
+        if not hrem.backbone.config.is_frozen:
+            return StoredPictures(
+                cached_pixels(paths, transform=hrem.picture_transform, folder=folder)
+            )
+        kinds = (False, True) if self.augmentation.mirror else (False,)
+        network_hash = weights_hash(hrem.backbone)
+        backbone = hrem.backbone.eval()
+        return StoredPictures(
+            *(
+                cached_grid_features(
+                    paths,
+                    transform=hrem.picture_transform,
+                    grid_features=backbone.grid_features,
+                    network_hash=network_hash,
+                    folder=folder,
+                    is_mirrored=is_mirrored,
+                    device=hrem.device,
+                )
+                for is_mirrored in kinds
+            )
+        )
+
+    def _batch_maker(self, hrem: HREM, data: TrainingData, pictures: StoredPictures) -> BatchMaker:
+        tokenizer = hrem.tokenizer
+        is_special = np.zeros(tokenizer.vocabulary_size, dtype=np.bool_)
+        is_special[sorted(tokenizer.special_ids)] = True
+        return BatchMaker(
+            pictures,
+            TokenizedCaptions(tokenizer.encode(data.train.caption_texts)),
+            region_count=_region_count(hrem, pictures),
+            augmentation=self.augmentation,
+            seed=self.seed,
+            mask_id=tokenizer.mask_id,
+            pad_id=tokenizer.pad_id,
+            is_special=is_special,
+        )
+
+    def _refuse_used_output(self) -> None:
+        if (self.output / _SETTINGS).is_file():
+            raise CheckpointError(
+                f"'{self.output}' already holds a run; go on with --resume, give another --output, "
+                "or remove the folder"
+            )
+
+    def _resumed(self) -> "Train":
+        """Return the settings of the run in `output`, at the places given now."""
+        path = self.output / _SETTINGS
+        if not path.is_file():
+            raise CheckpointError(f"'{self.output}' holds no run to go on with")
+        saved = json.loads(path.read_text())
+        given = self.model_dump(mode="json", include=self.model_fields_set)
+        differing = [
+            f"{name}: a resumed run keeps its settings; leave it out, or start a new run"
+            for name, value in given.items()
+            if name not in _PLACES and value != saved.get(name)
+        ]
+        if differing:
+            raise ConfigError(differing)
+        return Train(**(saved | {name: given[name] for name in _PLACES & given.keys()}))
+
+    def _announce(
+        self,
+        data: TrainingData,
+        hrem: HREM,
+        plan: StepPlan,
+        sampler: RandomSampler,
+        device: torch.device,
+    ) -> None:
+        weights = sum(parameter.numel() for parameter in hrem.parameters())
+        instance = (
+            "off"
+            if plan.instance_level_from is None
+            else f"{self.instance_level.mechanism}, from step {plan.instance_level_from:,} on"
+        )
+        console.say(f"training  → {self.output}")
+        console.say(
+            f"  data            {len(data.train):,} images, {len(data.train.caption_texts):,} "
+            f"captions; selecting on {len(data.dev):,} images ({data.origin})"
+        )
+        console.say(
+            f"  network         {hrem.name}, {weights / 1e6:.1f} M weights, "
+            f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, float32"
+        )
+        console.say(
+            f"  schedule        {plan.step_count:,} steps of {sampler.batch_size} pairs, seed "
+            f"{self.seed}; instance level {instance}"
+        )
+
+    def _write_report(
+        self, trainer: Trainer, data: TrainingData, plan: StepPlan, seconds: float
+    ) -> None:
+        """Write metrics.json and the model card, and tell what was written."""
+        position = trainer.position
+        if position.best_rsum is None:
+            return
+        best = next(
+            entry["dev"] for entry in position.history if entry["step"] == position.best_step
+        )
+        metrics = {
+            "dev": best,
+            "dev_images": data.origin,
+            "best_step": position.best_step,
+            "steps": position.step,
+            "planned_steps": plan.step_count,
+            "steps_with_instance_level": position.instance_level_steps,
+            "seed": self.seed,
+            "recipe": self.recipe,
+            "training_seconds": round(position.seconds, 1),
+            "history": position.history,
+        }
+        text = json.dumps(metrics, indent=2, ensure_ascii=False)
+        write_text_atomically(self.output / "metrics.json", text + "\n")
+        card = model_card(trainer.hrem.config, metrics, settings=self.model_dump(mode="json"))
+        write_text_atomically(self.output / "README.md", card)
+        if self.json_output:
+            console.result_json(metrics | {"wall_seconds": round(seconds, 1)})
+        console.say(
+            f"wrote  {self.output}  (best dev rSum {position.best_rsum:.1f} after step "
+            f"{position.best_step:,}; {seconds / 60:.1f} minutes)"
+        )
+        console.say(
+            "next: python -m index_builder build --checkpoint "
+            f"{self.output} --images FOLDER --output INDEX"
+        )
+
+
+def _region_count(hrem: HREM, pictures: StoredPictures) -> int:
+    """Return how many regions the network sees of a picture."""
+    assert hrem.backbone is not None
+    if not pictures.is_pixels and hrem.backbone.config.grid_size is not None:
+        return hrem.backbone.config.grid_size**2
+    if not pictures.is_pixels:
+        return int(pictures.plain.shape[1])
+    was_training = hrem.backbone.training
+    hrem.backbone.eval()
+    with torch.inference_mode():
+        pixels = pictures.rows(np.zeros(1, dtype=np.int64)).to(hrem.device)
+        count = int(hrem.backbone(pixels).shape[1])
+    hrem.backbone.train(was_training)
+    return count

@@ -1,0 +1,304 @@
+"""The training loop; read `Trainer.run` first.
+
+- What a step sees and draws is a function of (seed, step): batches, augmentation, dropout, sampled
+  negatives. A run that stops between two steps and goes on later ends with the same bits.
+- Ctrl-C (or a termination signal) lets the step end, saves, and says how to resume.
+- The checkpoint folder always holds the best network on the dev images; `training/` beside it holds
+  the last one and whatever else going on needs.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.errors import NonFiniteLossError
+from model.hrem import HREM
+from model.inputs.backbone import average_grid
+from model.metrics import RetrievalReport, evaluate_retrieval
+from model.training.batches import Batch, BatchMaker, StoredPictures, prefetched
+from model.training.evaluation import encode_distinct
+from model.training.monitor import Monitor
+from model.training.objective import LossTerms, Objective
+from model.training.optimization import (
+    OptimizationConfig,
+    WeightAverage,
+    learning_rate_factor,
+    make_optimizer,
+)
+from model.training.randomness import Purpose, stream_seed
+from model.training.samplers import RandomSampler
+from model.training.schedule import StepPlan
+from model.training.state import (
+    Position,
+    module_tensors,
+    optimizer_tensors,
+    read_state,
+    restore_optimizer,
+    under,
+    write_state,
+)
+
+__all__ = ["DevImages", "Trainer"]
+
+_DEV_BATCH = 128
+_SHOWN_IDS = 8
+
+
+@dataclass(frozen=True)
+class DevImages:
+    """The images that select the checkpoint.
+
+    Attributes:
+        rows: Their rows in the stored pictures.
+        captions: All their captions.
+        caption_image: For each caption the position of its image among `rows`.
+    """
+
+    rows: Any
+    captions: tuple[str, ...]
+    caption_image: Tensor
+
+
+class Trainer:
+    """A network in training: takes steps, looks at the dev images, keeps the best, saves itself.
+
+    Args:
+        hrem: The network, on the device it trains on.
+        objective: The losses and the instance level, on the same device.
+        pictures: What the network reads of every image, training and dev.
+        sampler: Which pairs form a batch.
+        batches: Makes their tensors.
+        dev: Images that select the checkpoint.
+        plan: What happens at which step.
+        optimization: Rates and their course.
+        seed: Of everything random.
+        output: The checkpoint folder.
+    """
+
+    def __init__(
+        self,
+        hrem: HREM,
+        objective: Objective,
+        *,
+        pictures: StoredPictures,
+        sampler: RandomSampler,
+        batches: BatchMaker,
+        dev: DevImages,
+        plan: StepPlan,
+        optimization: OptimizationConfig,
+        seed: int,
+        output: Path,
+    ) -> None:
+        self.hrem = hrem
+        self.objective = objective
+        self.position = Position()
+        self.best_report: RetrievalReport | None = None
+        self._pictures = pictures
+        self._sampler = sampler
+        self._batches = batches
+        self._dev = dev
+        self._plan = plan
+        self._optimization = optimization
+        self._seed = seed
+        self._output = output
+        self._optimizer = make_optimizer(
+            _parameter_groups(hrem, objective, optimization),
+            weight_decay=optimization.weight_decay,
+        )
+        self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._average = (
+            WeightAverage(hrem, decay=optimization.weight_average_decay)
+            if optimization.weight_average_decay is not None
+            else None
+        )
+        self._stop_asked = False
+
+    def run(self) -> bool:
+        """Take all steps that are left; return False where the run was asked to stop early.
+
+        Raises:
+            NonFiniteLossError: A loss term or a gradient became NaN or infinite.
+        """
+        first_step = self.position.step
+        monitor = Monitor(
+            self._output / "training",
+            first_step=first_step,
+            step_count=self._plan.step_count,
+            batch_size=self._sampler.batch_size,
+        )
+        self.hrem.train()
+        self.objective.train()
+        with monitor, self._stop_on_signal():
+            started = time.monotonic() - self.position.seconds
+            for step, batch in prefetched(self._batch, range(first_step, self._plan.step_count)):
+                terms = self._take_step(step, batch)
+                monitor.step_done(step + 1, terms, learning_rate=self._learning_rate)
+                self.position.step = step + 1
+                self.position.seconds = time.monotonic() - started
+                if self._plan.looks_at_dev(step + 1):
+                    self._look_at_dev(monitor)
+                if self._stop_asked:
+                    break
+            if self.position.step > first_step:
+                self.save()
+        return self.position.step == self._plan.step_count
+
+    def save(self) -> None:
+        """Write everything that going on needs into `training/`."""
+        tensors = module_tensors("hrem", self.hrem) | module_tensors("objective", self.objective)
+        for name, tensor in optimizer_tensors(self._optimizer).items():
+            tensors[f"optimizer.{name}"] = tensor
+        if self._average is not None:
+            for place, tensor in enumerate(self._average.averaged):
+                tensors[f"average.{place}"] = tensor
+        write_state(self._output / "training", self.position, tensors)
+
+    def restore(self) -> None:
+        """Put back what `save` wrote.
+
+        Raises:
+            CheckpointError: There is no state, or it belongs to another network.
+        """
+        self.position, tensors = read_state(self._output / "training")
+        self.hrem.load_state_dict(under("hrem", tensors))
+        self.objective.load_state_dict(under("objective", tensors))
+        restore_optimizer(self._optimizer, under("optimizer", tensors))
+        if self._average is not None:
+            averaged = under("average", tensors)
+            self._average.restore(
+                [averaged[str(place)] for place in range(len(averaged))],
+                update_count=self.position.step,
+            )
+
+    def _batch(self, step: int) -> Batch:
+        return self._batches.batch(self._sampler.pairs(step))
+
+    def _take_step(self, step: int, batch: Batch) -> dict[str, float]:
+        """Learn from one batch; return the terms of its loss."""
+        torch.manual_seed(stream_seed(self._seed, step, purpose=Purpose.STEP))
+        terms = self._losses(step, batch)
+        shown = {name: float(term) for name, term in terms.named().items()}
+        if not all(value - value == 0 for value in shown.values()):  # NaN and infinity are not 0
+            raise NonFiniteLossError(_non_finite(step, batch, shown))
+        factor = learning_rate_factor(
+            step, step_count=self._plan.step_count, config=self._optimization
+        )
+        self._learning_rate = self._optimization.learning_rate * factor
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["base_rate"] * factor
+        self._optimizer.zero_grad(set_to_none=True)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._optimization.clip_norm)
+        if not bool(norm.isfinite()):
+            raise NonFiniteLossError(_non_finite(step, batch, shown | {"gradient": float(norm)}))
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update()
+        return shown
+
+    def _losses(self, step: int, batch: Batch) -> LossTerms:
+        """Encode the pairs of a batch and compare them."""
+        device = self.hrem.device
+        images = self.hrem.image_encoder(self._regions(batch.pictures), batch.is_dropped.to(device))
+        captions = self.hrem.text_encoder(
+            batch.token_ids.to(device), batch.is_word_padding.to(device)
+        )
+        with_instance_level = self._plan.has_instance_level(step)
+        self.position.instance_level_steps += with_instance_level
+        return self.objective(
+            images,
+            captions,
+            batch.image_ids.to(device),
+            with_instance_level=with_instance_level,
+            is_opening=self._plan.is_opening(step),
+        )
+
+    def _regions(self, pictures: Tensor) -> Tensor:
+        """Return the regions (image, region, region_dim) of stored pixels or features."""
+        on_device = pictures.to(self.hrem.device, non_blocking=True)
+        backbone = self.hrem.backbone
+        if backbone is None:
+            return on_device.float()
+        if self._pictures.is_pixels:
+            return backbone(on_device)
+        return average_grid(on_device.float(), backbone.config.grid_size)
+
+    def _look_at_dev(self, monitor: Monitor) -> None:
+        """Evaluate on the dev images, and keep the network if it is the best so far."""
+        with self._average.in_use() if self._average is not None else nullcontext():
+            report = self._dev_report()
+            is_best = self.position.best_rsum is None or report.rsum > self.position.best_rsum
+            terms = monitor.dev_done(self.position.step, report, is_best=is_best)
+            self.position.history.append(
+                {"step": self.position.step, "terms": terms, "dev": report.as_dict()}
+            )
+            if is_best:
+                self.position.best_rsum = report.rsum
+                self.position.best_step = self.position.step
+                self.hrem.save_pretrained(self._output)
+        self.save()
+        monitor.training_goes_on()
+
+    @torch.inference_mode()
+    def _dev_report(self) -> RetrievalReport:
+        self.hrem.eval()
+        parts = []
+        for start in range(0, len(self._dev.rows), _DEV_BATCH):
+            regions = self._regions(self._pictures.rows(self._dev.rows[start : start + _DEV_BATCH]))
+            is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=regions.device)
+            parts.append(self.hrem.image_encoder(regions, is_padding).embeddings.float().cpu())
+        captions = encode_distinct(self.hrem.encode_captions, self._dev.captions)
+        self.hrem.train()
+        return evaluate_retrieval(torch.cat(parts), captions, self._dev.caption_image)
+
+    @contextmanager
+    def _stop_on_signal(self) -> Iterator[None]:
+        """Turn the first Ctrl-C or termination signal into a request to stop after the step."""
+
+        def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            self._stop_asked = True
+            # A second one ends the process at once.
+            signal.signal(number, signal.SIG_DFL)
+
+        kept = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+
+def _parameter_groups(
+    hrem: HREM, objective: Objective, config: OptimizationConfig
+) -> list[tuple[str, list[torch.nn.Parameter], float]]:
+    """Return (name, parameters, rate): a BERT and a backbone learn at rates of their own."""
+    bert = getattr(hrem.text_encoder.words, "bert", None)
+    own_rates = {
+        "bert": (list(bert.parameters()) if bert is not None else [], config.bert_learning_rate),
+        "backbone": (
+            list(hrem.backbone.parameters()) if hrem.backbone is not None else [],
+            config.backbone_learning_rate,
+        ),
+    }
+    taken = {id(parameter) for parameters, _ in own_rates.values() for parameter in parameters}
+    others = [p for module in (hrem, objective) for p in module.parameters() if id(p) not in taken]
+    groups = [(name, parameters, rate) for name, (parameters, rate) in own_rates.items()]
+    return [*groups, ("others", others, config.learning_rate)]
+
+
+def _non_finite(step: int, batch: Batch, terms: dict[str, float]) -> str:
+    """Return the message of a loss that is no number."""
+    listed = ", ".join(f"{name} = {value:g}" for name, value in terms.items())
+    images = ", ".join(str(i) for i in batch.pairs.images[:_SHOWN_IDS])
+    return (
+        f"the loss of step {step + 1} is not finite ({listed}); batch of images {images} ... ; "
+        "lower the learning rate or look at these pictures"
+    )
