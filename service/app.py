@@ -72,14 +72,14 @@ def open_retriever(config: ServiceConfig) -> Retriever:
     return Retriever(index, encoder, workers, max_pixels=config.max_pixels)
 
 
-def startup_facts(app: FastAPI, *, url: str, device: str) -> dict[str, str]:
+def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str, str]:
     """Return what an operator wants to know at once: what is served, by what, and where."""
     retriever: Retriever = app.state.served.retriever
-    facts = {"index": f"version {retriever.served.version}"}
+    facts = {"index": f"{config.index}, version {retriever.served.version}"}
     for kind, gallery in retriever.galleries.items():
         facts[kind] = "none" if gallery is None else f"{gallery.count:,}"
     facts["checkpoint"] = f"{retriever.served.fingerprint[:16]} ({retriever.served.encoder})"
-    facts["device"] = _device(device)
+    facts["device"] = _device(config.device)
     gpus = faiss.get_num_gpus()
     facts["faiss"] = f"{faiss.__version__} {faiss.get_compile_options().strip()}, {gpus} GPUs"
     facts["url"] = url

@@ -1,7 +1,7 @@
 """Settings of the service: flags, environment, file and help all come from these fields."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,12 @@ __all__ = ["ServiceConfig"]
 
 
 class ServiceConfig(Command):
-    """What is served, where, and within which bounds."""
+    """Serve an index: REST API and search page, until SIGTERM or Ctrl-C."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m service --index indexes/scenes",
+        "python -m service --index indexes/photos --host 0.0.0.0 --port 8080",
+    )
 
     index: Path = Field(description="index folder, made by: python -m index_builder build")
     checkpoint: Path | None = Field(
@@ -46,3 +51,10 @@ class ServiceConfig(Command):
     shutdown_timeout_s: int = Field(
         default=10, ge=0, description="how long running requests may finish when stopping"
     )
+
+    def run(self) -> int:
+        """Serve; return 0 after a good end."""
+        # The server needs this class, and --help must not wait for it.
+        from service.server import serve
+
+        return serve(self)

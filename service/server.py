@@ -1,0 +1,107 @@
+"""The running service: an address, an app, and a good end."""
+
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from model import console
+from model.errors import ServiceError
+from service.config import ServiceConfig
+
+__all__ = ["serve"]
+
+
+def serve(config: ServiceConfig) -> int:
+    """Serve until SIGTERM or Ctrl-C, finish what is running, and return the exit status.
+
+    Raises:
+        ServiceError: The address cannot be had.
+        HremError: The index or the checkpoint cannot be used.
+    """
+    with _claimed_address(config.host, config.port) as listener:
+        # Imported late: a taken port is told before torch is loaded.
+        from service.app import create_app, startup_facts
+        from service.observability import log_as_json
+
+        app = create_app(config)
+        log_as_json()
+        facts = startup_facts(app, config, url=_url(listener))
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                lifespan="on",
+                timeout_graceful_shutdown=config.shutdown_timeout_s,
+            ),
+            announce=lambda: _announce(facts, as_json=config.json_output),
+        )
+        # uvicorn raises the signal again when it has stopped; stopping is what was asked for.
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop, _already_stopped)
+        server.run(sockets=[listener])
+    console.say("stopped")
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """Says where it is to be found once it is to be found there."""
+
+    def __init__(self, config: uvicorn.Config, *, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._announce()
+
+
+def _announce(facts: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        console.result_json(facts)
+        return
+    for name, value in facts.items():
+        console.say(f"  {name:<12}{value}")
+    console.say(f"ready  {facts['url']}/  (API: {facts['url']}/docs, stop with Ctrl-C)")
+
+
+def _claimed_address(host: str, port: int) -> socket.socket:
+    """Return a socket bound to the address; it does not listen yet.
+
+    Raises:
+        ServiceError: The address is taken, not ours, or unknown.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise ServiceError(f"--host {host}: {error.strerror}; try 127.0.0.1") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ServiceError(
+                f"port {port} on {host} is in use; stop what uses it, or choose another --port"
+            ) from error
+        raise ServiceError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _already_stopped(_signal: int, _frame: FrameType | None) -> None:
+    """Do nothing: the server has already stopped in good order."""

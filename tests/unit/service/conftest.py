@@ -1,0 +1,118 @@
+"""One tiny world, checkpoint and index for all tests of the service, and clients of real apps."""
+
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+
+from index_builder.build import build_index
+from index_builder.versions import IndexFolder, OpenIndex
+from model.hrem import HREM
+from service.app import create_app
+from service.config import ServiceConfig
+from tests.worlds import tiny_checkpoint, write_world
+
+ClientOf = Callable[[FastAPI], Any]
+MakeApp = Callable[..., FastAPI]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("network"))
+
+
+@pytest.fixture(scope="session")
+def index_folder(world: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("index") / "index"
+    build_index(
+        checkpoint=checkpoint,
+        output=folder,
+        images=world / "images",
+        captions=world / "captions.jsonl",
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hrem(checkpoint: Path) -> HREM:
+    return HREM.from_pretrained(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def opened(index_folder: Path) -> Iterator[OpenIndex]:
+    index = IndexFolder(index_folder).open()
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def make_app(index_folder: Path) -> Iterator[MakeApp]:
+    """Makes apps on the tiny index (or `index=` another), and closes them after the test."""
+    apps = []
+
+    def make(**settings: Any) -> FastAPI:
+        app = create_app(ServiceConfig(**{"index": index_folder, "device": "cpu", **settings}))
+        apps.append(app)
+        return app
+
+    yield make
+    for app in apps:
+        app.state.served.retriever.close()
+
+
+@pytest.fixture(scope="session")
+def app(index_folder: Path) -> Iterator[FastAPI]:
+    app = create_app(ServiceConfig(index=index_folder, device="cpu"))
+    yield app
+    app.state.served.retriever.close()
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(app) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def connect() -> ClientOf:
+    """Returns a client of an app of the test's own."""
+    return client_of
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, kind, **options)
+    return content.getvalue()
+
+
+def brute_force(query: np.ndarray, vectors: np.ndarray) -> list[tuple[int, float]]:
+    """All rows with their scores, best first, ties by row, one float64 product at a time."""
+    scores = [
+        float(np.float32(sum(float(a) * float(b) for a, b in zip(query, row, strict=True))))
+        for row in vectors
+    ]
+    return sorted(enumerate(scores), key=lambda scored: (-scored[1], scored[0]))

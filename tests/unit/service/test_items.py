@@ -1,0 +1,145 @@
+import io
+import json
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from index_builder.build import build_index
+from index_builder.versions import OpenIndex
+from model.identifiers import image_id_for_path
+from tests.unit.service.conftest import ClientOf, MakeApp
+from tests.unit.service.test_bad_input import check_problem
+from tests.worlds import made_up_picture
+
+pytestmark = pytest.mark.anyio
+FIRST = image_id_for_path("picture-00.png")
+
+
+def picture_of(answer: httpx.Response) -> Image.Image:
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/jpeg"
+    picture = Image.open(io.BytesIO(answer.content), formats=["JPEG"])
+    picture.load()
+    return picture
+
+
+async def test_pictures_and_thumbnails_show_the_indexed_picture(client: httpx.AsyncClient) -> None:
+    for path in (f"/images/{FIRST}", f"/images/{FIRST}/thumbnail"):
+        picture = picture_of(await client.get(path))
+        assert picture.size == (48, 48)
+        centre = picture.getpixel((24, 24))
+        assert centre == pytest.approx(made_up_picture(0).getpixel((24, 24)), abs=12)
+
+
+async def test_an_unchanged_picture_is_not_sent_twice(client: httpx.AsyncClient) -> None:
+    for path in (f"/images/{FIRST}", f"/images/{FIRST}/thumbnail"):
+        first = await client.get(path)
+        again = await client.get(path, headers={"if-none-match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        other = await client.get(path, headers={"if-none-match": '"another"'})
+        assert other.content == first.content
+
+
+async def test_an_item_tells_what_is_known_about_it(
+    client: httpx.AsyncClient, opened: OpenIndex
+) -> None:
+    image = {
+        "id": FIRST, "url": f"/images/{FIRST}", "thumbnail_url": f"/images/{FIRST}/thumbnail",
+        "width": 48, "height": 48,
+    }  # fmt: skip
+    answer = await client.get(f"/items/images/{FIRST}")
+    assert answer.json() == {
+        "id": FIRST, "caption": None, "image": image, "image_id": None, "metadata": {},
+    }  # fmt: skip
+    body = {"image": {"id": FIRST}, "limit": 1}
+    (hit,) = (await client.post("/search/image", json=body)).json()["results"][0]["hits"]
+    answer = (await client.get(f"/items/captions/{hit['id']}")).json()
+    assert list(answer) == ["id", "caption", "image", "image_id", "metadata"]
+    for name in ("caption", "image", "image_id", "metadata"):
+        assert answer[name] == hit[name]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, checkpoint: Path) -> Path:
+    """An index of photos with a place in their EXIF, one of them lying on its side."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8825)[1] = "N"
+    exif[0x010F] = "secret camera"
+    made_up_picture(0).resize((64, 32)).save(folder / "a.jpg", exif=exif)
+    made_up_picture(1).save(folder / "b.jpg")
+    made_up_picture(2).save(folder / "c.jpg")
+    build_index(checkpoint=checkpoint, output=tmp_path / "index", images=folder)
+    return folder
+
+
+async def test_pictures_are_served_upright_and_without_exif(
+    photos: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    photo = image_id_for_path("a.jpg")
+    async with connect(make_app(index=photos.parent / "index")) as client:
+        for path in (f"/images/{photo}", f"/images/{photo}/thumbnail"):
+            answer = await client.get(path)
+            assert picture_of(answer).size == (32, 64)
+            assert not picture_of(answer).getexif()
+            assert b"secret" not in answer.content
+        item = (await client.get(f"/items/images/{photo}")).json()
+        assert (item["image"]["width"], item["image"]["height"]) == (32, 64)
+
+
+async def test_a_picture_whose_source_is_gone_is_410_and_its_thumbnail_stays(
+    photos: Path, make_app: MakeApp, connect: ClientOf, tmp_path: Path
+) -> None:
+    app = make_app(index=photos.parent / "index")
+    (photos / "a.jpg").unlink()
+    (photos / "b.jpg").write_text("no picture any more")
+    # A link may point out of the root after the index was built.
+    outside = tmp_path / "outside.jpg"
+    made_up_picture(2).save(outside)
+    (photos / "c.jpg").unlink()
+    (photos / "c.jpg").symlink_to(outside)
+    async with connect(app) as client:
+        for name in ("a.jpg", "b.jpg", "c.jpg"):
+            photo = image_id_for_path(name)
+            check_problem(await client.get(f"/images/{photo}"), 410, "source_gone")
+            picture_of(await client.get(f"/images/{photo}/thumbnail"))
+            body = {"image": {"id": photo}, "target": "images", "limit": 1}
+            assert (await client.post("/search/image", json=body)).status_code == 200
+
+
+async def test_moved_pictures_are_found_under_their_new_root(
+    photos: Path, make_app: MakeApp, connect: ClientOf, tmp_path: Path
+) -> None:
+    shutil.move(photos, tmp_path / "moved")
+    photo = image_id_for_path("a.jpg")
+    for root, status in ((None, 410), (tmp_path / "moved", 200)):
+        async with connect(make_app(index=tmp_path / "index", images_root=root)) as client:
+            assert (await client.get(f"/images/{photo}")).status_code == status
+
+
+async def test_metadata_of_the_source_come_with_the_hits(
+    world: Path, checkpoint: Path, tmp_path: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    rows = [
+        {"path": f"picture-{number:02d}.png", "id": f"p.{number}", "objects": ["red circle"]}
+        for number in (0, 1, 2)
+    ]
+    listed = tmp_path / "images.jsonl"
+    listed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    build_index(
+        checkpoint=checkpoint,
+        output=tmp_path / "index",
+        images=listed,
+        images_root=world / "images",
+    )
+    async with connect(make_app(index=tmp_path / "index")) as client:
+        answer = await client.post("/search/text", json={"query": "red"})
+        for hit in answer.json()["results"][0]["hits"]:
+            assert hit["metadata"] == {"objects": ["red circle"]}
+        info = (await client.get("/info")).json()
+        assert info["galleries"]["images"]["columns"] == ["objects"]

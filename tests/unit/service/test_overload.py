@@ -1,0 +1,131 @@
+"""Only the encoder's speed is made up here: it waits before it does its real work."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from tests.unit.service.conftest import ClientOf, MakeApp, encoded
+from tests.unit.service.test_bad_input import check_problem
+from tests.worlds import made_up_picture
+
+pytestmark = pytest.mark.anyio
+
+
+def hold_encoder(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Make the encoder wait for the returned event, as a slow one would."""
+    released = threading.Event()
+    encoder = app.state.served.retriever._encoder
+    for name in ("encode_captions", "encode_images"):
+        real: Callable[..., Any] = getattr(encoder, name)
+
+        def slow(items: Any, real: Callable[..., Any] = real) -> Any:
+            released.wait(20)
+            return real(items)
+
+        monkeypatch.setattr(encoder, name, slow)
+    return released
+
+
+async def wait_until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+async def test_the_event_loop_answers_while_the_encoder_works(
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    released = hold_encoder(app, monkeypatch)
+    async with connect(app) as client:
+        files = [("file", ("a.png", encoded(made_up_picture(number)))) for number in range(9)]
+        searches = [
+            asyncio.create_task(client.post("/search/text", json={"query": "red"})),
+            asyncio.create_task(client.post("/search/image", files=files)),
+        ]
+        await wait_until(lambda: app.state.served.retriever.workers.waiting_items == 10)
+        started = time.perf_counter()
+        assert (await client.get("/health/ready")).status_code == 200
+        assert (await client.get("/info")).status_code == 200
+        assert time.perf_counter() - started < 1
+        assert not any(search.done() for search in searches)
+        released.set()
+        text, image = await asyncio.gather(*searches)
+        assert (text.status_code, image.status_code) == (200, 200)
+        assert len(image.json()["results"]) == 9
+        assert text.json()["timing_ms"]["encode"] > 0
+
+
+async def test_more_than_the_queue_holds_is_refused_at_once(
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(max_waiting_items=32)
+    released = hold_encoder(app, monkeypatch)
+    async with connect(app) as client:
+
+        def search(count: int) -> asyncio.Task[httpx.Response]:
+            return asyncio.create_task(
+                client.post("/search/text", json={"query": ["red"] * count, "limit": 1})
+            )
+
+        waiting = [search(16), search(15)]
+        await wait_until(lambda: app.state.served.retriever.workers.waiting_items == 31)
+        refused = await search(2)
+        check_problem(refused, 503, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        waiting.append(search(1))
+        await wait_until(lambda: app.state.served.retriever.workers.waiting_items == 32)
+        check_problem(await client.get("/health/ready"), 503, "not_ready")
+        assert (await client.get("/health/live")).status_code == 200
+        released.set()
+        answers = await asyncio.gather(*waiting)
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert (await search(32)).status_code == 200
+        assert app.state.served.retriever.workers.waiting_items == 0
+
+
+async def test_a_query_past_its_deadline_is_given_up_and_the_next_one_answered(
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(query_timeout_ms=300)
+    async with connect(app) as client:
+        released = hold_encoder(app, monkeypatch)
+        slow, behind = await asyncio.gather(
+            client.post("/search/text", json={"query": "red"}),
+            client.post("/search/image", files={"file": encoded(made_up_picture(0))}),
+        )
+        check_problem(slow, 504, "deadline_exceeded")
+        check_problem(behind, 504, "deadline_exceeded")
+        released.set()
+        assert (await client.post("/search/text", json={"query": "red"})).status_code == 200
+        assert app.state.served.retriever.workers.waiting_items == 0
+
+
+async def test_a_body_that_comes_too_slowly_is_given_up(
+    make_app: MakeApp, connect: ClientOf
+) -> None:
+    async def drip() -> Any:
+        for _ in range(100):
+            yield b" "
+            await asyncio.sleep(0.1)
+
+    async with connect(make_app(upload_timeout_ms=150)) as client:
+        headers = {"content-type": "application/json"}
+        answer = await client.post("/search/text", content=drip(), headers=headers)
+        check_problem(answer, 408, "upload_timeout")
+
+
+async def test_a_closed_service_is_not_ready_and_answers_nothing(
+    make_app: MakeApp, connect: ClientOf
+) -> None:
+    app = make_app()
+    app.state.served.retriever.close()
+    async with connect(app) as client:
+        check_problem(await client.get("/health/ready"), 503, "not_ready")
+        check_problem(await client.post("/search/text", json={"query": "red"}), 503, "overloaded")
