@@ -19,7 +19,7 @@ from index_builder.items import Item
 from index_builder.manifest import GalleryKind
 from index_builder.versions import OpenIndex
 from model.dual_encoder import DualEncoder
-from model.errors import CheckpointError, GalleryIndexError, PictureError
+from model.errors import CheckpointError, GalleryIndexError, PictureError, TooManyPixelsError
 from model.inputs.pictures import open_picture
 from service.errors import (
     BadPicture,
@@ -368,6 +368,10 @@ def _next_offset(page: Page, item_count: int) -> int | None:
 def _encode_jpeg(path: Path, *, max_pixels: int) -> bytes:
     try:
         picture = open_picture(path, max_pixels=max_pixels)
+    except TooManyPixelsError as error:
+        raise SourceGoneError(
+            "the file of this image has more pixels than the service's --max-pixels allows"
+        ) from error
     except PictureError as error:
         raise SourceGoneError("the file of this image is no readable picture any more") from error
     picture.info.clear()

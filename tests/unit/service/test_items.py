@@ -71,7 +71,7 @@ def photos(tmp_path: Path, checkpoint: Path) -> Path:
     exif[0x0112] = 6
     exif.get_ifd(0x8825)[1] = "N"
     exif[0x010F] = "secret camera"
-    made_up_picture(0).resize((64, 32)).save(folder / "a.jpg", exif=exif)
+    made_up_picture(0).resize((64, 32)).save(folder / "a.jpg", exif=exif, comment="secret")
     made_up_picture(1).save(folder / "b.jpg")
     made_up_picture(2).save(folder / "c.jpg")
     build_index(checkpoint=checkpoint, output=tmp_path / "index", images=folder)

@@ -9,12 +9,12 @@ from fastapi import FastAPI
 
 from index_builder.versions import OpenIndex
 from service.openapi import openapi_document
+from service.problems import PROBLEMS
 from tests.unit.service.conftest import encoded
 from tests.worlds import made_up_picture
 
 pytestmark = pytest.mark.anyio
 REPOSITORY = Path(__file__).parents[3]
-SERVICE = REPOSITORY / "service"
 
 
 async def test_info_tells_what_is_served(client: httpx.AsyncClient, opened: OpenIndex) -> None:
@@ -150,3 +150,8 @@ async def test_the_access_log_tells_no_query(
     everything = repr([vars(record) for record in ours])
     for secret in ("confidential", "privately", "holiday"):
         assert secret not in everything
+
+
+def test_every_problem_code_is_in_the_api_notes() -> None:
+    notes = (REPOSITORY / "docs" / "api.md").read_text()
+    assert [code for code in PROBLEMS if f"`{code}`" not in notes] == []

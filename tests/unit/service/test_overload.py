@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from tests.unit.service.conftest import ClientOf, MakeApp, encoded
 from tests.unit.service.test_bad_input import check_problem
-from tests.worlds import made_up_picture
+from tests.worlds import captions_of, made_up_picture
 
 pytestmark = pytest.mark.anyio
 
@@ -60,6 +60,27 @@ async def test_the_event_loop_answers_while_the_encoder_works(
         assert (text.status_code, image.status_code) == (200, 200)
         assert len(image.json()["results"]) == 9
         assert text.json()["timing_ms"]["encode"] > 0
+
+
+async def test_clients_at_the_same_time_get_their_own_answers(
+    make_app: MakeApp, connect: ClientOf
+) -> None:
+    async with connect(make_app()) as client:
+
+        def search(number: int) -> Awaitable[httpx.Response]:
+            if number % 2:
+                caption = captions_of(number)[0]
+                return client.post("/search/text", json={"query": caption, "target": "captions"})
+            # Two groups of decoded pictures each, so that requests wait for each other.
+            files = [("file", ("a.png", encoded(made_up_picture(number))))] * 9
+            return client.post("/search/image", files=files)
+
+        together = await asyncio.gather(*(search(number) for number in range(12)))
+        for number, answer in enumerate(together):
+            alone = (await search(number)).json()["results"]
+            assert [result["hits"] for result in answer.json()["results"]] == [
+                result["hits"] for result in alone
+            ]
 
 
 async def test_more_than_the_queue_holds_is_refused_at_once(
