@@ -29,8 +29,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 # Decoded pictures that wait, and those of one batch, hold at most about this many pixels each
-# (3 bytes a pixel); one more for each thread may be on its way.
-_MAX_HELD_PIXELS = 64_000_000
+# (4 bytes a pixel in Pillow); one more for each thread may be on its way.
+_MAX_HELD_PIXELS = 32_000_000
 _CAPTION_BATCHES_AT_ONCE = 16
 
 

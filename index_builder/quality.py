@@ -14,16 +14,18 @@ _ROWS_AT_ONCE = 65_536
 def recall_at_10(index: ExactIndex, queries: Rows) -> float:
     """Return the share of the true ten nearest rows that the index finds, 0..1.
 
-    A found row counts when its float64 score is at least that of the true tenth: among ties any
-    row is right.
+    A found row counts when its score, rounded to float32 as hits show it, is at least that of the
+    true tenth: among ties any row is right.
     """
     cutoff = min(_CUTOFF, index.count)
-    tenth = _tenth_best_scores(index.vectors, queries, cutoff)
+    tenth = _tenth_best_scores(index.vectors, queries, cutoff).astype(np.float32)
+    # Two orders of summation in float64 may round to neighbouring float32 numbers.
+    thresholds = np.nextafter(tenth, np.float32(-np.inf))
     right_count = 0
-    for query, answer, threshold in zip(queries, index.search(queries, cutoff), tenth, strict=True):
+    found = index.search(queries, cutoff)
+    for query, answer, threshold in zip(queries, found, thresholds, strict=True):
         scores = index.vectors[answer.rows].astype(np.float64) @ query.astype(np.float64)
-        # 1e-12: two orders of summation in float64.
-        right_count += int(np.count_nonzero(scores >= threshold - 1e-12))
+        right_count += int(np.count_nonzero(scores.astype(np.float32) >= threshold))
     return right_count / (len(queries) * cutoff)
 
 

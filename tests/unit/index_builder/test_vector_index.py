@@ -30,11 +30,16 @@ def test_exact_search_is_brute_force(count, wanted, query_count, distinct, seed)
         np.testing.assert_array_equal(answer.scores, [score for _, score in expected])
 
 
-def test_rows_within_the_rounding_of_float32_are_not_lost():
-    """300 vectors closer together than float32 sums can tell: FAISS alone picks other rows."""
-    rng = np.random.default_rng(0)
+def nearly_equal_rows():
+    """300 vectors closer together than float32 sums can tell."""
     vectors = np.repeat(unit_rows(1, dim=256), 300, axis=0)
-    vectors += rng.standard_normal(vectors.shape).astype(np.float32) * 1e-8
+    noise = np.random.default_rng(0).standard_normal(vectors.shape)
+    return vectors + noise.astype(np.float32) * np.float32(1e-8)
+
+
+def test_rows_within_the_rounding_of_float32_are_not_lost():
+    """FAISS alone picks other rows."""
+    vectors = nearly_equal_rows()
     index = ExactIndex.build([vectors], 256)
     query = unit_rows(1, dim=256)
     scores = exact_scores(query[0], vectors, np.arange(300))
@@ -62,6 +67,8 @@ def test_recall_of_the_exact_kind_is_one_and_a_blind_index_is_caught():
     vectors = unit_rows(400)
     index = ExactIndex.build([vectors], 16)
     assert recall_at_10(index, vectors[:50]) == 1.0
+    close = nearly_equal_rows()
+    assert recall_at_10(ExactIndex.build([close], 256), close[:50]) == 1.0
 
     class Blind(ExactIndex):
         def search(self, queries, wanted_count):
