@@ -16,10 +16,11 @@ export async function showExamples({ choose, hasGallery }) {
   const sample = (kind, limit) => (hasGallery(kind) ? searchMany(PROBES, { target: kind, limit }).catch(() => []) : []);
   const [captionHits, pictureHits] = await Promise.all([sample("captions", 25), sample("images", 4)]);
 
-  const sentences = new Set(); // the shortest of each probe
-  for (const hits of captionHits) {
+  const sentences = new Set(); // a short one first, then longer ones, up to the middle of what was found
+  for (const [place, hits] of captionHits.entries()) {
     const fresh = hits.map((hit) => hit.caption).filter((text) => !sentences.has(text));
-    if (fresh.length) sentences.add(fresh.sort((one, other) => one.length - other.length)[0]);
+    fresh.sort((one, other) => one.length - other.length);
+    if (fresh.length) sentences.add(fresh[Math.floor((fresh.length * place) / (2 * PROBES.length))]);
   }
   const best = pictureHits.flat().sort((one, other) => one.rank - other.rank);
   const pictures = [...new Map(best.map((hit) => [hit.id, hit.image])).values()].slice(0, PICTURE_COUNT);

@@ -24,7 +24,7 @@ export function openViewer(hits, place, { choose, hasCaptions }) {
 function show() {
   const hit = shown.hits[shown.place];
   const { id, url, thumbnail_url: thumbnail, width, height } = hit.image;
-  byId("viewer-title").textContent = `${hit.rank}. ${id}`;
+  byId("viewer-title").textContent = `Result ${hit.rank}`;
   const caption = byId("viewer-caption");
   caption.textContent = hit.caption ? `“${hit.caption}”` : "";
   caption.hidden = !hit.caption;
@@ -44,6 +44,7 @@ function show() {
 
   const facts = [["score", formatScore(hit.score)], ...describeMetadata(hit.metadata)];
   if (width && height) facts.push(["size", `${width} × ${height}`]);
+  facts.push(["id", id]);
   byId("viewer-metadata").replaceChildren(
     ...facts.flatMap(([key, value]) => [
       Object.assign(document.createElement("dt"), { textContent: key }),
