@@ -308,7 +308,8 @@ def _compare_sampling_of_batch(
     images: EncodedItems,
     captions: EncodedItems,
 ) -> None:
-    cosine = images.embeddings @ captions.embeddings.T
+    # The weights are steep: float64 leaves the recording's own rounding as the only one.
+    cosine = images.embeddings.double() @ captions.embeddings.double().T
     ids = batch.arrays["in.image_ids"]
     for direction, scores in (("i2t", cosine), ("t2i", cosine.T)):
         name = f"out.sampling_probability.{direction}"
@@ -320,7 +321,9 @@ def _compare_sampling_of_batch(
 def compare_sampling(folder: Path, comparison: Comparison, *, margin: float) -> None:
     """Compare `sampling.npz`: both cut-offs, distribution and loss of the given negatives."""
     arrays = _Tracked(read_arrays(folder / "sampling.npz"))
-    cosine = arrays["in.image_embeddings"] @ arrays["in.caption_embeddings"].T
+    # In float64, as above.
+    images, captions = (arrays[f"in.{kind}_embeddings"].double() for kind in ("image", "caption"))
+    cosine = images @ captions.T
     ids = arrays["in.image_ids"]
     anchors, positives = positive_pairs(ids)
     for data_set, cutoff in CUTOFFS.items():
