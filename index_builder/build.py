@@ -104,7 +104,8 @@ def build_index(
     caption_list = None if captions is None else read_captions(captions)
     encoder = load_dual_encoder(checkpoint, device=device)
     say(f"building index  → {output}")
-    say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})  on {device}")
+    say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})")
+    say(f"  device      {device}, float32")
     say(f"  images      {_told(images, image_list)}")
     say(f"  captions    {_told(captions, caption_list)}")
     with IndexFolder(output).writing() as index:

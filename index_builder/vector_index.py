@@ -160,7 +160,8 @@ def exact_scores(query: Rows, vectors: Rows, rows: npt.NDArray[np.int64]) -> Row
 
 def _build_on_gpu(index: Any, blocks: Iterable[Rows]) -> Any:  # pragma: no cover
     # Not run on a GPU yet: written from the FAISS documentation.
-    on_gpu = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    resources = faiss.StandardGpuResources()  # must outlive the index
+    on_gpu = faiss.index_cpu_to_gpu(resources, 0, index)
     for block in blocks:
         on_gpu.add(np.ascontiguousarray(block, dtype=np.float32))
     warn("faiss built this index on a GPU, a path that was not tested on one")

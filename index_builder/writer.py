@@ -224,9 +224,10 @@ def _image_item(row: int, entry: ImageEntry, file: FoundFile, content: _Content)
 
 def _nothing_usable(root: Path, rejected: Sequence[Rejection]) -> str:
     first = rejected[0]
+    hint = "; is --images-root right?" if all(r.code == "missing" for r in rejected) else ""
     return (
         f"none of the {len(rejected):,} pictures in {root} can be used; "
-        f"the first is {first.place}: {first.reason}"
+        f"the first is {first.place}: {first.reason}{hint}"
     )
 
 

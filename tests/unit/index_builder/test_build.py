@@ -196,6 +196,12 @@ def test_nothing_usable_is_one_sentence_and_leaves_no_version(build, index, tmp_
     assert not list(index.galleries.iterdir())
 
 
+def test_a_wrong_images_root_is_guessed(build, tmp_path):
+    (tmp_path / "images.jsonl").write_text('{"path": "elsewhere/0.png"}')
+    with pytest.raises(DataError, match=r"no such file; is --images-root right\?"):
+        build(images=tmp_path / "images.jsonl")
+
+
 def test_a_picture_that_changes_while_it_is_read_is_set_aside(build, index, photos, monkeypatch):
     from index_builder import encoding
 
