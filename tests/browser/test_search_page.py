@@ -123,7 +123,7 @@ def test_an_example_sentence_and_an_example_picture_start_a_search(page: Page) -
 
 def test_the_page_is_used_by_keyboard_alone(page: Page) -> None:
     page.goto("/")
-    page.locator("#main").click()
+    page.locator("#main").click(position={"x": 2, "y": 2})  # away from the box
     page.keyboard.press("/")
     expect(page.locator("#query")).to_be_focused()
     page.keyboard.type("a blue square")
