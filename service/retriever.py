@@ -51,6 +51,11 @@ class Page:
     offset: int = 0
     version: int | None = None
 
+    def next_offset(self, item_count: int) -> int | None:
+        """Return where the next page begins; None if there is none, or it would reach too deep."""
+        following = self.offset + self.limit
+        return following if following < min(item_count, MAX_HIT_COUNT - self.limit + 1) else None
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -287,7 +292,7 @@ class Retriever:
         found = await self.workers.run_stage(
             thread, "fetch", stopwatch, self._fetch, hits, page.target
         )
-        next_offset = _next_offset(page, gallery.count)
+        next_offset = page.next_offset(gallery.count)
         pages = [
             FoundPage(hits=hits_of_query, next_offset=next_offset, warnings=warned)
             for hits_of_query, warned in zip(found, warnings, strict=True)
@@ -357,12 +362,6 @@ class Retriever:
 
 def _unknown(kind: GalleryKind, item_id: str) -> UnknownItemError:
     return UnknownItemError(f"no item {item_id[:200]!r} among the {kind} of this index")
-
-
-def _next_offset(page: Page, item_count: int) -> int | None:
-    """Return where the next page begins; None if there is none, or it would reach too deep."""
-    following = page.offset + page.limit
-    return following if following < min(item_count, MAX_HIT_COUNT - page.limit + 1) else None
 
 
 def _encode_jpeg(path: Path, *, max_pixels: int) -> bytes:

@@ -110,6 +110,10 @@ async def test_pages_are_whole_documents_of_our_own_files(
         assert "//" not in address
         target = await client.get(httpx.URL("http://service" + path).join(address))
         assert target.status_code == 200, address
+        if address.startswith(("page/", "docs/")):
+            assert target.headers["cache-control"] == "no-cache"
+            seen = {"if-none-match": target.headers["etag"]}
+            assert (await client.get(target.url, headers=seen)).status_code == 304
 
 
 async def test_every_answer_carries_the_safety_headers(client: httpx.AsyncClient) -> None:

@@ -4,6 +4,8 @@ import pytest
 
 from index_builder.versions import OpenIndex
 from model.hrem import HREM
+from service.retriever import Page
+from service.schemas import TextSearch
 from tests.unit.service.conftest import brute_force
 
 pytestmark = pytest.mark.anyio
@@ -82,18 +84,40 @@ async def test_a_caption_hit_carries_the_image_that_it_names(
         assert hit["image_id"] == hit["image"]["id"] == item.image_id
 
 
-async def test_pages_put_together_are_the_whole_ranking(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("limit", [7, 20, 60])
+async def test_pages_put_together_are_the_whole_ranking(
+    client: httpx.AsyncClient, limit: int
+) -> None:
     whole = (await search(client, query="blue square", target="captions", limit=100))["results"][0]
     assert whole["next_offset"] is None
+    asked = {"query": "blue square", "target": "captions", "limit": limit}
     pages, offset, version = [], 0, None
     while offset is not None:
+        assert offset < 60
         answer = await search(
-            client, query="blue square", target="captions", limit=7, offset=offset, version=version
+            client,
+            query="blue square",
+            target="captions",
+            limit=limit,
+            offset=offset,
+            version=version,
         )
         version = answer["index"]["version"]
         pages += answer["results"][0]["hits"]
         offset = answer["results"][0]["next_offset"]
     assert pages == whole["hits"]
+
+
+@pytest.mark.parametrize("item_count", [1, 99, 100, 999, 1_000, 5_000])
+async def test_following_the_next_offset_is_always_allowed_and_ends(item_count: int) -> None:
+    for limit in range(1, 101):
+        offset, seen = 0, 0
+        while offset is not None:
+            page = Page(target="images", limit=limit, offset=offset)
+            TextSearch(query=["red"], limit=limit, offset=offset)
+            seen += max(0, min(limit, item_count - offset))
+            offset = page.next_offset(item_count)
+        assert seen == min(item_count, 1_000 // limit * limit)
 
 
 async def test_beyond_the_last_item_a_page_is_empty(client: httpx.AsyncClient) -> None:
