@@ -127,7 +127,7 @@ class ExactIndex:
         # team costs more than a small search.
         if query_count * self.count * self.dim < _SMALL_WORK:
             return 1
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        return _allowed_thread_count()
 
 
 class _StoredVectors:
@@ -156,6 +156,13 @@ def exact_scores(query: Rows, vectors: Rows, rows: npt.NDArray[np.int64]) -> Row
         part = slice(start, start + _SCORED_AT_ONCE)
         scores[part] = (vectors[rows[part]].astype(np.float64) * wide).sum(axis=1)
     return scores
+
+
+def _allowed_thread_count() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _build_on_gpu(index: Any, blocks: Iterable[Rows]) -> Any:  # pragma: no cover
