@@ -113,6 +113,10 @@ def run_command(prog: str, command: type[Command], argv: Sequence[str] | None = 
         _show_traceback(is_debug)
         console.say("interrupted")
         return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`... | head`); Python would complain again at exit.
+        sys.stdout = None
+        return 1
 
 
 def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
