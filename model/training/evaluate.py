@@ -10,6 +10,7 @@ from model.command_line import Command
 from model.data.datasets import load_captioned_images
 from model.dual_encoder import load_dual_encoder
 from model.errors import ConfigError
+from model.training.endpoint import Endpoint, evaluate_endpoint
 from model.training.evaluation import evaluate_on_pictures, show_report
 
 __all__ = ["Evaluate"]
@@ -24,6 +25,10 @@ class Evaluate(Command):
     )
 
     checkpoint: str | None = Field(None, description="Folder or name of a checkpoint.")
+    endpoint: str | None = Field(
+        None, description="Address of a live service that serves these pictures and captions."
+    )
+    endpoint_key: str | None = Field(None, description="Key of that service, if it asks for one.")
     data: Path | None = Field(None, description="Folder with captions.jsonl and images/.")
     images: Path | None = Field(None, description="Folder of pictures, with --captions.")
     captions: Path | None = Field(None, description="JSON lines that name pictures and captions.")
@@ -40,14 +45,17 @@ class Evaluate(Command):
             raise ConfigError(
                 ["data: give --data FOLDER (captions.jsonl, images/), or --images and --captions"]
             )
-        if self.checkpoint is None:
-            raise ConfigError(["checkpoint: give --checkpoint FOLDER"])
+        if (self.checkpoint is None) == (self.endpoint is None):
+            raise ConfigError(["checkpoint: give either --checkpoint FOLDER or --endpoint URL"])
         images = load_captioned_images(root, file, None if self.split == "all" else [self.split])
-        encoder = load_dual_encoder(self.checkpoint, device=self.device)
-        report = evaluate_on_pictures(encoder, images)
+        if self.endpoint is not None:
+            source = {"endpoint": self.endpoint}
+            report = evaluate_endpoint(Endpoint(self.endpoint, self.endpoint_key), images)
+        else:
+            encoder = load_dual_encoder(str(self.checkpoint), device=self.device)
+            source = {"checkpoint": encoder.fingerprint[:16]}
+            report = evaluate_on_pictures(encoder, images)
         if self.json_output:
-            console.result_json(
-                {"checkpoint": encoder.fingerprint[:16], "split": self.split, **report.as_dict()}
-            )
+            console.result_json({**source, "split": self.split, **report.as_dict()})
         else:
             show_report(f"{root.parent.name} {self.split}", report)

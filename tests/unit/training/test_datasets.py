@@ -1,0 +1,124 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.data.datasets import load_captioned_images
+from model.errors import DataError
+from model.identifiers import image_id_for_path
+from model.training.config import DatasetConfig
+from model.training.training_data import load_training_data
+from tests.worlds import captions_of, write_world
+
+
+def write_lines(folder: Path, rows: list[object], names: tuple[str, ...] = ("a.png",)) -> Path:
+    (folder / "images").mkdir(exist_ok=True)
+    for name in names:
+        Image.new("RGB", (8, 8)).save(folder / "images" / name)
+    file = folder / "captions.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def load(folder: Path, splits: tuple[str, ...] | None = None):
+    return load_captioned_images(folder / "images", folder / "captions.jsonl", splits)
+
+
+def test_a_line_with_all_captions_of_an_image_is_one_image(tmp_path: Path) -> None:
+    images = load(write_world(tmp_path, image_count=6))
+    assert len(images) == 6
+    assert list(images.captions[2]) == captions_of(2)
+    assert images.image_ids[3] == image_id_for_path("more/picture-03.png")
+    assert images.metadata[4] == {"number": 4}
+    assert images.caption_image.tolist() == [i for i in range(6) for _ in range(5)]
+    assert images.caption_texts[5:10] == tuple(captions_of(1))
+
+
+def test_lines_of_one_caption_each_are_gathered_by_their_image(tmp_path: Path) -> None:
+    rows = [
+        {"image": "b.png", "caption": "first"},
+        {"image": "a.png", "caption": "second"},
+        {"image": "b.png", "caption": "third"},
+    ]
+    write_lines(tmp_path, rows, ("a.png", "b.png"))
+    images = load(tmp_path)
+    assert images.captions == (("first", "third"), ("second",))
+
+
+def test_filename_and_a_given_id_name_an_image(tmp_path: Path) -> None:
+    write_lines(tmp_path, [{"filename": "a.png", "id": "dog", "captions": ["x"]}])
+    images = load(tmp_path)
+    assert images.image_ids == ("dog",)
+    assert images.image_paths[0].name == "a.png"
+
+
+def test_an_image_id_alone_finds_the_picture_by_its_default_id(tmp_path: Path) -> None:
+    write_lines(tmp_path, [{"image_id": image_id_for_path("a.png"), "caption": "x"}])
+    assert load(tmp_path).image_paths[0].name == "a.png"
+
+
+def test_splits_keep_only_their_images(tmp_path: Path) -> None:
+    images = load(write_world(tmp_path), ("dev",))
+    assert set(images.splits) == {"dev"}
+    assert len(images) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"image": "missing.png", "captions": ["x"]}, "1 of 1 pictures that do not exist"),
+        ({"image": "../a.png", "captions": ["x"]}, "does not lie below"),
+        ({"image": "a.png", "captions": []}, "at least one caption"),
+        ({"image": "a.png", "captions": ["  "]}, "a text with words"),
+        ({"captions": ["x"]}, "names no picture"),
+        ({"image": "a.png", "id": "no spaces", "captions": ["x"]}, "is not allowed"),
+        (["a.png"], "expected an object"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(tmp_path: Path, row: object, said: str) -> None:
+    write_lines(tmp_path, [row])
+    with pytest.raises(DataError, match=said):
+        load(tmp_path)
+
+
+def test_missing_files_and_empty_splits_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no captions file"):
+        load(tmp_path)
+    write_world(tmp_path)
+    with pytest.raises(DataError, match="no image is of split nothing; found"):
+        load(tmp_path, ("nothing",))
+
+
+def training_data(folder: Path, **settings: object):
+    config = DatasetConfig(**settings)
+    return load_training_data(folder / "images", folder / "captions.jsonl", config, seed=3)
+
+
+def test_the_dev_split_selects_by_default(tmp_path: Path) -> None:
+    data = training_data(write_world(tmp_path))
+    assert set(data.dev.splits) == {"dev"}
+    assert set(data.train.splits) == {"train"}
+
+
+def test_the_last_images_of_train_can_select(tmp_path: Path) -> None:
+    whole = training_data(write_world(tmp_path)).train.image_ids
+    data = training_data(tmp_path, dev_last_count=3)
+    assert data.train.image_ids + data.dev.image_ids == whole
+    assert len(data.dev) == 3
+
+
+def test_a_file_without_splits_is_cut_by_the_seed(tmp_path: Path) -> None:
+    write_world(tmp_path, splits=("",))
+    data, again = training_data(tmp_path), training_data(tmp_path)
+    assert len(data.dev) == 1
+    assert data.dev.image_ids == again.dev.image_ids
+    assert not set(data.dev.image_ids) & set(data.train.image_ids)
+
+
+def test_shuffled_captions_keep_every_caption_but_not_its_place(tmp_path: Path) -> None:
+    write_world(tmp_path)
+    plain, shuffled = training_data(tmp_path), training_data(tmp_path, shuffle_captions=True)
+    assert sorted(plain.train.captions) == sorted(shuffled.train.captions)
+    assert plain.train.captions != shuffled.train.captions
+    assert plain.dev == shuffled.dev

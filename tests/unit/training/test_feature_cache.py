@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import PreprocessorConfig
+from model.errors import DataError
+from model.inputs.pictures import PictureTransform, open_picture
+from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
+from tests.worlds import made_up_picture, tiny_hrem
+
+TRANSFORM = PictureTransform(PreprocessorConfig(image_size=32, resize="squash"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{number:02d}.png" for number in range(40)]
+    for number, path in enumerate(paths):
+        made_up_picture(number).save(path)
+    return paths
+
+
+def test_pixels_are_those_of_the_transform(pictures: list[Path], tmp_path: Path) -> None:
+    pixels = cached_pixels(pictures, transform=TRANSFORM, folder=tmp_path / "cache")
+    assert pixels.shape == (40, 3, 32, 32)
+    for place in (0, 31, 32, 39):
+        expected = TRANSFORM(open_picture(pictures[place])).numpy()
+        np.testing.assert_array_equal(pixels[place], expected)
+
+
+def test_a_cache_is_read_again_until_a_picture_or_the_preprocessing_changes(
+    pictures: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache"
+
+    def files(transform: PictureTransform = TRANSFORM) -> set[str]:
+        cached_pixels(pictures, transform=transform, folder=folder)
+        return {path.name for path in folder.iterdir()}
+
+    first = files()
+    assert len(first) == 1
+    assert files() == first
+    made_up_picture(99).save(pictures[7])
+    second = files()
+    assert len(second) == 2
+    files(PictureTransform(PreprocessorConfig(image_size=16, resize="squash")))
+    assert len(list(folder.iterdir())) == 3
+
+
+def test_features_are_those_of_the_backbone_and_mirrored_ones_of_the_mirrored_picture(
+    pictures: list[Path], tmp_path: Path
+) -> None:
+    backbone = tiny_hrem(is_frozen=True).backbone
+    assert backbone is not None
+
+    def features(*, is_mirrored: bool) -> np.ndarray:
+        return cached_grid_features(
+            pictures,
+            transform=TRANSFORM,
+            grid_features=backbone.grid_features,
+            network_hash=weights_hash(backbone),
+            folder=tmp_path / "cache",
+            is_mirrored=is_mirrored,
+        )
+
+    pixels = torch.stack([TRANSFORM(open_picture(path)) for path in pictures])
+    for is_mirrored in (False, True):
+        expected = backbone.grid_features(pixels.flip(-1) if is_mirrored else pixels)
+        stored = features(is_mirrored=is_mirrored)
+        assert stored.dtype == np.float16
+        np.testing.assert_allclose(stored, expected.numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_the_hash_of_a_network_follows_its_weights() -> None:
+    backbone = tiny_hrem().backbone
+    assert backbone is not None
+    before = weights_hash(backbone)
+    assert before == weights_hash(backbone)
+    with torch.no_grad():
+        next(backbone.parameters()).add_(1e-6)
+    assert weights_hash(backbone) != before
+
+
+def test_a_damaged_picture_is_named_and_leaves_no_file(
+    pictures: list[Path], tmp_path: Path
+) -> None:
+    pictures[33].write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"33\.png"):
+        cached_pixels(pictures, transform=TRANSFORM, folder=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
