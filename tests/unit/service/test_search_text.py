@@ -94,14 +94,7 @@ async def test_pages_put_together_are_the_whole_ranking(
     pages, offset, version = [], 0, None
     while offset is not None:
         assert offset < 60
-        answer = await search(
-            client,
-            query="blue square",
-            target="captions",
-            limit=limit,
-            offset=offset,
-            version=version,
-        )
+        answer = await search(client, **asked, offset=offset, version=version)
         version = answer["index"]["version"]
         pages += answer["results"][0]["hits"]
         offset = answer["results"][0]["next_offset"]
