@@ -106,7 +106,7 @@ def make_step(step: Step) -> Outcome:
     if status != 0:
         raise DemoError(
             f"this command ended with status {status}, see its lines above: "
-            + " ".join(step.command)
+            + " ".join(("python", *step.command[1:]))
         )
     if not (step.output / step.artefact).is_file():
         raise DemoError(f"the command succeeded but {step.output / step.artefact} is missing")

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.chromium import Watched
-from tests.browser.conftest import IMAGE_COUNT, Service
+from tests.browser.conftest import IMAGE_COUNT
+from tests.live_service import Service
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("watched")]
 
