@@ -12,6 +12,7 @@ const more = byId("more");
 
 const PAGE_SIZE = 24;
 const SLOW_MS = 300; // from here on, say that the search is under way
+const LONGEST_IN_ADDRESS = 1000; // characters of a sentence; longer ones live in the history alone
 const WARNINGS = { caption_truncated: "Only the beginning of this sentence was read: it is longer than the model takes in." };
 
 let info = null;
@@ -37,7 +38,7 @@ const count = (number, one) => `${number.toLocaleString("en")} ${one}${number ==
 /** Start a new search and make it a step in the browser's history. */
 function choose(asked, wanted = null) {
   const address = new URLSearchParams();
-  if (asked.text) address.set("q", asked.text);
+  if (asked.text?.length <= LONGEST_IN_ADDRESS) address.set("q", asked.text);
   if (asked.id) address.set("image", asked.id);
   if (!info) {
     // The service was not there yet: start over with the query in the address.
@@ -51,7 +52,7 @@ function choose(asked, wanted = null) {
     asked.key = key;
     files.set(key, asked);
   }
-  history.pushState({ key, find: wanted }, "", address.size ? `?${address}` : location.pathname);
+  history.pushState({ key, find: wanted, text: asked.text }, "", address.size ? `?${address}` : location.pathname);
   run(asked, wanted);
 }
 
@@ -78,7 +79,7 @@ async function request({ offset, version }) {
     next = null;
     more.hidden = true;
     setState("error");
-    drawProblem(byId("problem"), error, () => request({ offset, version }));
+    drawProblem(byId("problem"), error, () => request({ offset: 0, version: null }));
     say("");
   } finally {
     clearTimeout(slow);
@@ -139,6 +140,7 @@ function showQuery() {
   box.value = query?.text ?? "";
   const picture = byId("query-picture-image");
   byId("query-picture").hidden = !query?.url;
+  byId("query-picture").classList.remove("missing");
   if (query?.url) picture.src = query.url;
   else picture.removeAttribute("src");
   box.placeholder = query?.url ? "or type a sentence" : "A sentence, or drop a picture";
@@ -198,6 +200,7 @@ byId("picture-file").addEventListener("change", (event) => {
   takePicture(event.target.files[0]);
   event.target.value = ""; // the same file can be chosen again
 });
+byId("query-picture-image").addEventListener("error", () => byId("query-picture").classList.add("missing"));
 byId("remove-picture").addEventListener("click", () => {
   byId("home").click();
   box.focus();
@@ -253,9 +256,9 @@ addEventListener("keydown", (event) => {
 /** Bring the page into the state that the address and the history entry name. */
 function restore() {
   const address = new URLSearchParams(location.search);
-  const { key, find } = history.state ?? {};
+  const { key, find, ...state } = history.state ?? {};
   const wanted = address.get("find") ?? find ?? null;
-  const text = address.get("q")?.trim();
+  const text = state.text ?? address.get("q")?.trim();
   const id = address.get("image");
   if (text) return run({ text }, wanted);
   if (id) return run({ id, url: `images/${encodeURIComponent(id)}/thumbnail` }, wanted);

@@ -260,6 +260,17 @@ def test_a_lost_connection_is_told_and_trying_again_helps(page: Page, watched: W
     expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
 
 
+def test_a_failure_to_show_more_starts_the_ranking_again(page: Page, watched: Watched) -> None:
+    watched.expected.append("net::ERR_CONNECTION_RESET")
+    page.goto("/?q=a+red+circle")
+    expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
+    page.route("**/search/text", lambda route: route.abort("connectionreset"), times=1)
+    page.get_by_role("button", name="Show more").click()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
+    expect(page.locator("#hits .rank").first).to_have_text("1")
+
+
 def test_a_slow_answer_says_that_the_search_is_under_way(page: Page) -> None:
     held: list[Route] = []
     page.goto("/")
@@ -304,8 +315,11 @@ def test_nothing_found_says_so_and_offers_examples(page: Page) -> None:
 def test_a_sentence_that_is_too_long_is_answered_with_a_warning(page: Page) -> None:
     page.goto("/")
     type_sentence(page, "a red circle " * 3_000)
-    expect(page.locator("#warning")).to_contain_text("Only the beginning of this sentence was read")
+    warning = page.locator("#warning")
+    expect(warning).to_contain_text("Only the beginning of this sentence was read")
     expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
+    page.reload()  # too long for the address, and yet not forgotten
+    expect(warning).to_contain_text("Only the beginning of this sentence was read")
 
 
 def test_spaces_are_no_query(page: Page, watched: Watched) -> None:
