@@ -120,6 +120,9 @@ class Trainer:
             else None
         )
         self._stop_asked = False
+        if hrem.backbone is not None:
+            # Convolutions over pixels that lie side by side take two thirds of the time on a CPU.
+            hrem.backbone.to(memory_format=torch.channels_last)
 
     def run(self) -> bool:
         """Take all steps that are left; return False where the run was asked to stop early.
@@ -228,7 +231,7 @@ class Trainer:
         if backbone is None:
             return on_device.float()
         if self._pictures.is_pixels:
-            return backbone(on_device)
+            return backbone(on_device.contiguous(memory_format=torch.channels_last))
         return average_grid(on_device.float(), backbone.config.grid_size)
 
     def _look_at_dev(self, monitor: Monitor) -> None:

@@ -1,0 +1,365 @@
+"""Train, evaluate, stop and go on, through the real commands on a tiny world."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.command_line import load_settings, run_commands
+from model.hrem import HREM
+from model.inputs.pictures import open_picture
+from model.training.evaluate import Evaluate
+from model.training.train import RECIPES, Train
+from model.training.trainer import Trainer
+from tests.worlds import BACKBONES, IMAGE_SIDE, captions_of, tiny_hrem, write_world
+
+SETTINGS: dict[str, Any] = {
+    "dataset": {"minimum_word_count": 1},
+    "network": {
+        "embedding_dim": 16,
+        "head_count": 2,
+        "word_dim": 8,
+        "backbone_architecture": BACKBONES["resnet"],
+        "preprocessor": {"image_size": IMAGE_SIDE, "resize": "squash"},
+    },
+    "schedule": {"batch_size": 16, "steps": 8, "evaluate_every": 4},
+    "instance_level": {"head_count": 2},
+}
+
+
+def write_settings(path: Path, settings: dict[str, Any]) -> Path:
+    lines: list[str] = []
+
+    def write(prefix: str, section: dict[str, Any]) -> None:
+        if prefix:
+            lines.append(f"[{prefix}]")
+        values = {key: value for key, value in section.items() if not isinstance(value, dict)}
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in values.items())
+        for key, value in section.items():
+            if isinstance(value, dict):
+                write(f"{prefix}.{key}" if prefix else key, value)
+
+    write("", settings)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run(*arguments: object) -> int:
+    commands = {"train": Train, "evaluate": Evaluate}
+    return run_commands("python -m model.training", commands, [str(a) for a in arguments])
+
+
+class World:
+    """A tiny data set and the settings of a tiny run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = write_world(folder / "data", image_count=24)
+        self.settings = write_settings(folder / "tiny.toml", SETTINGS)
+
+    def arguments(self, name: str, *more: object) -> tuple[object, ...]:
+        return (
+            *("--config", self.settings, "--data", self.data, "--output", self.folder / name),
+            *("--cache-directory", self.folder / "cache", *more),
+        )
+
+    def train(self, name: str, *more: object) -> Path:
+        assert run("train", *self.arguments(name, *more)) == 0
+        return self.folder / name
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def trained(world: World) -> Path:
+    return world.train("trained")
+
+
+def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    return HREM.from_pretrained(checkpoint).state_dict()
+
+
+def last_weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    (path,) = (checkpoint / "training").glob("step-*.safetensors")
+    return load_file(path)
+
+
+def are_equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_a_run_writes_a_checkpoint_that_tells_what_it_is(trained: Path) -> None:
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["steps"] == 8
+    assert metrics["steps_with_instance_level"] == 6
+    assert metrics["dev"]["image_count"] == 4
+    assert metrics["dev"]["rsum"] == max(look["dev"]["rsum"] for look in metrics["history"])
+    card = (trained / "README.md").read_text()
+    assert f"rSum {metrics['dev']['rsum']:.1f}" in card
+    assert json.loads((trained / "training" / "settings.json").read_text())["seed"] == 0
+
+
+def test_evaluate_prints_a_table_and_json(
+    trained: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--checkpoint", trained, "--data", world.data, "--split", "test")
+    assert run("evaluate", *given) == 0
+    shown = capsys.readouterr().out
+    assert "4 images · 20 captions" in shown
+    assert run("evaluate", *given, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert f"rSum {report['rsum']:.1f}" in shown
+    for direction in ("image_to_text", "text_to_image"):
+        recalls = [report[direction][f"recall_at_{k}"] for k in (1, 5, 10)]
+        assert recalls == sorted(recalls)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    trained: Path, world: World
+) -> None:
+    assert are_equal(weights_of(trained), weights_of(world.train("again")))
+    other = last_weights_of(world.train("seeded", "--seed", 1))
+    assert not are_equal(last_weights_of(trained), other)
+
+
+def test_dropping_the_instance_level_changes_the_trained_weights(
+    trained: Path, world: World
+) -> None:
+    without = world.train("without", "--no-instance-level.enabled")
+    assert json.loads((without / "metrics.json").read_text())["steps_with_instance_level"] == 0
+    last, last_without = last_weights_of(trained), last_weights_of(without)
+    shared = [name for name in last_without if name.startswith("hrem.")]
+    assert not any(name.startswith("objective.") for name in last_without)
+    assert any(not torch.equal(last[name], last_without[name]) for name in shared)
+
+
+def test_the_loss_falls_and_the_pictures_are_told_apart(world: World) -> None:
+    learnt = world.train(
+        "learnt",
+        *("--schedule.steps", 60, "--schedule.evaluate-every", 15),
+        *("--optimization.learning-rate", 0.005, "--optimization.backbone-learning-rate", 0.005),
+        *("--loss.opening-fraction", 1, "--no-instance-level.enabled"),
+    )
+    history = json.loads((learnt / "metrics.json").read_text())["history"]
+    losses = [look["terms"]["total"] for look in history]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_weights(world: World, trained: Path) -> None:
+    whole = last_weights_of(trained)
+    stopped = world.folder / "stopped"
+    seen = 0
+    plain = Trainer._take_step
+
+    def stopping(self: Trainer, step: int, batch: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, step, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_take_step", stopping)
+        assert run("train", *world.arguments("stopped")) == 130
+    state = json.loads((stopped / "training" / "state.json").read_text())
+    assert state["position"]["step"] == 3
+    resumed = ("--resume", "--output", stopped)
+    assert run("train", *resumed) == 0
+    assert are_equal(last_weights_of(stopped), whole)
+    assert json.loads((stopped / "metrics.json").read_text())["steps_with_instance_level"] == 6
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(world: World) -> None:
+    command = [sys.executable, "-m", "model.training", "train"]
+    arguments = world.arguments("long", "--schedule.steps", 5000, "--schedule.evaluate-every", 5)
+    process = subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    try:
+        state = world.folder / "long" / "training" / "state.json"
+        deadline = time.monotonic() + 120
+        while not state.is_file() and process.poll() is None:
+            assert time.monotonic() < deadline, "the run saved nothing in two minutes"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert f"--resume --output {world.folder / 'long'}" in said
+    assert "Traceback" not in said
+
+
+def test_a_resumed_run_keeps_its_settings(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--resume", "--output", trained, "--seed", 5, "--schedule.steps", 50)
+    assert run("train", *given) == 2
+    said = capsys.readouterr().err
+    assert "seed: a resumed run keeps its settings" in said
+    assert "schedule: a resumed run keeps its settings" in said
+
+
+def test_a_used_output_is_never_overwritten(
+    trained: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", *world.arguments("trained")) == 1
+    assert "already holds a run" in capsys.readouterr().err
+
+
+def test_averaged_weights_are_what_is_saved(world: World) -> None:
+    averaged = world.train("averaged", "--optimization.weight-average-decay", 0.9)
+    saved, last = weights_of(averaged), last_weights_of(averaged)
+    metrics = json.loads((averaged / "metrics.json").read_text())
+    if metrics["best_step"] == metrics["steps"]:
+        assert not torch.equal(
+            saved["text_encoder.words.embedding.weight"],
+            last["hrem.text_encoder.words.embedding.weight"],
+        )
+
+
+@pytest.mark.parametrize("kind", ["convnext", "swin", "vit", "mobilenet_v2"])
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_any_backbone_trains_saves_loads_and_encodes_the_same(
+    world: World, tmp_path: Path, kind: str, is_trained: bool
+) -> None:
+    settings = SETTINGS | {
+        "network": SETTINGS["network"]
+        | {"backbone_architecture": BACKBONES[kind], "train_backbone": is_trained},
+        "schedule": {"batch_size": 8, "steps": 1},
+        "instance_level": {"head_count": 2, "warmup_steps": 0},
+    }
+    config = write_settings(tmp_path / "settings.toml", settings)
+    output = tmp_path / "run"
+    given = ("--config", config, "--data", world.data, "--output", output)
+    assert run("train", *given, "--cache-directory", tmp_path / "cache") == 0
+    first, second = HREM.from_pretrained(output), HREM.from_pretrained(output)
+    assert first.fingerprint == second.fingerprint
+    trained = last_weights_of(output)
+    pictures = [open_picture(path) for path in sorted((world.data / "images").glob("*.png"))[:3]]
+    embeddings = first.encode_images(pictures)
+    assert torch.equal(embeddings, second.encode_images(pictures))
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+    assert all(torch.equal(t, trained[f"hrem.{n}"]) for n, t in first.state_dict().items())
+
+
+def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) -> None:
+    lines = (world.data / "captions.jsonl").read_text().splitlines()
+    plain = [{k: v for k, v in json.loads(line).items() if k != "split"} for line in lines]
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text("".join(json.dumps(row) + "\n" for row in plain))
+    backbone = tiny_hrem().backbone
+    assert backbone is not None
+    backbone.network.save_pretrained(tmp_path / "backbone")
+    output = tmp_path / "run"
+    settings = write_settings(
+        tmp_path / "small.toml",
+        {
+            "dataset": {"minimum_word_count": 1},
+            "network": {
+                "embedding_dim": 16,
+                "head_count": 2,
+                "preprocessor": {"image_size": IMAGE_SIDE},
+            },
+            "schedule": {"batch_size": 8, "steps": 2},
+            "instance_level": {"enabled": False},
+        },
+    )
+    given = ("--images", world.data / "images", "--captions", captions, "--output", output)
+    backbone_given = ("--backbone", tmp_path / "backbone", "--config", settings)
+    assert run("train", *given, *backbone_given, "--cache-directory", tmp_path / "cache") == 0
+    loaded = HREM.from_pretrained(output)
+    assert loaded.backbone is not None
+    for name, weight in backbone.network.state_dict().items():
+        assert torch.equal(loaded.backbone.network.state_dict()[name], weight)
+    assert loaded.encode_captions(captions_of(0)).shape == (5, 16)
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.toml")))
+def test_every_recipe_is_valid_and_says_how_to_run_it(recipe: str, tmp_path: Path) -> None:
+    settings = load_settings("train", Train, ["--recipe", recipe, "--data", str(tmp_path)])
+    assert settings.schedule.batch_size >= 2
+    opening = (RECIPES / f"{recipe}.toml").read_text().split("\n\n[")[0]
+    assert f"python -m model.training train --recipe {recipe}" in opening
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--dataset.min-count", "3"), 2, "min-count"),
+        (("--recipe", "nothing"), 2, "there is no such recipe; there are: flickr8k"),
+        (("--instance-level.warmup-steps", "8"), 2, "would never start"),
+        (("--schedule.steps", "0", "--seed", "-1"), 2, "schedule.steps"),
+        (("--data", "/nowhere"), 1, "no captions file /nowhere/captions.jsonl"),
+        (("--dataset.train-splits", '["trian"]'), 1, "no image is of split trian"),
+        (("--images", "/nowhere"), 2, "give --data FOLDER"),
+        (("--device", "abacus"), 2, "device = 'abacus'"),
+        (("--dataset.minimum-word-count", "999"), 1, "no word is seen 999 times"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_runs(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    status: int,
+    said: str,
+) -> None:
+    output = tmp_path / "run"
+    given = world.arguments("unused", *arguments, "--output", output)
+    assert run("train", *given) == status
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert not output.exists()
+
+
+def test_an_unknown_option_in_a_file_is_named(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "wrong.toml"
+    config.write_text("[schedule]\nepoch = 3\n[optimization]\nlearning_rate = 0\n")
+    assert run("train", "--config", config, "--data", world.data) == 2
+    said = capsys.readouterr().err
+    assert "schedule.epoch: unknown setting; did you mean 'schedule.epochs'?" in said
+    assert "optimization.learning_rate" in said
+
+
+def test_a_damaged_picture_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_world(tmp_path / "data")
+    (data / "images" / "picture-02.png").write_text("this is text")
+    config = write_settings(tmp_path / "tiny.toml", SETTINGS)
+    given = ("--config", config, "--data", data, "--output", tmp_path / "run")
+    assert run("train", *given, "--cache-directory", tmp_path / "cache") == 1
+    assert "picture-02.png" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_its_pictures(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = world.arguments("exploding", "--optimization.learning-rate", 1e30)
+    assert run("train", *given) == 1
+    said = capsys.readouterr().err
+    assert "is not finite" in said and "batch of images" in said
+
+
+def test_the_parts_of_inference_load_no_training() -> None:
+    code = (
+        "import sys, model.hrem, model.dual_encoder; "
+        "sys.exit(any(name.startswith('model.training') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
