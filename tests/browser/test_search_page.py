@@ -1,6 +1,7 @@
 """The search page in a real browser, against a real service: what it shows is what the API says."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,23 @@ def test_the_focus_is_always_to_be_seen(page: Page) -> None:
             }"""
         )
         assert shown, page.evaluate("document.activeElement.outerHTML")
+
+
+def test_everything_that_can_be_activated_has_a_name(page: Page) -> None:
+    page.goto("/")
+    page.locator("#examples.ready").wait_for()
+    snapshots = [page.locator("body").aria_snapshot()]
+    type_sentence(page, "a blue square")
+    page.locator("#hits > li > button").first.click()
+    page.locator("#viewer-captions li").first.wait_for()
+    snapshots.append(page.get_by_role("dialog").aria_snapshot())
+    page.get_by_role("button", name="Search with this picture").click()
+    page.locator("#hits .caption").first.wait_for()
+    snapshots.append(page.locator("body").aria_snapshot())
+    for snapshot in snapshots:
+        named = re.findall(r'- (?:button|link|searchbox) "', snapshot)
+        every = re.findall(r"- (?:button|link|searchbox)\b", snapshot)
+        assert len(named) == len(every) > 5, snapshot
 
 
 def test_the_larger_view_shows_the_picture_its_captions_and_its_data(
