@@ -37,5 +37,4 @@ class FragmentRelation(nn.Module):
         # nn.TransformerEncoderLayer would cut the padded columns off and change shapes.
         mask = torch.zeros_like(is_padding, dtype=fragments.dtype)
         mask = mask.masked_fill(is_padding, float("-inf"))
-        related: Tensor = self.layer(fragments, src_key_padding_mask=mask)
-        return related
+        return self.layer(fragments, src_key_padding_mask=mask)

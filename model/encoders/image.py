@@ -54,8 +54,7 @@ class RegionProjection(nn.Module):
     ) -> Float[Tensor, "image region dim"]:
         """Return projected regions."""
         hidden = self.batch_norm.forward_masked(self.hidden(regions), is_padding)
-        projected: Tensor = self.linear(regions) + self.output(hidden.relu())
-        return projected
+        return self.linear(regions) + self.output(hidden.relu())
 
 
 class ImageEncoder(nn.Module):
@@ -79,7 +78,4 @@ class ImageEncoder(nn.Module):
             regions: Region or grid features, any scale.
             is_padding: True = padding; every image has at least one False.
         """
-        encoded: EncodedItems = self.fragment_level(
-            self.projection(regions, is_padding), is_padding
-        )
-        return encoded
+        return self.fragment_level(self.projection(regions, is_padding), is_padding)

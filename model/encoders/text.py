@@ -73,8 +73,7 @@ class BertWords(nn.Module):
         hidden = self.bert(
             input_ids=token_ids, attention_mask=(~is_padding).long()
         ).last_hidden_state
-        projected: Tensor = self.linear(hidden)
-        return projected
+        return self.linear(hidden)
 
 
 class TextEncoder(nn.Module):
@@ -103,5 +102,4 @@ class TextEncoder(nn.Module):
             token_ids: Ids of the tokenizer, start and end marks included.
             is_padding: True = padding; every caption has at least one False.
         """
-        encoded: EncodedItems = self.fragment_level(self.words(token_ids, is_padding), is_padding)
-        return encoded
+        return self.fragment_level(self.words(token_ids, is_padding), is_padding)
