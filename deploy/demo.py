@@ -61,7 +61,6 @@ class Demo(Command):
             console.say(f"{label} {step.output}  {verb}")
         console.say(f"prepared in {time.monotonic() - started:.1f} s")
         if self.serve:
-            console.say(f"search page: http://{self.host}:{self.port}  (Ctrl-C stops)")
             become_service(self.folder, self.host, self.port)
 
 
@@ -137,7 +136,7 @@ def become_service(folder: Path, host: str, port: int) -> NoReturn:
     # The pictures are named afresh: the folder may have been moved since it was indexed.
     arguments += ["--images-root", str(folder / "data" / "scenes" / "images")]
     arguments += ["--host", host, "--port", str(port)]
-    sys.stderr.flush()
+    console.say(f"      $ {' '.join(('python', *arguments))}")
     os.execv(sys.executable, [sys.executable, *arguments])
 
 
