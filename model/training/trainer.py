@@ -122,7 +122,7 @@ class Trainer:
         self._stop_asked = False
         if hrem.backbone is not None:
             # Convolutions over pixels that lie side by side take two thirds of the time on a CPU.
-            hrem.backbone.to(memory_format=torch.channels_last)
+            hrem.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self) -> bool:
         """Take all steps that are left; return False where the run was asked to stop early.
