@@ -70,6 +70,7 @@ def _place(picture: Image.Image, thing: SceneObject, size_pixels: int) -> Box:
         "light": mixed(colour, (255, 255, 255), 0.45),
         "dark": mixed(colour, INK, 0.3),
         "cream": CREAM,
+        "body": colour,
         "ink": INK,
     }
     for tint, mask in print_.details:

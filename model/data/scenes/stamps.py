@@ -26,7 +26,8 @@ class Sketch:
 
     Attributes:
         body: Outlines whose union is filled with the thing's colour.
-        details: (tint, outline) drawn on the body; tint is "light", "dark" or "cream".
+        details: (tint, outline) drawn on the body; tint is "body", "light", "dark",
+            "cream" or "ink".
     """
 
     body: tuple[Outline, ...]
@@ -130,9 +131,14 @@ def _disc(radius: float, *, x: float = 0, y: float = 0) -> Outline:
     return _curve(lambda _: radius, x=x, y=y)
 
 
-def _star() -> Outline:
+def _rectangle(left: float, top: float, right: float, bottom: float) -> Outline:
+    return ((left, top), (right, top), (right, bottom), (left, bottom))
+
+
+def _star(radius: float) -> Outline:
     spikes = [
-        (1.08 if point % 2 == 0 else 0.47, math.pi * (point / 5 - 0.5)) for point in range(10)
+        (radius if point % 2 == 0 else 0.44 * radius, math.pi * (point / 5 - 0.5))
+        for point in range(10)
     ]
     return [(r * math.cos(a), 0.06 + r * math.sin(a)) for r, a in spikes]
 
@@ -175,11 +181,24 @@ def _fish_body() -> Outline:
 
 
 SKETCHES: dict[str, Sketch] = {
-    "circle": Sketch((_disc(0.92),)),
-    "square": Sketch((((-0.82, -0.82), (0.82, -0.82), (0.82, 0.82), (-0.82, 0.82)),)),
-    "triangle": Sketch((((0, -0.98), (1.0, 0.8), (-1.0, 0.8)),)),
-    "star": Sketch((_star(),)),
-    "heart": Sketch((_heart(),)),
+    "circle": Sketch((_disc(0.95),), (("cream", _disc(0.66)), ("body", _disc(0.42)))),
+    "square": Sketch(
+        (_rectangle(-0.85, -0.85, 0.85, 0.85),),
+        (
+            ("cream", _rectangle(-0.14, -1.0, 0.14, 1.0)),
+            ("cream", _rectangle(-1.0, -0.14, 1.0, 0.14)),
+        ),
+    ),
+    "triangle": Sketch(
+        (((0, -1.0), (1.0, 0.82), (-1.0, 0.82)),),
+        (
+            ("cream", _rectangle(-1.0, 0.42, 1.0, 0.6)),
+            ("cream", _rectangle(-1.0, 0.06, 1.0, 0.24)),
+            ("cream", _rectangle(-1.0, -0.3, 1.0, -0.12)),
+        ),
+    ),
+    "star": Sketch((_star(1.08),), (("dark", _star(0.6)),)),
+    "heart": Sketch((_heart(),), (("light", _disc(0.2, x=-0.45, y=-0.4)),)),
     "moon": Sketch((_moon(),)),
     "flower": Sketch(_flower(), (("cream", _disc(0.3)),)),
     "house": Sketch(
