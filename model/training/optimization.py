@@ -3,9 +3,10 @@
 The learning rate is a pure function of the step, so a resumed run needs no schedule state.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -36,6 +37,9 @@ class OptimizationConfig(Section):
         None, description="Steps at which the rates fall, instead of decay_fractions."
     )
     decay_factor: float = Field(0.1, gt=0, le=1, description="What the rates are multiplied by.")
+    course: Literal["steps", "cosine"] = Field(
+        "steps", description="The rates fall in steps, or along a half cosine towards 0."
+    )
     rising_steps: int = Field(
         0, ge=0, description="Steps over which the rates rise linearly from near 0."
     )
@@ -56,6 +60,8 @@ def learning_rate_factor(step: int, *, step_count: int, config: OptimizationConf
         else [round(fraction * step_count) for fraction in config.decay_fractions]
     )
     factor = config.decay_factor ** sum(step >= fall for fall in falls)
+    if config.course == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * step / step_count))
     rise = min(1.0, (step + 1) / config.rising_steps) if config.rising_steps else 1.0
     return factor * rise
 
