@@ -29,6 +29,7 @@ __all__ = [
     "tiny_checkpoint",
     "tiny_config",
     "tiny_hrem",
+    "tiny_index",
     "write_world",
 ]
 
@@ -206,6 +207,20 @@ def tiny_checkpoint(folder: Path, *, seed: int = 0, **sizes: Any) -> Path:
     checkpoint = folder / "checkpoint"
     tiny_hrem(seed=seed, **sizes).save_pretrained(checkpoint)
     return checkpoint
+
+
+def tiny_index(folder: Path, *, image_count: int = 12, **sizes: Any) -> Path:
+    """Write a world, a checkpoint and an index of both galleries; return `folder`/index."""
+    from index_builder.build import build_index  # the model's own tests do without it
+
+    world = write_world(folder / "world", image_count=image_count)
+    build_index(
+        checkpoint=tiny_checkpoint(folder, **sizes),
+        images=world / "images",
+        captions=world / "captions.jsonl",
+        output=folder / "index",
+    )
+    return folder / "index"
 
 
 def _colour_and_shape(number: int) -> tuple[str, str]:

@@ -100,7 +100,6 @@ class Trainer:
         self.hrem = hrem
         self.objective = objective
         self.position = Position()
-        self.best_report: RetrievalReport | None = None
         self._pictures = pictures
         self._sampler = sampler
         self._batches = batches
@@ -120,6 +119,7 @@ class Trainer:
             else None
         )
         self._stop_asked = False
+        self._learning_rate = 0.0
         if hrem.backbone is not None:
             # Convolutions over pixels that lie side by side take two thirds of the time on a CPU.
             hrem.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

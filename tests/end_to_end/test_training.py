@@ -257,6 +257,46 @@ def test_any_backbone_trains_saves_loads_and_encodes_the_same(
     assert all(torch.equal(t, trained[f"hrem.{n}"]) for n, t in first.state_dict().items())
 
 
+def test_a_bert_trains_at_its_own_rate_from_its_own_weights(world: World, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = sorted(
+        {word for number in range(24) for c in captions_of(number) for word in c.split()}
+    )
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    bert = BertModel(
+        BertConfig(
+            vocab_size=len(pieces),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+        )
+    )
+    bert.save_pretrained(folder)
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    network = SETTINGS["network"] | {"text": "bert", "text_encoder": str(folder)}
+    settings = SETTINGS | {"network": network, "schedule": {"batch_size": 8, "steps": 1}}
+    config = write_settings(
+        tmp_path / "bert.toml", settings | {"instance_level": {"enabled": False}}
+    )
+    given = ("--config", config, "--data", world.data, "--cache-directory", tmp_path / "cache")
+    weights = {}
+    for name, rate in (("still", 1e-12), ("moved", 1e-2)):
+        output = tmp_path / name
+        rated = ("--optimization.bert-learning-rate", rate, "--output", output)
+        assert run("train", *given, *rated) == 0
+        weights[name] = weights_of(output)
+        assert HREM.from_pretrained(output).encode_captions(captions_of(0)).shape == (5, 16)
+    place = "encoder.layer.0.output.dense.weight"
+    before = bert.state_dict()[place]
+    torch.testing.assert_close(weights["still"][f"text_encoder.words.bert.{place}"], before)
+    assert not torch.allclose(weights["moved"][f"text_encoder.words.bert.{place}"], before)
+
+
 def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) -> None:
     lines = (world.data / "captions.jsonl").read_text().splitlines()
     plain = [{k: v for k, v in json.loads(line).items() if k != "split"} for line in lines]

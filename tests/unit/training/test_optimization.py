@@ -28,6 +28,12 @@ def test_absolute_steps_replace_the_fractions() -> None:
     assert [factor(step, decay_steps=(4,)) for step in (3, 4, 29)] == pytest.approx([1, 0.1, 0.1])
 
 
+def test_a_cosine_falls_from_one_through_a_half_towards_zero() -> None:
+    rates = [factor(step, course="cosine") for step in range(30)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == 1 and rates[15] == pytest.approx(0.5) and rates[29] < 0.01
+
+
 def test_the_rate_rises_linearly_when_asked() -> None:
     assert [factor(step, rising_steps=4) for step in range(5)] == pytest.approx(
         [0.25, 0.5, 0.75, 1, 1]
