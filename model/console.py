@@ -46,7 +46,7 @@ def result_json(value: Any) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on stdout: the first column to the left, the others to the right."""
-    drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    drawn = Table(box=None, pad_edge=False)
     for place, column in enumerate(columns):
         drawn.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:
@@ -55,6 +55,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     if not console.is_terminal:
         # A pipe has no width of its own; a table must not be folded to 80 columns there.
         console = Console(file=sys.stdout, highlight=False, width=200)
+    # Not the table's own title: that one is folded to the width of the columns.
+    console.print(title, style="bold")
     console.print(drawn)
 
 
