@@ -71,7 +71,6 @@ def _place(picture: Image.Image, thing: SceneObject, size_pixels: int) -> Box:
         "dark": mixed(colour, INK, 0.3),
         "cream": CREAM,
         "body": colour,
-        "ink": INK,
     }
     for tint, mask in print_.details:
         picture.paste(tints[tint], (left, top), mask)

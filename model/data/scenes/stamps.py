@@ -27,7 +27,7 @@ class Sketch:
     Attributes:
         body: Outlines whose union is filled with the thing's colour.
         details: (tint, outline) drawn on the body; tint is "body", "light", "dark",
-            "cream" or "ink".
+            or "cream".
     """
 
     body: tuple[Outline, ...]
@@ -155,29 +155,12 @@ def _heart() -> Outline:
     ]
 
 
-def _moon() -> Outline:
-    """A crescent that opens to the right: an arc of the disc and an arc of the bite."""
-    bite_x, bite_radius = 0.5, 0.78
-    corner_x = (1 + bite_x**2 - bite_radius**2) / (2 * bite_x)
-    corner = math.acos(corner_x)
-    outer = [corner + (2 * math.pi - 2 * corner) * step / 48 for step in range(49)]
-    inner_corner = math.atan2(math.sin(corner), corner_x - bite_x)
-    inner = [-inner_corner - (2 * math.pi - 2 * inner_corner) * step / 48 for step in range(49)]
-    rim = [(math.cos(a), math.sin(a)) for a in outer]
-    bite = [(bite_x + bite_radius * math.cos(a), bite_radius * math.sin(a)) for a in inner]
-    return [(x + 0.15, y) for x, y in rim + bite]
-
-
 def _flower() -> tuple[Outline, ...]:
     petals = [
         _disc(0.4, x=0.63 * math.cos(a), y=0.63 * math.sin(a))
         for a in (2 * math.pi * (petal / 5 - 0.25) for petal in range(5))
     ]
     return (*petals, _disc(0.4))
-
-
-def _fish_body() -> Outline:
-    return _curve(lambda a: 0.74 / math.sqrt(math.cos(a) ** 2 + 2.0 * math.sin(a) ** 2), x=-0.24)
 
 
 SKETCHES: dict[str, Sketch] = {
@@ -199,7 +182,6 @@ SKETCHES: dict[str, Sketch] = {
     ),
     "star": Sketch((_star(1.08),), (("dark", _star(0.6)),)),
     "heart": Sketch((_heart(),), (("light", _disc(0.2, x=-0.45, y=-0.4)),)),
-    "moon": Sketch((_moon(),)),
     "flower": Sketch(_flower(), (("cream", _disc(0.3)),)),
     "house": Sketch(
         (
@@ -211,14 +193,6 @@ SKETCHES: dict[str, Sketch] = {
             ("dark", ((0, -1.0), (1.0, -0.1), (-1.0, -0.1))),
             ("cream", ((-0.48, 0.14), (-0.08, 0.14), (-0.08, 0.52), (-0.48, 0.52))),
             ("cream", ((0.12, 0.2), (0.48, 0.2), (0.48, 0.95), (0.12, 0.95))),
-        ),
-    ),
-    "fish": Sketch(
-        (_fish_body(), ((0.22, 0), (1.0, -0.62), (0.82, 0), (1.0, 0.62))),
-        (
-            ("dark", ((-0.22, -0.06), (0.16, 0.02), (-0.1, 0.28))),
-            ("cream", _disc(0.13, x=-0.6, y=-0.12)),
-            ("ink", _disc(0.065, x=-0.62, y=-0.12)),
         ),
     ),
     "boat": Sketch(

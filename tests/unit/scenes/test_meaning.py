@@ -66,27 +66,27 @@ def test_fits_agrees_with_the_slow_reading() -> None:
     ("meaning", "expected"),
     [
         (Meaning((Phrase("red", "star"),)), True),
-        (Meaning((Phrase("red", "fish"),)), False),
+        (Meaning((Phrase("red", "boat"),)), False),
         (Meaning((Phrase("red", "star"),), background="snow"), True),
         (Meaning((Phrase("red", "star"),), background="night"), False),
         (Meaning((Phrase("red", "star"),), object_count=3), True),
         (Meaning((Phrase("red", "star"),), object_count=2), False),
-        (Meaning((Phrase("blue", "fish", at_least=2, at_most=2),)), True),
-        (Meaning((Phrase("blue", "fish", at_least=1, at_most=1),)), False),
-        (Meaning((Phrase("blue", "fish", at_least=3),)), False),
+        (Meaning((Phrase("blue", "boat", at_least=2, at_most=2),)), True),
+        (Meaning((Phrase("blue", "boat", at_least=1, at_most=1),)), False),
+        (Meaning((Phrase("blue", "boat", at_least=3),)), False),
         (Meaning((Phrase("red", "star", column=0, row=0),)), True),
         (Meaning((Phrase("red", "star", column=2),)), False),
-        (Meaning((Phrase("red", "star"), Phrase("blue", "fish")), relation="left of"), True),
-        (Meaning((Phrase("red", "star"), Phrase("blue", "fish")), relation="right of"), False),
-        (Meaning((Phrase("red", "star"), Phrase("blue", "fish")), relation="above"), True),
-        (Meaning((Phrase("red", "star"), Phrase("blue", "fish")), relation="below"), False),
+        (Meaning((Phrase("red", "star"), Phrase("blue", "boat")), relation="left of"), True),
+        (Meaning((Phrase("red", "star"), Phrase("blue", "boat")), relation="right of"), False),
+        (Meaning((Phrase("red", "star"), Phrase("blue", "boat")), relation="above"), True),
+        (Meaning((Phrase("red", "star"), Phrase("blue", "boat")), relation="below"), False),
     ],
 )
 def test_each_part_of_a_meaning_is_read(meaning: Meaning, expected: bool) -> None:
     drawn = scene(
         thing("red", "star", column=0, row=0),
-        thing("blue", "fish", column=2, row=0),
-        thing("blue", "fish", column=0, row=2),
+        thing("blue", "boat", column=2, row=0),
+        thing("blue", "boat", column=0, row=2),
     )
     assert fits([drawn], [meaning])[0, 0] == expected
     assert slowly(drawn, meaning) == expected

@@ -1,12 +1,14 @@
 """Oracle, ceiling and baseline: closed forms against counting, and the thresholds themselves."""
 
+import json
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.scenes import measure
+from benchmarks.scenes import ScenesBenchmark, measure
 from benchmarks.yardsticks import (
     RidgeBaseline,
     oracle_recall_image_to_text,
@@ -14,8 +16,10 @@ from benchmarks.yardsticks import (
     precision_at,
     precision_ceiling,
 )
-from model.data.scenes.dataset import CaptionedScene, generate_scene
+from model.command_line import run_command
+from model.data.scenes.dataset import CaptionedScene, generate_scene, write_scenes
 from model.data.scenes.meaning import fits
+from tests.worlds import tiny_checkpoint
 
 FITTING = np.array(
     [
@@ -105,3 +109,22 @@ def test_a_small_split_is_not_enough(items: list[CaptionedScene]) -> None:
     similarity = np.random.default_rng(2).random((20, 100))
     figures = measure(few, similarity, similarity)
     assert not next(check for check in figures.checks if check.name == "images").is_met
+
+
+def test_the_command_prints_all_figures_and_fails_an_untrained_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {"train": 12, "dev": 0, "test": 6}
+    write_scenes(tmp_path / "scenes", seed=0, image_counts=counts)
+    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+    argv = ["--checkpoint", str(checkpoint), "--data", str(tmp_path / "scenes")]
+    assert run_command("benchmarks.scenes", ScenesBenchmark, [*argv, "--json"]) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["image_count"] == 6 and printed["caption_count"] == 30
+    for who in ("model", "oracle", "baseline"):
+        for direction in ("image_to_text", "text_to_image"):
+            recalls = list(printed[who][direction].values())
+            assert len(recalls) == 3 and recalls == sorted(recalls)
+    assert printed["precision_at_10"] <= printed["precision_at_10_ceiling"]
+    assert run_command("benchmarks.scenes", ScenesBenchmark, argv) == 1
+    assert "MISSED" in capsys.readouterr().out
