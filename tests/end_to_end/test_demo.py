@@ -1,104 +1,62 @@
-"""What `make demo` promises, with the model that it trains: minutes, so marked `demo`.
+"""What `make demo` promises, with the model that it trains: minutes, so marked `demo`."""
 
-A demo that is there and whole, made by this very code, is used as it is.
-"""
-
-import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from deploy.demo import demo_steps
 from tests.browser.chromium import Watched, open_chromium
-from tests.live_service import Service, start_service, stop_service
+from tests.end_to_end.conftest import ENVIRONMENT, ROOT, prepare_demo
+from tests.live_service import Service
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(1800)]
 
-ROOT = Path(__file__).parents[2]
-REUSE_S = 20
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-
-def prepare(folder: Path) -> str:
-    """Run the demo without serving and return what it said."""
-    place = () if folder == Path() else ("--folder", str(folder))
-    ran = subprocess.run(
-        [sys.executable, "-m", "deploy.demo", "--no-serve", *place],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stderr
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the demo is in."""
-    if Path.cwd() == ROOT and all(step.is_done() for step in demo_steps(Path())):
-        return Path()
-    folder = tmp_path_factory.mktemp("demo")
-    prepare(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def service(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    log = tmp_path_factory.mktemp("service") / "stderr.txt"
-    running = start_service(ROOT / demo / "indexes" / "scenes", log)
-    yield running
-    stop_service(running)
-
-
-def test_a_second_run_reuses_everything_and_takes_seconds(demo: Path) -> None:
-    started = time.monotonic()
-    said = prepare(demo)
+def test_a_second_run_reuses_everything(demo: Path) -> None:
+    said = prepare_demo(Path() if demo == ROOT else demo)
     assert said.count("there already") == 3
-    assert time.monotonic() - started < REUSE_S
 
 
-def test_four_of_the_first_five_pictures_for_a_red_circle_contain_one(service: Service) -> None:
-    hits = service.search_text("a red circle", limit=5)["results"][0]["hits"]
+def test_four_of_the_first_five_pictures_for_a_red_circle_contain_one(
+    demo_service: Service,
+) -> None:
+    hits = demo_service.search_text("a red circle", limit=5)["results"][0]["hits"]
     assert sum("red circle" in hit["metadata"]["objects"] for hit in hits) >= 4
 
 
 def test_most_pictures_find_one_of_their_own_captions_among_ten(
-    service: Service, demo: Path
+    demo_service: Service, demo: Path
 ) -> None:
-    pictures = sorted((ROOT / demo / "data" / "scenes" / "images" / "test").glob("*.jpg"))[:10]
+    pictures = sorted((demo / "data" / "scenes" / "images" / "test").glob("*.jpg"))[:10]
     found = 0
     for picture in pictures:
-        itself = service.search_file(picture, limit=1, target="images")["results"][0]["hits"][0]
-        captions = service.search_file(picture, limit=10)["results"][0]["hits"]
-        found += any(caption["image_id"] == itself["id"] for caption in captions)
+        itself = demo_service.search_file(picture, limit=1, target="images")["results"][0]
+        captions = demo_service.search_file(picture, limit=10)["results"][0]["hits"]
+        found += any(caption["image_id"] == itself["hits"][0]["id"] for caption in captions)
     assert found >= 8
 
 
 def test_the_page_finds_red_circles_and_captions_of_a_dropped_picture(
-    service: Service, demo: Path
+    demo_service: Service, demo: Path
 ) -> None:
-    picture = ROOT / demo / "data" / "scenes" / "images" / "test" / "00000.jpg"
+    picture = demo / "data" / "scenes" / "images" / "test" / "00000.jpg"
     with open_chromium() as browser:
-        page = browser.new_page(base_url=service.url)
-        watched = Watched(page, service.url)
+        page = browser.new_page(base_url=demo_service.url)
+        watched = Watched(page, demo_service.url)
         page.goto("/")
         page.fill("#query", "a red circle")
         page.press("#query", "Enter")
         page.locator("#hits > li > button").first.wait_for()
         pictures = page.locator("#hits img").evaluate_all("all => all.map((image) => image.src)")
         items = [picture.split("/")[-2] for picture in pictures[:5]]
-        shown = [service.api.get(f"/items/images/{item}").json()["metadata"] for item in items]
+        shown = [demo_service.api.get(f"/items/images/{item}").json()["metadata"] for item in items]
         assert sum("red circle" in metadata["objects"] for metadata in shown) >= 4
         page.set_input_files("#picture-file", picture)
-        caption = service.search_file(picture, limit=1)["results"][0]["hits"][0]["caption"]
+        caption = demo_service.search_file(picture, limit=1)["results"][0]["hits"][0]["caption"]
         expect(page.locator("#hits .caption").first).to_have_text(caption)
         watched.check()
 
@@ -108,14 +66,14 @@ def code_blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-def test_the_curl_lines_of_the_readme_answer(service: Service, demo: Path) -> None:
+def test_the_curl_lines_of_the_readme_answer(demo_service: Service, demo: Path) -> None:
     assert shutil.which("curl"), "this test needs curl"
     (block,) = [block for block in code_blocks("bash") if "curl" in block]
-    lines = block.replace("\\\n", " ").replace("http://127.0.0.1:8000", service.url).splitlines()
+    lines = (
+        block.replace("\\\n", " ").replace("http://127.0.0.1:8000", demo_service.url).splitlines()
+    )
     for line in lines:
-        ran = subprocess.run(
-            line, shell=True, capture_output=True, text=True, check=True, cwd=ROOT / demo
-        )
+        ran = subprocess.run(line, shell=True, capture_output=True, text=True, check=True, cwd=demo)
         assert '"rank":5' in ran.stdout.replace(" ", ""), ran.stdout
 
 
@@ -126,7 +84,7 @@ def test_the_python_lines_of_the_readme_run(demo: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        cwd=ROOT / demo,
+        cwd=demo,
         env=ENVIRONMENT,
     )
     assert ran.returncode == 0, ran.stderr
