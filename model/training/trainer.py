@@ -120,9 +120,6 @@ class Trainer:
         )
         self._stop_asked = False
         self._learning_rate = 0.0
-        if hrem.backbone is not None:
-            # Convolutions over pixels that lie side by side take two thirds of the time on a CPU.
-            hrem.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self) -> bool:
         """Take all steps that are left; return False where the run was asked to stop early.
@@ -231,7 +228,7 @@ class Trainer:
         if backbone is None:
             return on_device.float()
         if self._pictures.is_pixels:
-            return backbone(on_device.contiguous(memory_format=torch.channels_last))
+            return backbone(on_device)
         return average_grid(on_device.float(), backbone.config.grid_size)
 
     def _look_at_dev(self, monitor: Monitor) -> None:
