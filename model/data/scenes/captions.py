@@ -17,14 +17,17 @@ from model.data.scenes.meaning import RELATIONS, Meaning, Phrase, describes, sta
 CAPTION_COUNT = 5
 
 # The dials: how much a caption tells. Telling less lowers what even the oracle can reach.
-SHORT_SHARE = 0.015  # as many again come of themselves: 2 to 3 % are as short as "a red circle"
+SHORT_SHARE = 0.028  # with those that come of themselves 2 to 3 % are as short as "a red circle"
 SIZE_SHARE = 0.22
-BACKGROUND_SHARE = 0.50
-PLACE_SHARE = 0.12
-COLOUR_LEFT_OUT_SHARE = 0.06
-KIND_LEFT_OUT_SHARE = 0.04
-SYNONYM_SHARE = 0.18
-STYLE_WEIGHTS = {"list": 0.40, "relation": 0.08, "count": 0.10, "partial": 0.42}
+BACKGROUND_SHARE = 0.60
+PLACE_SHARE = 0.10
+ALONE_BACKGROUND_SHARE = 0.97
+ALONE_SIZE_SHARE = 0.55  # of a mention that stands alone in its caption
+ALONE_PLACE_SHARE = 0.22
+COLOUR_LEFT_OUT_SHARE = 0.03
+KIND_LEFT_OUT_SHARE = 0.02
+SYNONYM_SHARE = 0.12
+STYLE_WEIGHTS = {"list": 0.54, "relation": 0.08, "count": 0.10, "partial": 0.28}
 LONGEST_CAPTION_WORDS = 16
 
 COLOUR_WORDS = {
@@ -238,14 +241,14 @@ class _Writer:
         phrase = Phrase(colour=group.colour, kind=group.kind)
         place = ""
         if not full:
-            if self.rng.random() < (0.55 if is_alone else SIZE_SHARE):
+            if self.rng.random() < (ALONE_SIZE_SHARE if is_alone else SIZE_SHARE):
                 phrase = replace(phrase, size=group.size)
             left_out = self.rng.random()
             if left_out < COLOUR_LEFT_OUT_SHARE:
                 phrase = replace(phrase, colour=None)
             elif left_out < COLOUR_LEFT_OUT_SHARE + KIND_LEFT_OUT_SHARE:
                 phrase = replace(phrase, kind=None)
-            share = 0.45 if is_alone else PLACE_SHARE
+            share = ALONE_PLACE_SHARE if is_alone else PLACE_SHARE
             if with_place and group.count == 1 and self.rng.random() < share:
                 thing = self.member(group)
                 column, row = self.place_of(thing)
@@ -295,7 +298,7 @@ class _Writer:
 
     def says_background(self, mention_count: int) -> bool:
         """Return whether to name the background: more often where little else is said."""
-        share = {1: 0.9, 2: BACKGROUND_SHARE}.get(mention_count, 0.5 * BACKGROUND_SHARE)
+        share = {1: ALONE_BACKGROUND_SHARE, 2: BACKGROUND_SHARE}.get(mention_count, 0.5 * BACKGROUND_SHARE)
         return self.rng.random() < share
 
     def member(self, group: Group) -> SceneObject:

@@ -42,17 +42,17 @@ UNSEEN_COMBINATIONS = frozenset(
 """(colour, kind) pairs that no train or dev picture shows."""
 
 # The dials of the difficulty. More groups and more twins make it harder, plainer kinds easier.
-GROUP_COUNT_SHARES = {1: 0.40, 2: 0.45, 3: 0.15}
+GROUP_COUNT_SHARES = {1: 0.45, 2: 0.43, 3: 0.12}
 MEMBER_COUNT_SHARES = {1: 0.84, 2: 0.13, 3: 0.03}
-TWIN_SHARE = 0.5
-UNSEEN_SHARE = 0.15
-PLAIN_KIND_WEIGHT = 1.5
+TWIN_SHARE = 0.4
+UNSEEN_SHARE = 0.10
+PLAIN_KIND_WEIGHT = 2.5
 PLAIN_KINDS = ("circle", "square", "triangle", "star")
 
 MAX_OBJECTS = 4
-RASTER_CENTRES = (0.24, 0.5, 0.76)
+RASTER_CENTRES = (0.26, 0.5, 0.74)
 JITTER = 0.02
-DIAMETERS = {"small": 0.26, "big": 0.40}
+DIAMETERS = {"small": 0.30, "big": 0.44}
 DIAMETER_STEPS = (0.94, 1.0, 1.06)
 ANGLES_DEGREES = (-12, -6, 0, 6, 12)
 SHADE_COUNT = 3
