@@ -298,8 +298,8 @@ class _Writer:
 
     def says_background(self, mention_count: int) -> bool:
         """Return whether to name the background: more often where little else is said."""
-        share = {1: ALONE_BACKGROUND_SHARE, 2: BACKGROUND_SHARE}.get(mention_count, 0.5 * BACKGROUND_SHARE)
-        return self.rng.random() < share
+        shares = {1: ALONE_BACKGROUND_SHARE, 2: BACKGROUND_SHARE}
+        return self.rng.random() < shares.get(mention_count, 0.5 * BACKGROUND_SHARE)
 
     def member(self, group: Group) -> SceneObject:
         """Return the first object of a group."""
