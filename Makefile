@@ -19,11 +19,13 @@ test: $(READY)  ## every test that needs no extra hardware, browser included
 
 setup: $(READY)  ## the environment alone, in .venv/
 
-# The CPU wheel of torch comes first: asked for by a dependency, pip would take the CUDA build.
+# torch comes first and from TORCH_INDEX_URL where it is set: on Linux the default index has the CUDA
+# build, which works without a GPU too but takes some 5 GB.
 $(READY): pyproject.toml constraints.txt
 	@echo "environment  $(VENV)/ (about a minute)"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt torch
+	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt \
+		$(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
 	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,dev]"
 	@touch $@
 
