@@ -135,7 +135,7 @@ def become_service(folder: Path, host: str, port: int) -> NoReturn:
     arguments = ["-m", "service", "--index", str(folder / "indexes" / "scenes")]
     # The pictures are named afresh: the folder may have been moved since it was indexed.
     arguments += ["--images-root", str(folder / "data" / "scenes" / "images")]
-    arguments += ["--host", host, "--port", str(port)]
+    arguments += ["--host", host, "--port", str(port), "--no-log-requests"]
     console.say(f"      $ {' '.join(('python', *arguments))}")
     os.execv(sys.executable, [sys.executable, *arguments])
 

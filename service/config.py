@@ -32,6 +32,10 @@ class ServiceConfig(Command):
         default="auto", description="where queries are encoded; auto takes a GPU if there is one"
     )
 
+    log_requests: bool = Field(
+        default=True, description="one JSON line a request on stderr, without queries"
+    )
+
     max_body_bytes: int = Field(
         default=10_000_000, ge=1_000, description="largest request body; more is refused"
     )

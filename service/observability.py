@@ -190,8 +190,13 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def log_as_json() -> None:
-    """Send the service's and the server's logs to stderr, one JSON object a line."""
+def log_as_json(*, with_requests: bool = True) -> None:
+    """Send the service's and the server's logs to stderr, one JSON object a line.
+
+    Args:
+        with_requests: Every request has a line; failures are logged in any case.
+    """
+    access_log.disabled = not with_requests
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     for name, level in (("service", logging.INFO), ("uvicorn", logging.WARNING)):

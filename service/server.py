@@ -28,7 +28,7 @@ def serve(config: ServiceConfig) -> int:
         from service.observability import log_as_json
 
         app = create_app(config)
-        log_as_json()
+        log_as_json(with_requests=config.log_requests)
         facts = startup_facts(app, config, url=_url(listener))
         server = _Server(
             uvicorn.Config(

@@ -40,7 +40,8 @@ def service(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     stop_service(running)
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright keeps an event loop running, in which no async test can run.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with open_chromium() as browser:
         yield browser

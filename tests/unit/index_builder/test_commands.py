@@ -92,7 +92,7 @@ def test_search_answers_sentences_with_pictures_and_pictures_with_captions(world
     assert all(hit["caption"] and hit["image_id"] for hit in answer["hits"])
     assert run("search", world / "index", "a red circle", "--target", "captions") == 0
     shown = capsys.readouterr().out
-    assert shown.splitlines()[1].startswith("a red circle") and "1.0000" in shown
+    assert shown.splitlines()[2].startswith("a red circle") and "1.0000" in shown
 
 
 @pytest.mark.parametrize(

@@ -86,12 +86,14 @@ def test_it_says_what_it_serves_imports_no_training_and_ends_well_with_ctrl_c(
     index_folder: Path,
 ) -> None:
     command = ("-X", "importtime", "-m", "service", "--port", 0, "--index", index_folder)
-    with started(*command) as process:
+    with started(*command, "--no-log-requests") as process:
         lines = lines_until(process.stderr, "ready")
+        httpx.get(f"{lines[-1].split()[1]}health/ready").raise_for_status()
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0
     assert "Traceback" not in rest
+    assert "health/ready" not in rest
     imported = {line.split("|")[-1].strip() for line in lines if line.startswith("import time")}
     assert {"model.hrem", "service.app"} <= imported
     assert not [name for name in imported if name.startswith(("model.training", "tensorboard"))]
