@@ -81,7 +81,7 @@ class Experiments(Command):
 
     queue: Path = Field(QUEUE, description="TOML file with [[experiment]] entries.")
     results: Path = Field(
-        Path("runs/experiments.jsonl"), description="Where a finished run appends its line."
+        Path("docs/experiments.jsonl"), description="Where a finished run appends its line."
     )
     runs: Path = Field(Path("runs"), description="Where the checkpoints go.")
     data: Path | None = Field(None, description="Folder of the data set.")
