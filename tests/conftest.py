@@ -4,6 +4,9 @@ import os
 import socket
 from typing import Any
 
+# Sums are split among threads, and in another order on another thread: tests that compare bits of
+# two processes or threads need one each. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
