@@ -19,7 +19,11 @@ async function call(path, options) {
       detail: "It may have stopped, or the connection was cut; a picture over the size limit also ends like this.",
     });
   }
-  const body = await response.json().catch(() => null);
+  const body = await response.json().catch((error) => {
+    // Given up while the answer was being read; anything else is an answer that is no JSON.
+    if (error.name === "AbortError") throw error;
+    return null;
+  });
   if (response.ok && body) return body;
   throw new Problem({
     title: body?.title ?? `The service answered ${response.status}`,

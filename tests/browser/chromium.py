@@ -64,7 +64,7 @@ class Watched:
     def check(self) -> None:
         """Refuse unexpected console lines (a CSP violation is one) and any foreign address."""
         lines = [line for line in self.lines if not any(part in line for part in self.expected)]
-        assert not lines
+        assert not lines, lines
         local = (self.home, "blob:" + self.home, "data:")
         foreign = [request.url for request in self.requests if not request.url.startswith(local)]
-        assert not foreign
+        assert not foreign, foreign
