@@ -21,9 +21,10 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError
 
 from model import console
-from model.command_line import Command, run_command
+from model.command_line import Command, load_settings, run_command
 from model.config import Section
 from model.errors import ConfigError, HremError
+from model.training.train import Train
 
 QUEUE = Path(__file__).with_name("experiments.toml")
 
@@ -54,14 +55,14 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the run's folder."""
-        return f"{self.experiment.name}-seed{self.seed}"
+        """Name of the run's folder: a changed recipe is another run, never the old one resumed."""
+        return f"{self.experiment.name}-seed{self.seed}-{self.key[:6]}"
 
     @property
     def key(self) -> str:
-        """12 hex digits over everything that decides the result."""
-        experiment = self.experiment
-        content = [experiment.recipe, experiment.overrides, self.seed, experiment.split]
+        """12 hex digits over every setting that decides the result, and the reported split."""
+        settings = load_settings("train", Train, self.settings())
+        content = [settings.what_is_computed(), self.experiment.split]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def settings(self) -> list[str]:
@@ -133,6 +134,7 @@ class Experiments(Command):
             "steps_with_instance_level": metrics["steps_with_instance_level"],
             run.experiment.split: json.loads(report),
             "training_s": metrics["training_seconds"],
+            "peak_memory_bytes": metrics["peak_memory_bytes"],
             "wall_s": round(wall_s, 1),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": _commit(),

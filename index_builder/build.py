@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.checkpoints import keep_checkpoint
-from index_builder.durable import write_file
 from index_builder.gallery import Gallery
 from index_builder.sources import CaptionList, ImageList, read_captions, read_images
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say
 from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.durable import write_file
 from model.errors import ConfigError, GalleryIndexError
 from model.identifiers import sha256_of_file
 from model.inputs.pictures import MAX_PIXELS

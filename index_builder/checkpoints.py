@@ -8,9 +8,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from index_builder.durable import move_folder, sync_file, sync_folder
 from index_builder.versions import CheckpointRecord, IndexFolder
 from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.durable import move_folder, sync_file, sync_folder
 from model.errors import GalleryIndexError
 
 __all__ = ["keep_checkpoint"]

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.durable import move_folder, sync_file
 from index_builder.items import Item, Rejection, write_items
 from index_builder.manifest import (
     GalleryKind,
@@ -28,6 +27,7 @@ from index_builder.manifest import (
 from index_builder.quality import recall_at_10
 from index_builder.thumbnails import ThumbnailWriter
 from index_builder.vector_index import ExactIndex, Rows
+from model.durable import move_folder, sync_file
 from model.errors import GalleryIndexError
 
 __all__ = ["EncoderRecord", "GalleryDraft"]

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from index_builder.durable import write_file
+from model.durable import write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
 

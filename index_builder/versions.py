@@ -25,10 +25,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from index_builder.durable import sync_folder, write_file
 from index_builder.gallery import Gallery
 from index_builder.lock import exclusive_lock
 from index_builder.manifest import GalleryKind, Record, parse_record
+from model.durable import sync_folder, write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
 

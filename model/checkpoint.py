@@ -11,7 +11,6 @@ no part in the fingerprint.
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from model.config import HremConfig
+from model.durable import write_file
 from model.errors import CheckpointError
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "fingerprint_of",
     "read_checkpoint",
     "write_checkpoint",
-    "write_text_atomically",
 ]
 
 _CONFIG = "config.json"
@@ -81,11 +80,11 @@ def write_checkpoint(
     (folder / TOKENIZER).mkdir(exist_ok=True)
     stored = config.model_dump(mode="json", exclude={"preprocessor"})
     preprocessor = config.preprocessor.model_dump(mode="json") if config.preprocessor else None
-    write_text_atomically(folder / _CONFIG, json.dumps(stored, indent=2) + "\n")
-    write_text_atomically(folder / _PREPROCESSOR, json.dumps(preprocessor, indent=2) + "\n")
-    write_text_atomically(folder / TOKENIZER / "tokenizer.json", tokenizer_json)
+    write_file(folder / _CONFIG, json.dumps(stored, indent=2) + "\n")
+    write_file(folder / _PREPROCESSOR, json.dumps(preprocessor, indent=2) + "\n")
+    write_file(folder / TOKENIZER / "tokenizer.json", tokenizer_json)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    _write_atomically(folder / _WEIGHTS, save(contiguous, metadata={"format": "pt"}))
+    write_file(folder / _WEIGHTS, save(contiguous, metadata={"format": "pt"}))
 
 
 def fingerprint_of(config: HremConfig, weights: dict[str, Tensor], tokenizer_json: str) -> str:
@@ -103,20 +102,6 @@ def fingerprint_of(config: HremConfig, weights: dict[str, Tensor], tokenizer_jso
     digest.update(json.dumps(stored, sort_keys=True).encode())
     digest.update(tokenizer_json.encode())
     return digest.hexdigest()
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, never a part."""
-    _write_atomically(path, text.encode())
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def _read_config(folder: Path) -> HremConfig:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from model import console
+from model.durable import move_file
 from model.errors import DataError, PictureError
 from model.identifiers import sha256_of_file
 from model.inputs.pictures import PictureTransform, open_picture
@@ -143,7 +144,7 @@ def _cached(
         partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
         try:
             _write(partial, rows(), row_count, description)
-            partial.replace(path)
+            move_file(partial, path)
         finally:
             partial.unlink(missing_ok=True)
         console.say(f"wrote  {path}  ({path.stat().st_size / 1e6:,.0f} MB)")
@@ -152,7 +153,7 @@ def _cached(
 
 
 def _write(path: Path, rows: Iterator[npt.NDArray[T]], row_count: int, description: str) -> None:
-    """Write batches of rows into one .npy file and make sure that it is on the disk."""
+    """Write batches of rows into one .npy file."""
     array: np.memmap | None = None
     start = 0
     with console.progress(description, row_count, "images") as bar:
@@ -166,5 +167,3 @@ def _write(path: Path, rows: Iterator[npt.NDArray[T]], row_count: int, descripti
             bar.advance(len(batch))
     if array is not None:
         array.flush()
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -9,7 +9,6 @@ the state. Nothing is ever unpickled.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from model.checkpoint import write_text_atomically
+from model.durable import move_file, write_file
 from model.errors import CheckpointError
 
 __all__ = ["Position", "optimizer_tensors", "read_state", "restore_optimizer", "write_state"]
@@ -52,13 +51,11 @@ def write_state(folder: Path, position: Position, tensors: Mapping[str, Tensor])
     """Write the state of a run; whoever reads sees the old state or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"step-{position.step:08d}.safetensors"
-    partial = folder / f".{name}.{os.getpid()}.part"
+    partial = folder / f".{name}.tmp"
     save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(folder / name)
+    move_file(partial, folder / name)
     described = {"tensors": name, "position": asdict(position)}
-    write_text_atomically(folder / _STATE, json.dumps(described, indent=2) + "\n")
+    write_file(folder / _STATE, json.dumps(described, indent=2) + "\n")
     for old in folder.glob("*step-*.safetensors*"):
         if old.name != name:
             old.unlink()

@@ -3,17 +3,18 @@
 import json
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from model import console
-from model.checkpoint import write_text_atomically
 from model.command_line import Command
+from model.durable import write_file
 from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
+from model.peak_memory import peak_memory_bytes
 from model.training.augmentation import AugmentationConfig
 from model.training.batches import BatchMaker, StoredPictures, TokenizedCaptions
 from model.training.config import DatasetConfig, NetworkConfig, ScheduleConfig
@@ -76,6 +77,10 @@ class Train(Command):
         default_factory=OptimizationConfig, description="AdamW and its rates."
     )
 
+    def what_is_computed(self) -> dict[str, Any]:
+        """Return every setting that decides the result, and none that says where things lie."""
+        return self.model_dump(mode="json", exclude={*_PLACES, "recipe"})
+
     def run(self) -> int:
         """Train, and return 0, or 130 where the run was asked to stop early."""
         settings = self._resumed() if self.resume else self
@@ -121,7 +126,7 @@ class Train(Command):
         else:
             text = self.model_dump_json(indent=2, exclude={"config", "debug", "json_output"})
             (self.output / "training").mkdir(parents=True, exist_ok=True)
-            write_text_atomically(self.output / _SETTINGS, text + "\n")
+            write_file(self.output / _SETTINGS, text + "\n")
         is_done = trainer.run()
         self._write_report(trainer, data, plan, time.monotonic() - started)
         if not is_done:
@@ -289,17 +294,19 @@ class Train(Command):
             "seed": self.seed,
             "recipe": self.recipe,
             "training_seconds": round(position.seconds, 1),
+            "peak_memory_bytes": peak_memory_bytes(),
             "history": position.history,
         }
         text = json.dumps(metrics, indent=2, ensure_ascii=False)
-        write_text_atomically(self.output / "metrics.json", text + "\n")
+        write_file(self.output / "metrics.json", text + "\n")
         card = model_card(trainer.hrem.config, metrics, settings=self.model_dump(mode="json"))
-        write_text_atomically(self.output / "README.md", card)
+        write_file(self.output / "README.md", card)
         if self.json_output:
             console.result_json(metrics | {"wall_seconds": round(seconds, 1)})
         console.say(
             f"wrote  {self.output}  (best dev rSum {position.best_rsum:.1f} after step "
-            f"{position.best_step:,}; {seconds / 60:.1f} minutes)"
+            f"{position.best_step:,}; {seconds / 60:.1f} minutes, at most "
+            f"{peak_memory_bytes() / 1e9:.1f} GB of memory)"
         )
         console.say(
             "next: python -m index_builder build --checkpoint "

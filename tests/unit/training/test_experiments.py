@@ -26,6 +26,18 @@ def test_the_shipped_queue_names_valid_runs_first_seeds_first() -> None:
         assert settings.instance_level.enabled == enabled
 
 
+def test_a_run_is_another_one_when_what_it_computes_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = read_queue(QUEUE)[0]
+    key = run.key
+    assert read_queue(QUEUE)[0].key == key
+    monkeypatch.setenv("HREM_DATA", "somewhere/else")
+    assert run.key == key
+    monkeypatch.setenv("HREM_OPTIMIZATION__CLIP_NORM", "3.0")
+    assert run.key != key and run.name.startswith("flickr8k-cpu-seed0-")
+
+
 def test_a_torn_last_line_does_not_count_and_does_not_spoil_the_next(tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
     append_line(results, {"key": "one"})

@@ -7,16 +7,19 @@ and the rename itself is flushed by syncing the folder.
 import os
 from pathlib import Path
 
-__all__ = ["move_folder", "sync_file", "sync_folder", "write_file"]
+__all__ = ["move_file", "move_folder", "sync_file", "sync_folder", "write_file"]
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by one with `content`, atomically and durably."""
+def write_file(path: Path, content: bytes | str) -> None:
+    """Replace the file at `path` by one with `content` (text: UTF-8), atomically and durably."""
     draft = path.with_name(f".{path.name}.tmp")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
+    move_file(draft, path)
+
+
+def move_file(draft: Path, path: Path) -> None:
+    """Flush a finished file and rename it into place, over the one that is there."""
+    sync_file(draft)
     draft.replace(path)
     sync_folder(path.parent)
 
