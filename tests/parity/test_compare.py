@@ -189,14 +189,21 @@ def test_an_edge_at_its_cut_may_differ_and_what_follows_uses_the_recorded_one(tm
     assert "out.caption_embedding_enhanced" not in comparison.off
 
 
-def test_a_changed_weight_of_the_checkpoint_file_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("state", "unused_weight"),
+    [
+        ("image", "image_encoder.fc.mlp.bns.1.weight"),
+        ("text", "text_encoder.bert.pooler.dense.bias"),
+    ],
+)
+def test_a_changed_weight_of_the_checkpoint_file_is_named(tmp_path, state, unused_weight):
     folder = _linked_copy("full", tmp_path)
     with np.load(folder / "weights.npz") as stored:
         arrays = {k: np.array(stored[k]) for k in stored.files}
-    arrays["image_encoder.fc.mlp.bns.1.weight"][0] += 1e-3  # takes no part in any output
+    arrays[unused_weight][0] += 1e-3  # takes no part in any output
     (folder / "weights.npz").unlink()
     np.savez(folder / "weights.npz", **arrays)
-    assert compare_folder(folder).off == ["model_best.pth image state"]
+    assert compare_folder(folder).off == [f"model_best.pth {state} state"]
 
 
 def test_a_wrong_size_of_bert_is_named(tmp_path):
