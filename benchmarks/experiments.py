@@ -52,6 +52,7 @@ class Run:
 
     experiment: Experiment
     seed: int
+    backbone: str | None = None
 
     @property
     def name(self) -> str:
@@ -60,9 +61,13 @@ class Run:
 
     @property
     def key(self) -> str:
-        """12 hex digits over every setting that decides the result, and the reported split."""
+        """12 hex digits over the settings that are not the default, the backbone and the split.
+
+        A new option, off by default, therefore leaves what is finished finished.
+        """
         settings = load_settings("train", Train, self.settings())
-        content = [settings.what_is_computed(), self.experiment.split]
+        backbone = Path(self.backbone).name if self.backbone is not None else None
+        content = [settings.what_is_computed(), backbone, self.experiment.split]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def settings(self) -> list[str]:
@@ -94,23 +99,28 @@ class Experiments(Command):
         """Run the queue; 0 when nothing is left."""
         if self.data is None:
             raise ConfigError(["data: give --data FOLDER of the data set (or set HREM_DATA)"])
-        queue = [run for run in read_queue(self.queue) if self.only in (None, run.experiment.name)]
+        queue = [
+            run
+            for run in read_queue(self.queue, self.backbone)
+            if self.only in (None, run.experiment.name)
+        ]
         if not queue:
             raise ConfigError([f"only = {self.only!r}: there is no such experiment in the queue"])
         finished = finished_keys(self.results)
         left = [run for run in queue if run.key not in finished]
         console.say(f"queue  {len(queue)} runs, {len(queue) - len(left)} finished  {self.results}")
-        for run in left:
-            self._run(run)
+        lines = [self._run(run) for run in left]
+        if self.json_output:
+            console.result_json({"finished_before": len(queue) - len(left), "runs": lines})
         return 0
 
-    def _run(self, run: Run) -> None:
-        """Train (or go on training) one run, evaluate it, append its line."""
+    def _run(self, run: Run) -> dict[str, Any]:
+        """Train (or go on training) one run, evaluate it, append its line and return it."""
         output = self.runs / run.name
         places = ["--data", str(self.data), "--output", str(output)]
         if self.cache_directory is not None:
             places += ["--cache-directory", str(self.cache_directory)]
-        backbone = ["--backbone", self.backbone] if self.backbone is not None else []
+        backbone = ["--backbone", run.backbone] if run.backbone is not None else []
         train = ["-m", "model.training", "train", *run.settings()]
         started = time.monotonic()
         if (output / "training" / "state.json").is_file():
@@ -128,6 +138,7 @@ class Experiments(Command):
             "experiment": run.experiment.name,
             "seed": run.seed,
             "command": " ".join(["python", *train]),
+            "backbone": Path(run.backbone).name if run.backbone is not None else None,
             "dev_rsum": metrics["dev"]["rsum"],
             "best_step": metrics["best_step"],
             "steps": metrics["steps"],
@@ -140,10 +151,13 @@ class Experiments(Command):
             "commit": _commit(),
         }
         append_line(self.results, line)
-        console.result(f"{run.name}  {run.experiment.split} rSum {json.loads(report)['rsum']:.1f}")
+        if not self.json_output:
+            rsum = json.loads(report)["rsum"]
+            console.result(f"{run.name}  {run.experiment.split} rSum {rsum:.1f}")
+        return line
 
 
-def read_queue(path: Path) -> list[Run]:
+def read_queue(path: Path, backbone: str | None = None) -> list[Run]:
     """Return the runs of a queue file, seed by seed: every experiment's first seed comes first.
 
     Raises:
@@ -154,7 +168,7 @@ def read_queue(path: Path) -> list[Run]:
         experiments = [Experiment.model_validate(entry) for entry in entries]
     except (OSError, KeyError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise ConfigError([f"queue = '{path}': {error}"]) from error
-    return list(_seed_by_seed(experiments))
+    return list(_seed_by_seed(experiments, backbone))
 
 
 def finished_keys(results: Path) -> set[str]:
@@ -180,11 +194,11 @@ def append_line(results: Path, line: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def _seed_by_seed(experiments: list[Experiment]) -> Iterator[Run]:
+def _seed_by_seed(experiments: list[Experiment], backbone: str | None) -> Iterator[Run]:
     for place in range(max(len(experiment.seeds) for experiment in experiments)):
         for experiment in experiments:
             if place < len(experiment.seeds):
-                yield Run(experiment, experiment.seeds[place])
+                yield Run(experiment, experiment.seeds[place], backbone)
 
 
 def _flag(name: str, value: Any) -> list[str]:

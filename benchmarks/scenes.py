@@ -27,6 +27,7 @@ from model import console
 from model.command_line import Command, run_command
 from model.data.scenes.dataset import CaptionedScene, read_scenes
 from model.data.scenes.meaning import fits
+from model.device import choose_device
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.inputs.pictures import open_picture
 from model.metrics import exact_scores, report_from_ranks, retrieval_ranks
@@ -91,12 +92,12 @@ class ScenesBenchmark(Command):
     checkpoint: str = Field(description="checkpoint folder")
     data: Path = Field(description="folder that python -m model.data.scenes made")
     split: str = Field(default="test", description="which split to report on")
-    device: str = Field(default="cpu", description="where to encode")
+    device: str = Field(default="cpu", description="cpu, cuda, or auto: cuda where there is one")
 
     def run(self) -> int:
         """Print the figures; 1 if a threshold is missed."""
         items = read_scenes(self.data, self.split)
-        encoder = load_dual_encoder(self.checkpoint, device=self.device)
+        encoder = load_dual_encoder(self.checkpoint, device=choose_device(self.device))
         console.say(f"encoding {len(items)} pictures and their captions")
         similarity = encode_and_score(encoder, self.data, items)
         console.say("fitting the baseline on the train split")

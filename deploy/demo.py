@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, NoReturn
 
@@ -20,6 +21,7 @@ import model
 from deploy.steps import DemoError, Step, make_step
 from model import console
 from model.command_line import Command, run_command
+from model.errors import ConfigError
 
 __all__ = ["Demo", "demo_steps"]
 
@@ -48,8 +50,11 @@ class Demo(Command):
         signal.signal(signal.SIGTERM, _stop)
         if self.serve:
             check_port_is_free(self.host, self.port)
+        if self.serve and self.json_output:
+            raise ConfigError(["json: a service prints no result; give --no-serve with --json"])
         started = time.monotonic()
         steps = demo_steps(self.folder)
+        told: list[dict[str, object]] = []
         for place, step in enumerate(steps, start=1):
             label = f"[{place}/{len(steps)}]"
             is_done = step.is_done()
@@ -57,9 +62,13 @@ class Demo(Command):
                 console.say(f"{label} {step.summary}  → {step.output}")
                 console.say(f"      $ {' '.join(('python', *step.command[1:]))}")
             outcome = make_step(step)
+            told.append({"output": str(step.output), **asdict(outcome)})
             verb = "there already" if outcome.was_reused else f"{outcome.seconds:.1f} s"
             console.say(f"{label} {step.output}  {verb}")
-        console.say(f"prepared in {time.monotonic() - started:.1f} s")
+        seconds = time.monotonic() - started
+        console.say(f"prepared in {seconds:.1f} s")
+        if self.json_output:
+            console.result_json({"steps": told, "seconds": round(seconds, 1)})
         if self.serve:
             become_service(self.folder, self.host, self.port)
 

@@ -54,8 +54,8 @@ def read_checkpoint(folder: Path) -> StoredCheckpoint:
     """
     if not folder.is_dir():
         raise CheckpointError(
-            f"no checkpoint at '{folder}'; train one with: python -m model.training train "
-            f"--recipe scenes --output {folder}"
+            f"no checkpoint at '{folder}'; train one with: python -m model.training train, or "
+            "the demo's with: make demo"
         )
     for name in (_CONFIG, _WEIGHTS):
         if not (folder / name).is_file():

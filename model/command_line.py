@@ -15,11 +15,13 @@ import sys
 import tomllib
 import traceback
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -117,6 +119,11 @@ def run_command(prog: str, command: type[Command], argv: Sequence[str] | None = 
         # The reader of our output has gone (`... | head`); Python would complain again at exit.
         sys.stdout = None
         return 1
+    except OSError as error:
+        _show_traceback(is_debug)
+        place = f": '{error.filename}'" if error.filename else ""
+        console.say(f"error: {error.strerror or error}{place}")
+        return 1
 
 
 def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
@@ -131,12 +138,11 @@ def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
     for common in Command.model_fields:
         variables.pop(common, None)
     merged: dict[str, Any] = {}
-    recipe = flags.get("recipe", variables.get("recipe"))
-    if command.recipes is not None and recipe is not None:
-        merged = _merge(merged, _read_recipe(command.recipes, str(recipe)))
     if flags.get("config") is not None:
-        merged = _merge(merged, _read_toml(Path(str(flags["config"]))))
+        merged = _read_toml(Path(str(flags["config"])))
     merged = _merge(_merge(merged, variables), flags)
+    if command.recipes is not None and merged.get("recipe") is not None:
+        merged = _merge(_read_recipe(command.recipes, str(merged["recipe"])), merged)
     try:
         settings = command(**merged)
     except ValidationError as error:
@@ -211,7 +217,7 @@ def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
 def _problem(command: type[Command], detail: Any) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(place, _setting_names(command), n=1)
+        close = difflib.get_close_matches(place, [name for name, _ in _settings_of(command)], n=1)
         return f"{place}: unknown setting" + (f"; did you mean {close[0]!r}?" if close else "")
     if detail["type"] == "missing":
         flag = "--" + place.replace("_", "-")
@@ -223,21 +229,36 @@ def _problem(command: type[Command], detail: Any) -> str:
     return f"{place} = {detail['input']!r}: {message}"
 
 
-def _setting_names(section: type[BaseModel], prefix: str = "") -> list[str]:
-    names: list[str] = []
+def _settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every setting and section by its dotted name."""
     for name, field in section.model_fields.items():
-        names.append(prefix + name)
+        yield prefix + name, field
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += _setting_names(field.annotation, f"{prefix}{name}.")
-    return names
+            yield from _settings_of(field.annotation, f"{prefix}{name}.")
 
 
 def _print_help(prog: str, command: type[Command]) -> int:
+    for _, field in _settings_of(command):
+        bounds = _bounds(field)
+        if bounds not in (field.description or ""):
+            field.description = f"{field.description} {bounds}"
     with contextlib.suppress(SystemExit):
         _cli_source(prog, command, ["--help"], ignore_unknown=False)
     if command.examples:
         console.result("\nexamples:\n" + "\n".join(f"  {line}" for line in command.examples))
     return 0
+
+
+def _bounds(field: FieldInfo) -> str:
+    """Return the bounds of a number as people write them, e.g. "[>= 0, < 1]"."""
+    signs = {Gt: ">", Ge: ">=", Lt: "<", Le: "<="}
+    told = [
+        f"{sign} {getattr(bound, kind.__name__.lower())}"
+        for bound in field.metadata
+        for kind, sign in signs.items()
+        if isinstance(bound, kind)
+    ]
+    return f"[{', '.join(told)}]" if told else ""
 
 
 def _overview(prog: str, commands: Mapping[str, type[Command]]) -> str:

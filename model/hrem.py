@@ -250,6 +250,6 @@ def _local_folder(path_or_name: str | Path) -> Path:
     except Exception as error:
         raise CheckpointError(
             f"no checkpoint at '{path_or_name}': there is no such folder, and it could not be "
-            "fetched from the model hub; train one with: python -m model.training train "
-            f"--recipe scenes --output {path_or_name}"
+            "fetched from the model hub; train one with: python -m model.training train, or "
+            "the demo's with: make demo"
         ) from error

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import faiss
-import torch
 from fastapi import FastAPI
 
 from index_builder.versions import IndexFolder
+from model.device import choose_device
 from model.dual_encoder import load_dual_encoder
 from service.config import ServiceConfig
 from service.observability import Metrics, ObservedRequests
@@ -62,7 +62,7 @@ def open_retriever(config: ServiceConfig) -> Retriever:
     """Return the retriever of an index folder and the checkpoint that made it."""
     index = IndexFolder(config.index).open(images_root=config.images_root)
     place = config.checkpoint or index.checkpoint_path
-    encoder = load_dual_encoder(place, device=_device(config.device))
+    encoder = load_dual_encoder(place, device=choose_device(config.device))
     index.check_encoder(encoder.fingerprint, place)
     workers = Workers(
         max_waiting_items=config.max_waiting_items,
@@ -79,14 +79,8 @@ def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str,
     for kind, gallery in retriever.galleries.items():
         facts[kind] = "none" if gallery is None else f"{gallery.count:,}"
     facts["checkpoint"] = f"{retriever.served.fingerprint[:16]} ({retriever.served.encoder})"
-    facts["device"] = _device(config.device)
+    facts["device"] = choose_device(config.device)
     gpus = faiss.get_num_gpus()
     facts["faiss"] = f"{faiss.__version__} {faiss.get_compile_options().strip()}, {gpus} GPUs"
     facts["url"] = url
     return facts
-
-
-def _device(asked: str) -> str:
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return asked

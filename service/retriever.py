@@ -132,14 +132,14 @@ class Retriever:
             return "the service is stopping"
         if workers.waiting_items >= workers.max_waiting_items:
             return f"{workers.waiting_items} items are waiting; the queue is full"
-        if workers.has_failed:
-            # Something broke during an earlier query; only a query can tell whether it still is.
+        if workers.is_in_doubt:
+            # Only a query can tell whether what went wrong still does.
             try:
                 async with asyncio.timeout(workers.timeout_s):
                     await asyncio.to_thread(self._answer_first_query)
             except Exception as error:
                 return f"queries fail ({type(error).__name__}); the log tells more"
-            workers.has_failed = False
+            workers.is_in_doubt = False
         return None
 
     async def search_captions(self, captions: Sequence[str], page: Page) -> Retrieval:
@@ -193,12 +193,14 @@ class Retriever:
         Raises:
             MissingGalleryError: This index has no such gallery.
             UnknownItemError: The gallery has no such item.
+            QueryError: Too much is waiting, or the deadline has passed.
         """
-        item = await self._known_item(kind, item_id)
-        if kind == "images":
-            return item, item
-        pictures = await self.workers.run(self.workers.galleries, self._pictures_of, [item])
-        return item, pictures.get(item.image_id or "")
+        async with self.workers.admitted(1):
+            item = await self._known_item(kind, item_id)
+            if kind == "images":
+                return item, item
+            pictures = await self.workers.run(self.workers.galleries, self._pictures_of, [item])
+            return item, pictures.get(item.image_id or "")
 
     async def thumbnail(self, image_id: str) -> bytes:
         """Return the JPEG thumbnail of an indexed image.
@@ -206,9 +208,11 @@ class Retriever:
         Raises:
             MissingGalleryError: This index has no images.
             UnknownItemError: There is no such image.
+            QueryError: Too much is waiting, or the deadline has passed.
         """
         images = self._gallery("images")
-        thumbnail = await self.workers.run(self.workers.galleries, images.thumbnail, image_id)
+        async with self.workers.admitted(1):
+            thumbnail = await self.workers.run(self.workers.galleries, images.thumbnail, image_id)
         if thumbnail is None:
             raise _unknown("images", image_id)
         return thumbnail
@@ -220,13 +224,15 @@ class Retriever:
             MissingGalleryError: This index has no images.
             UnknownItemError: There is no such image.
             SourceGoneError: Its file is not there any more, or not inside the root.
+            QueryError: Too much is waiting, or the deadline has passed.
         """
         images = self._gallery("images")
-        await self._known_item("images", image_id)
-        try:
-            path = await self.workers.run(self.workers.galleries, images.source_path, image_id)
-        except GalleryIndexError as error:
-            raise SourceGoneError(f"the file of image {image_id!r} is not served") from error
+        async with self.workers.admitted(1):
+            await self._known_item("images", image_id)
+            try:
+                path = await self.workers.run(self.workers.galleries, images.source_path, image_id)
+            except GalleryIndexError as error:
+                raise SourceGoneError(f"the file of image {image_id!r} is not served") from error
         if not path.is_file():
             raise SourceGoneError(f"the file of image {image_id!r} is not there any more")
         return path
@@ -236,10 +242,12 @@ class Retriever:
 
         Raises:
             SourceGoneError: The file is not there, or no picture, any more.
+            QueryError: Too much is waiting, or the deadline has passed.
         """
-        return await self.workers.run(
-            self.workers.decoders, _encode_jpeg, path, max_pixels=self._max_pixels
-        )
+        async with self.workers.admitted(1):
+            return await self.workers.run(
+                self.workers.decoders, _encode_jpeg, path, max_pixels=self._max_pixels
+            )
 
     # What runs on the event loop.
 

@@ -2,7 +2,8 @@
 
 - One thread owns the encoder, one the galleries, a few decode pictures; each takes one job after
   the other. This is the place where the queries of several clients can come to share a batch.
-- What is admitted is bounded, counted in items (queries and pictures); more is refused at once.
+- What is admitted is bounded, counted in items (queries, pictures, look-ups); more is refused at
+  once.
 - Every request has a deadline; a job that has not begun by then is dropped.
 """
 
@@ -48,7 +49,8 @@ class Workers:
         galleries: The one thread that searches; a GPU index allows no second.
         decoders: Threads that decode and encode picture files.
         waiting_items: Items admitted and not yet answered.
-        has_failed: A job failed in a way that nobody foresaw; `retriever` clears it.
+        is_in_doubt: A job failed in a way that nobody foresaw, or missed its deadline;
+            `retriever` clears it once a query is answered again.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Workers:
         self.max_waiting_items = max_waiting_items
         self.timeout_s = query_timeout_ms / 1000
         self.waiting_items = 0
-        self.has_failed = False
+        self.is_in_doubt = False
         self.is_closed = False
 
     def close(self) -> None:
@@ -89,6 +91,7 @@ class Workers:
             async with asyncio.timeout(self.timeout_s):
                 yield Stopwatch()
         except TimeoutError as error:
+            self.is_in_doubt = True
             raise DeadlineError(
                 f"no answer within {self.timeout_s:g} s; try again, or ask for less"
             ) from error
@@ -126,5 +129,5 @@ class Workers:
         except QueryError:
             raise
         except Exception:
-            self.has_failed = True
+            self.is_in_doubt = True
             raise

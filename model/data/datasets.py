@@ -22,9 +22,7 @@ from model.identifiers import check_item_id, image_id_for_path
 __all__ = ["CaptionedImages", "load_captioned_images"]
 
 _SHOWN_COUNT = 3
-_RESERVED = frozenset(
-    {"image", "filename", "image_id", "id", "split", "caption", "captions"}
-)
+_RESERVED = frozenset({"image", "filename", "image_id", "id", "split", "caption", "captions"})
 
 
 @dataclass(frozen=True)
@@ -108,9 +106,7 @@ def load_captioned_images(
         gathered = [entry for entry in gathered if entry.split in splits]
         if not gathered:
             wanted = ", ".join(sorted(splits))
-            raise DataError(
-                f"{captions_file}: no image is of split {wanted}; found {found}"
-            )
+            raise DataError(f"{captions_file}: no image is of split {wanted}; found {found}")
     _refuse_missing_pictures(gathered, captions_file)
     return CaptionedImages(
         image_ids=tuple(entry.image_id for entry in gathered),
@@ -154,16 +150,12 @@ def _gather(images_root: Path, captions_file: Path) -> list[_Entry]:
         check_item_id(image_id)
         entry = by_id.get(image_id)
         if entry is None:
-            metadata = {
-                key: value for key, value in row.items() if key not in _RESERVED
-            }
+            metadata = {key: value for key, value in row.items() if key not in _RESERVED}
             by_id[image_id] = _Entry(
                 image_id, path, captions, metadata, str(row.get("split") or "")
             )
         elif entry.path != path:
-            raise DataError(
-                f"{where}: id {image_id} is {entry.path.name} as well as {path.name}"
-            )
+            raise DataError(f"{where}: id {image_id} is {entry.path.name} as well as {path.name}")
         else:
             entry.captions.extend(captions)
     return list(by_id.values())
@@ -181,9 +173,7 @@ def _rows(captions_file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             except json.JSONDecodeError as error:
                 raise DataError(f"{where}: not JSON ({error.msg})") from None
             if not isinstance(row, dict):
-                raise DataError(
-                    f"{where}: expected an object, found {type(row).__name__}"
-                )
+                raise DataError(f"{where}: expected an object, found {type(row).__name__}")
             yield where, row
 
 
@@ -194,9 +184,7 @@ def _captions_of(row: Mapping[str, Any], where: str) -> list[str]:
         raise DataError(f"{where}: `captions` must be a list with at least one caption")
     for caption in captions:
         if not isinstance(caption, str) or not caption.strip():
-            raise DataError(
-                f"{where}: a caption must be a text with words, found {caption!r}"
-            )
+            raise DataError(f"{where}: a caption must be a text with words, found {caption!r}")
     return list(captions)
 
 
@@ -204,18 +192,14 @@ def _path_below(root: Path, relative: str, where: str) -> Path:
     """Return root / relative, refusing paths that lead out of the root."""
     pure = PurePosixPath(relative)
     if pure.is_absolute() or ".." in pure.parts:
-        raise DataError(
-            f"{where}: {relative!r} does not lie below the folder of pictures"
-        )
+        raise DataError(f"{where}: {relative!r} does not lie below the folder of pictures")
     return root / pure
 
 
 def _paths_by_default_id(root: Path) -> dict[str, Path]:
     """Return the files below root by their default id, for lines that name only an id."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
-    return {
-        image_id_for_path(path.relative_to(root).as_posix()): path for path in files
-    }
+    return {image_id_for_path(path.relative_to(root).as_posix()): path for path in files}
 
 
 def _refuse_missing_pictures(entries: Sequence[_Entry], captions_file: Path) -> None:
@@ -223,11 +207,7 @@ def _refuse_missing_pictures(entries: Sequence[_Entry], captions_file: Path) -> 
     missing = [entry.path for entry in entries if not entry.path.is_file()]
     if missing:
         shown = ", ".join(str(path) for path in missing[:_SHOWN_COUNT])
-        more = (
-            f" and {len(missing) - _SHOWN_COUNT} more"
-            if len(missing) > _SHOWN_COUNT
-            else ""
-        )
+        more = f" and {len(missing) - _SHOWN_COUNT} more" if len(missing) > _SHOWN_COUNT else ""
         raise DataError(
             f"{captions_file.name} names {len(missing)} of {len(entries)} pictures that do not "
             f"exist: {shown}{more}"

@@ -8,6 +8,7 @@ from pydantic import Field
 from model import console
 from model.command_line import Command
 from model.data.datasets import load_captioned_images
+from model.device import choose_device
 from model.dual_encoder import load_dual_encoder
 from model.errors import ConfigError
 from model.training.endpoint import Endpoint, evaluate_endpoint
@@ -33,7 +34,7 @@ class Evaluate(Command):
     images: Path | None = Field(None, description="Folder of pictures, with --captions.")
     captions: Path | None = Field(None, description="JSON lines that name pictures and captions.")
     split: str = Field("test", description="Which images; 'all' takes every one.")
-    device: str = Field("cpu", description="Where the network computes.")
+    device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
 
     def run(self) -> None:
         """Evaluate and print a table, or one JSON object."""
@@ -52,7 +53,7 @@ class Evaluate(Command):
             source = {"endpoint": self.endpoint}
             report = evaluate_endpoint(Endpoint(self.endpoint, self.endpoint_key), images)
         else:
-            encoder = load_dual_encoder(str(self.checkpoint), device=self.device)
+            encoder = load_dual_encoder(str(self.checkpoint), device=choose_device(self.device))
             source = {"checkpoint": encoder.fingerprint[:16]}
             report = evaluate_on_pictures(encoder, images)
         if self.json_output:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from model import console
 from model.command_line import Command
+from model.device import choose_device
 from model.durable import write_file
 from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
@@ -78,8 +79,11 @@ class Train(Command):
     )
 
     def what_is_computed(self) -> dict[str, Any]:
-        """Return every setting that decides the result, and none that says where things lie."""
-        return self.model_dump(mode="json", exclude={*_PLACES, "recipe"})
+        """Return the settings that differ from the defaults, but for those that say where.
+
+        The weights of a backbone decide the result too; a run that goes on compares them itself.
+        """
+        return self.model_dump(mode="json", exclude={*_PLACES, "recipe"}, exclude_defaults=True)
 
     def run(self) -> int:
         """Train, and return 0, or 130 where the run was asked to stop early."""
@@ -88,7 +92,7 @@ class Train(Command):
 
     def _train(self, *, is_resumed: bool) -> int:
         images_root, captions_file = self._sources()
-        device = self._device()
+        device = torch.device(choose_device(self.device))
         started = time.monotonic()
         data = load_training_data(images_root, captions_file, self.dataset, seed=self.seed)
         hrem = self._network(data).to(device)
@@ -146,15 +150,6 @@ class Train(Command):
         raise ConfigError(
             ["data: give --data FOLDER (captions.jsonl and images/), or --images and --captions"]
         )
-
-    def _device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            return torch.empty(0, device=self.device).device
-        except (RuntimeError, AssertionError) as error:
-            first = str(error).splitlines()[0]
-            raise ConfigError([f"device = {self.device!r}: {first}"]) from error
 
     def _network(self, data: TrainingData) -> HREM:
         return make_network(

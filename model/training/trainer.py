@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.errors import NonFiniteLossError
+from model.errors import CheckpointError, NonFiniteLossError
 from model.hrem import HREM
 from model.inputs.backbone import average_grid
 from model.metrics import RetrievalReport, evaluate_retrieval
@@ -168,8 +168,16 @@ class Trainer:
             CheckpointError: There is no state, or it belongs to another network.
         """
         self.position, tensors = read_state(self._output / "training")
-        self.hrem.load_state_dict(under("hrem", tensors))
-        self.objective.load_state_dict(under("objective", tensors))
+        weights = under("hrem", tensors)
+        try:
+            self._refuse_another_backbone(weights)
+            self.hrem.load_state_dict(weights)
+            self.objective.load_state_dict(under("objective", tensors))
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the run in '{self._output}' was of another network than its settings and data "
+                "make now; put back the captions that it began with, or start a new run"
+            ) from error
         restore_optimizer(self._optimizer, under("optimizer", tensors))
         if self._average is not None:
             averaged = under("average", tensors)
@@ -177,6 +185,19 @@ class Trainer:
                 [averaged[str(place)] for place in range(len(averaged))],
                 update_count=self.position.step,
             )
+
+    def _refuse_another_backbone(self, weights: dict[str, Tensor]) -> None:
+        """Features of a frozen backbone are stored, so loading its old weights would not do."""
+        backbone = self.hrem.backbone
+        if backbone is None or not backbone.config.is_frozen:
+            return
+        stored = under("backbone", weights)
+        for name, tensor in backbone.state_dict().items():
+            if name not in stored or not torch.equal(tensor.cpu(), stored[name]):
+                raise CheckpointError(
+                    f"the run in '{self._output}' began with another backbone; give that one, or "
+                    "start a new run"
+                )
 
     def _batch(self, step: int) -> Batch:
         return self._batches.batch(self._sampler.pairs(step))

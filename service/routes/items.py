@@ -17,6 +17,7 @@ router = APIRouter(tags=["items"])
 JPEG = "image/jpeg"
 # Pictures may be private and may be replaced by the next version: kept by the browser, not long.
 CACHE_CONTROL = "private, max-age=300"
+BUSY = ("overloaded", "deadline_exceeded")
 PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"description": "the picture", "content": {JPEG: {"schema": {"type": "string"}}}},
     304: {"description": "unchanged since the ETag of If-None-Match"},
@@ -27,7 +28,10 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     "/images/{id}",
     summary="A picture",
     response_class=Response,
-    responses={**PICTURE, **describe_problems("gallery_missing", "unknown_item", "source_gone")},
+    responses={
+        **PICTURE,
+        **describe_problems("gallery_missing", "unknown_item", "source_gone", *BUSY),
+    },
 )
 async def read_image(id: str, request: Request, served: ServedHere) -> Response:
     """Return an indexed picture, upright, as a JPEG of its pixels alone: no EXIF, no place."""
@@ -46,7 +50,7 @@ async def read_image(id: str, request: Request, served: ServedHere) -> Response:
     "/images/{id}/thumbnail",
     summary="A small copy of a picture",
     response_class=Response,
-    responses={**PICTURE, **describe_problems("gallery_missing", "unknown_item")},
+    responses={**PICTURE, **describe_problems("gallery_missing", "unknown_item", *BUSY)},
 )
 async def read_thumbnail(id: str, request: Request, served: ServedHere) -> Response:
     """Return an indexed picture, its longest side at most 256 pixels; it needs no source file."""
@@ -60,7 +64,7 @@ async def read_thumbnail(id: str, request: Request, served: ServedHere) -> Respo
 @router.get(
     "/items/{gallery}/{id}",
     summary="An item",
-    responses=describe_problems("gallery_missing", "unknown_item"),
+    responses=describe_problems("gallery_missing", "unknown_item", *BUSY),
 )
 async def read_item(gallery: str, id: str, served: ServedHere) -> ItemAnswer:
     """Return what is known about an item of the gallery `images` or `captions`."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoBackbone, ResNetConfig
 
 from model.command_line import load_settings, run_commands
 from model.hrem import HREM
@@ -212,6 +214,39 @@ def test_a_resumed_run_keeps_its_settings(
     said = capsys.readouterr().err
     assert "seed: a resumed run keeps its settings" in said
     assert "schedule: a resumed run keeps its settings" in said
+
+
+def test_a_run_does_not_go_on_with_other_captions(
+    trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    captions = data / "captions.jsonl"
+    captions.write_text(captions.read_text().replace("red", "crimson or red"))
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    assert run("train", "--resume", "--output", run_folder, "--data", data) == 1
+    assert "put back the captions that it began with" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_another_frozen_backbone(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network_settings = dict(SETTINGS["network"])
+    del network_settings["backbone_architecture"]
+    settings = write_settings(tmp_path / "frozen.toml", SETTINGS | {"network": network_settings})
+    backbones = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = AutoBackbone.from_config(ResNetConfig(**BACKBONES["resnet"]))
+        network.save_pretrained(tmp_path / f"backbone-{seed}")
+        backbones.append(tmp_path / f"backbone-{seed}")
+    output = tmp_path / "run"
+    given = world.arguments("unused", "--config", settings, "--output", output)
+    assert run("train", *given, "--backbone", backbones[0]) == 0
+    assert run("train", "--resume", "--output", output, "--backbone", backbones[0]) == 0
+    assert run("train", "--resume", "--output", output, "--backbone", backbones[1]) == 1
+    assert "began with another backbone" in capsys.readouterr().err
 
 
 def test_a_used_output_is_never_overwritten(

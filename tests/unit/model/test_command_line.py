@@ -34,6 +34,8 @@ class Train(Command):
             raise HremError("13 epochs are unlucky; use 12")
         if self.epochs == 99:
             raise KeyboardInterrupt
+        if self.epochs == 98:
+            Path("/dev/null/run").mkdir()
         return None
 
 
@@ -67,6 +69,16 @@ def test_each_layer_wins_over_the_one_below_it(
     assert settings.relation == Relation(top_k=7, weight=0.5)
 
 
+def test_a_config_file_may_name_the_recipe(tmp_path: Path) -> None:
+    command = train_with_recipes(tmp_path)
+    (tmp_path / "slow.toml").write_text("epochs = 20\n[relation]\ntop_k = 2\nweight = 0.5\n")
+    config = tmp_path / "config.toml"
+    config.write_text('recipe = "slow"\n[relation]\ntop_k = 4\n')
+    settings = load_settings("x", command, ["--config", str(config)])
+    assert settings.epochs == 20
+    assert settings.relation == Relation(top_k=4, weight=0.5)
+
+
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[relation]\ntopk = 3\n")
@@ -97,6 +109,19 @@ def test_a_foreseen_failure_is_one_sentence_and_a_traceback_only_on_demand(
     assert capsys.readouterr().err == "error: 13 epochs are unlucky; use 12\n"
     assert run_commands("x", {"train": Train}, ["train", "--epochs", "13", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_commands("x", {"train": Train}, ["train", "--epochs", "98"]) == 1
+    assert capsys.readouterr().err == "error: Not a directory: '/dev/null/run'\n"
+
+
+def test_help_tells_the_bounds_of_numbers_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert run_commands("x", {"train": Train}, ["train", "--help"]) == 0
+        assert capsys.readouterr().out.count("passes [>= 1] (default: 3)") == 1
 
 
 def test_an_interrupt_ends_with_130() -> None:

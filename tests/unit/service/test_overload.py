@@ -128,6 +128,43 @@ async def test_a_query_past_its_deadline_is_given_up_and_the_next_one_answered(
         assert app.state.served.retriever.workers.waiting_items == 0
 
 
+async def test_a_service_that_missed_a_deadline_is_ready_when_a_query_is_answered_again(
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(query_timeout_ms=300)
+    async with connect(app) as client:
+        released = hold_encoder(app, monkeypatch)
+        slow = await client.post("/search/text", json={"query": "red"})
+        check_problem(slow, 504, "deadline_exceeded")
+        check_problem(await client.get("/health/ready"), 503, "not_ready")
+        assert (await client.get("/health/live")).status_code == 200
+        released.set()
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["/images/{}", "/images/{}/thumbnail", "/items/images/{}", "/items/captions/{}"]
+)
+async def test_looking_up_an_item_has_a_deadline_and_a_place_in_the_queue_as_well(
+    make_app: MakeApp, connect: ClientOf, address: str
+) -> None:
+    app = make_app(query_timeout_ms=300)
+    workers = app.state.served.retriever.workers
+    async with connect(app) as client:
+        target = "captions" if "captions" in address else "images"
+        search = await client.post("/search/text", json={"query": "red", "target": target})
+        path = address.format(search.json()["results"][0]["hits"][0]["id"])
+        assert (await client.get(path)).status_code == 200
+        released = threading.Event()
+        workers.galleries.submit(released.wait, 20)
+        try:
+            check_problem(await client.get(path), 504, "deadline_exceeded")
+        finally:
+            released.set()
+        workers.max_waiting_items = 0
+        check_problem(await client.get(path), 503, "overloaded")
+
+
 async def test_a_body_that_comes_too_slowly_is_given_up(
     make_app: MakeApp, connect: ClientOf
 ) -> None:
