@@ -58,5 +58,5 @@ serve: $(READY)  ## serve INDEX=path
 openapi: $(READY)  ## write docs/openapi.json again
 	@$(RUN) -m service.openapi docs/openapi.json
 
-clean:  ## remove the environment and all that the demo made
-	rm -rf $(VENV) data checkpoints indexes runs cache
+clean:  ## remove the environment and what the demo made; your own runs and indexes stay
+	rm -rf $(VENV) cache data/scenes* checkpoints/scenes* indexes/scenes*

@@ -83,7 +83,7 @@ def demo_steps(folder: Path) -> list[Step]:
         output=data,
         artefact="scenes.jsonl",
         command=(python, "-m", "model.data.scenes", "--output", str(data)),
-        sources=(MODEL / "data" / "scenes",),
+        sources=(MODEL / "data" / "scenes", MODEL / "identifiers.py"),
     )
     train = Step(
         summary="train the demo model (a few minutes on two cores)",

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.durable import write_file
 from model.errors import HremError
 
 __all__ = ["DemoError", "Outcome", "Step", "make_step"]
@@ -131,9 +132,7 @@ def _run(command: tuple[str, ...]) -> int:
 
 
 def _write_stamp(step: Step, content: dict[str, object]) -> None:
-    draft = step.stamp.with_suffix(".draft")
-    draft.write_text(json.dumps(content | {"command": list(step.command)}, indent=2) + "\n")
-    draft.replace(step.stamp)
+    write_file(step.stamp, json.dumps(content | {"command": list(step.command)}, indent=2) + "\n")
 
 
 def code_digest(sources: Iterable[Path]) -> str:

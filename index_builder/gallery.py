@@ -170,10 +170,6 @@ class Gallery:
         """Return the items of `ids` by id in the order asked; unknown ids are left out."""
         return self._items.items(ids)
 
-    def captions_of_images(self, image_ids: Sequence[str]) -> dict[str, list[Item]]:
-        """Return the captions of each image in row order; only of use in a captions gallery."""
-        return self._items.items_of_images(image_ids)
-
     def ids_of_paths(self, paths: Sequence[str]) -> dict[str, str]:
         """Return the id of each path that a picture of this gallery has."""
         return self._items.ids_of_paths(paths)

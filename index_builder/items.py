@@ -162,14 +162,6 @@ class ItemStore:
         }
         return {item_id: found[item_id] for item_id in asked if item_id in found}
 
-    def items_of_images(self, image_ids: Iterable[str]) -> dict[str, list[Item]]:
-        """Return the captions of each image in row order; an image without one has no entry."""
-        captions: dict[str, list[Item]] = {}
-        where = "image_id IN (SELECT value FROM json_each(?)) ORDER BY row"
-        for item in self._items(where, json.dumps(list(image_ids))):
-            captions.setdefault(item.image_id or "", []).append(item)
-        return captions
-
     def rejected(self) -> list[Rejection]:
         """Return the inputs that were set aside when the gallery was built."""
         rows = self._select("SELECT place, code, reason FROM rejected ORDER BY rowid")

@@ -17,14 +17,12 @@ from model.errors import GalleryIndexError
 __all__ = [
     "JPEG_QUALITY",
     "LONGEST_SIDE",
-    "MEDIA_TYPE",
     "ThumbnailStore",
     "ThumbnailWriter",
     "make_thumbnail",
 ]
 
 LONGEST_SIDE = 256
-MEDIA_TYPE = "image/jpeg"
 JPEG_QUALITY = 85
 
 

@@ -103,13 +103,6 @@ class OpenIndex:
         """The copy of that checkpoint inside the index folder."""
         return self.folder / self.record.checkpoint.folder
 
-    @property
-    def dim(self) -> int:
-        """Size of an embedding."""
-        gallery = self.images or self.captions
-        assert gallery is not None  # open() refuses a version without galleries
-        return gallery.dim
-
     def gallery(self, kind: GalleryKind) -> Gallery | None:
         """Return the gallery of that kind, or None if this version has none."""
         return self.images if kind == "images" else self.captions

@@ -76,6 +76,10 @@ def align(
         words: Projected words, before the relation layer.
         word_is_padding: True = padding.
         chunk_bytes: Bound on the largest intermediate, about.
+
+    Source: HREM (CVPR 2023), region-word alignment; the transform is SCAN's.
+    Differs: in the released code padded regions, and padded words of short captions, take part in
+        maxima, means and norms.
     """
     image_count, region_count, dim = regions.shape
     caption_count, word_count, _ = words.shape

@@ -1,4 +1,4 @@
-"""The checkpoint folder: written whole or not at all, read without unpickling anything.
+"""The checkpoint folder: each file written whole, read without unpickling anything.
 
 config.json         the network, schema-versioned
 model.safetensors   the weights of both encoders and, for raw pictures, the vision backbone

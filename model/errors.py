@@ -1,4 +1,4 @@
-"""Every error that this project raises on purpose, in one tree.
+"""The tree of errors that this project raises on purpose; upper floors add kinds of their own.
 
 HremError                      one sentence, exit status 1
 ├── ConfigError                wrong settings: every problem, one line each, exit status 2

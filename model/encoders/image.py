@@ -12,8 +12,9 @@ __all__ = ["ImageEncoder", "MaskedBatchNorm", "RegionProjection"]
 class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch norm over the real rows only.
 
-    In eval mode it is `nn.BatchNorm1d` by its running statistics. In training mode padded rows
-    take no part in mean and variance, which the released code lets them.
+    In eval mode it is `nn.BatchNorm1d` by its running statistics.
+
+    Differs: in training mode the released code's mean and variance include padded rows.
     """
 
     def forward_masked(

@@ -1,6 +1,6 @@
 """Words of a caption to its embedding.
 
-Two word encoders: a bidirectional GRU over learned (or given) word vectors, and any BERT-like
+Two word encoders: a bidirectional GRU over learned word vectors, and any BERT-like
 encoder of `transformers`. The marks that open and close a caption count as words, in both.
 """
 

@@ -123,7 +123,7 @@ def load_pretrained_backbone(name_or_folder: str | Path) -> tuple[nn.Module, dic
     except Exception as error:
         # transformers raises OSError, ValueError, KeyError and others for the same thing.
         raise CheckpointError(
-            f"no vision backbone at '{name_or_folder}' ({_first_line(error)}); give a folder "
+            f"no pretrained network at '{name_or_folder}' ({_first_line(error)}); give a folder "
             "with config.json and model.safetensors, or a model name that can be downloaded"
         ) from error
     # CLIP- and SigLIP-like models hold two towers; the pictures need one.

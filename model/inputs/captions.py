@@ -122,11 +122,6 @@ class CaptionTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"'{path}' is damaged: {error}") from error
 
-    def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` into `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _FILE).write_text(self.to_json(), encoding="utf-8")
-
     def to_json(self) -> str:
         """Return the whole tokenizer as text; equal text = equal tokenizer."""
         return self._tokenizer.to_str(pretty=True)

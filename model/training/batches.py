@@ -36,7 +36,7 @@ class Batch:
         pairs: Which images and captions these are.
         image_ids: (pair,), equal where two pairs share an image.
         pictures: uint8 pixels (pair, 3, height, width), or float16 features (pair, region,
-            channel) of a frozen backbone or a region file.
+            channel) of a frozen backbone.
         is_dropped: (pair, region), True where a region is to be ignored.
         token_ids: (pair, word).
         is_word_padding: (pair, word), True = padding.

@@ -36,6 +36,29 @@ class DatasetConfig(Section):
     )
 
 
+class PreprocessorOverrides(Section):
+    """What is to differ from the preprocessing that the backbone was made for."""
+
+    image_size: int | None = Field(None, ge=16, le=2048, description="Side in pixels.")
+    resize: Literal["squash", "crop"] | None = Field(
+        None, description="Squash both sides, or resize the shorter and cut the centre."
+    )
+    crop_fraction: float | None = Field(
+        None, gt=0, le=1, description="Crop: side over the resized shorter side."
+    )
+    resample: Literal["bilinear", "bicubic", "lanczos"] | None = Field(
+        None, description="Pillow's filter."
+    )
+    mean: tuple[float, float, float] | None = Field(
+        None, description="Subtracted from channels in 0..1."
+    )
+    std: tuple[float, float, float] | None = Field(None, description="Channels are divided by it.")
+
+    def applied_to(self, config: PreprocessorConfig) -> PreprocessorConfig:
+        """Return `config` with what is set here in its place."""
+        return PreprocessorConfig(**(config.model_dump() | self.model_dump(exclude_none=True)))
+
+
 class NetworkConfig(Section):
     """The network, before the data are known."""
 
@@ -51,8 +74,9 @@ class NetworkConfig(Section):
     train_backbone: bool | None = Field(
         None, description="Unset: a pretrained backbone is frozen, a random one is trained."
     )
-    preprocessor: PreprocessorConfig | None = Field(
-        None, description="Pictures to pixels; unset: as the backbone's folder says."
+    preprocessor: PreprocessorOverrides = Field(
+        default_factory=PreprocessorOverrides,
+        description="Pictures to pixels; what is unset: as the backbone's folder says.",
     )
     text: Literal["bigru", "bert"] = Field("bigru", description="Word encoder.")
     text_encoder: str | None = Field(

@@ -45,6 +45,9 @@ def distance_weighted_probabilities(
 
     Returns:
         Rows that sum to 1, or all zeros where an anchor has no valid negative.
+
+    Differs: in the released code one anchor without a valid negative turns the loss of its whole
+        direction to zero, and negatives beyond the cut-off can underflow the valid ones.
     """
     distance = (2 - 2 * cosine).clamp(min=0).sqrt()
     is_negative = (image_ids[:, None] != image_ids[None, :]) & (distance < cutoff)

@@ -105,12 +105,12 @@ def _make_backbone(config: NetworkConfig, name: str | None) -> _Vision:
                 "with --backbone FOLDER)"
             )
             architecture = SMALL_BACKBONE
-        preprocessor = config.preprocessor or SMALL_PREPROCESSOR
+        preprocessor = config.preprocessor.applied_to(SMALL_PREPROCESSOR)
     elif config.backbone_architecture is not None:
         raise ConfigError(["give --backbone or network.backbone_architecture, not both"])
     else:
         network, architecture = load_pretrained_backbone(name)
-        preprocessor = config.preprocessor or _preprocessor_of(name)
+        preprocessor = config.preprocessor.applied_to(_preprocessor_of(name))
     is_trained = name is None if config.train_backbone is None else config.train_backbone
     backbone_config = BackboneConfig(
         architecture=architecture, grid_size=config.grid_size, is_frozen=not is_trained

@@ -34,8 +34,12 @@ class LossConfig(Section):
     opening_kind: LossKind = Field(
         default="all_violations", description="the loss of the opening steps"
     )
-    opening_fraction: float = Field(
-        default=0.0, ge=0, le=1, description="share of the steps that use opening_kind"
+    opening_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the steps that use opening_kind; unset: 0, or 0.45 where a vision "
+        "backbone is trained from random weights",
     )
     margin: float = Field(default=0.2, gt=0, le=2, description="hinge margin on the cosine")
     cutoff: float = Field(

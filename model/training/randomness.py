@@ -31,7 +31,6 @@ class Purpose(IntEnum):
     SHUFFLED_CAPTIONS = 8
     INITIAL_WEIGHTS = 9
     STEP = 10
-    CROP = 11
 
 
 def uniforms(

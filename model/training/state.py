@@ -2,7 +2,7 @@
 
     training/state.json                what step the run is at, and which file holds the tensors
     training/step-00000117.safetensors the weights of network and instance level, the optimiser,
-                                       the averaged weights, the random state
+                                       the averaged weights
 
 The tensors are written first, under a name of their own; replacing state.json is what makes them
 the state. Nothing is ever unpickled.

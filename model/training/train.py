@@ -31,6 +31,7 @@ from model.training.training_data import TrainingData, load_training_data
 
 __all__ = ["RECIPES", "Train"]
 
+RANDOM_OPENING_FRACTION = 0.45
 RECIPES = Path(__file__).parent / "recipes"
 _SETTINGS = "training/settings.json"
 # What may differ when a run goes on: where things lie, never what is computed.
@@ -100,7 +101,7 @@ class Train(Command):
         plan = plan_steps(
             self.schedule,
             self.instance_level,
-            opening_fraction=self.loss.opening_fraction,
+            opening_fraction=self._opening_fraction(),
             steps_per_pass=sampler.steps_per_pass,
         )
         self._announce(data, hrem, plan, sampler, device)
@@ -150,6 +151,12 @@ class Train(Command):
         raise ConfigError(
             ["data: give --data FOLDER (captions.jsonl and images/), or --images and --captions"]
         )
+
+    def _opening_fraction(self) -> float:
+        if self.loss.opening_fraction is not None:
+            return self.loss.opening_fraction
+        # From random weights the drawn negative alone collapses the space.
+        return RANDOM_OPENING_FRACTION if self.backbone is None else 0.0
 
     def _network(self, data: TrainingData) -> HREM:
         return make_network(

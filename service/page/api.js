@@ -41,7 +41,7 @@ export const readInfo = () => call("info");
 
 /**
  * Search with a query: {text}, {file} (a File or Blob) or {id} (of an indexed picture).
- * `params` holds limit, offset, version, target. Resolves to the one result of that query, with `index` and `timing_ms`.
+ * `params` holds limit, offset, version, target. Resolves to the one result of that query, with `index` and `timing`.
  */
 export async function search(query, params, signal) {
   let answer;

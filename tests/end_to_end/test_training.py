@@ -340,6 +340,8 @@ def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) 
     backbone = tiny_hrem().backbone
     assert backbone is not None
     backbone.network.save_pretrained(tmp_path / "backbone")
+    made_for = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], "crop_size": 96}
+    (tmp_path / "backbone" / "preprocessor_config.json").write_text(json.dumps(made_for))
     output = tmp_path / "run"
     settings = write_settings(
         tmp_path / "small.toml",
@@ -362,6 +364,10 @@ def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) 
     for name, weight in backbone.network.state_dict().items():
         assert torch.equal(loaded.backbone.network.state_dict()[name], weight)
     assert loaded.encode_captions(captions_of(0)).shape == (5, 16)
+    # One changed setting leaves the others as the backbone was made for.
+    preprocessor = loaded.config.preprocessor
+    assert preprocessor is not None
+    assert (preprocessor.image_size, preprocessor.mean) == (IMAGE_SIDE, (0.5, 0.4, 0.3))
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.toml")))

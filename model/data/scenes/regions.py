@@ -1,6 +1,6 @@
 """Region features of a drawing, as a detector with perfect boxes and raw pixels would give them.
 
-For training on regions instead of pictures. The first region is the whole picture, the others are
+The first region is the whole picture, the others are
 the objects; a region is its pixels at REGION_PIXELS x REGION_PIXELS, and its box.
 """
 

@@ -21,7 +21,10 @@ __all__ = ["connect", "strongest"]
 def strongest(
     scores: Float[Tensor, "row column"], *, fraction: float
 ) -> Bool[Tensor, "row column"]:
-    """Return True where an entry is at least the k-th largest of its row."""
+    """Return True where an entry is at least the k-th largest of its row.
+
+    Differs: the released code connects nobody in a batch of one, where floor(fraction) is 0.
+    """
     k = max(1, int(fraction * scores.shape[1]))
     cut = scores.topk(k, dim=1).values[:, -1:]
     return scores >= cut

@@ -50,6 +50,8 @@ class RelationAttention(nn.Module):
             sources: What is listened to.
             connection: A, True = listens.
             bias: lambda * S, added to the attention scores.
+
+        Differs: the released code scales after masking, which is NaN at lambda = 0.
         """
         has_neighbour = connection.any(dim=1, keepdim=True)
         # A row of -inf alone would be NaN; such a row attends anywhere and is then zeroed.

@@ -59,9 +59,6 @@ def test_items_come_in_the_order_asked_and_unknown_ids_are_left_out(gallery):
     assert list(gallery.items(["c9", "nobody", "c2"])) == ["c9", "c2"]
     assert gallery.item("c9").caption == "caption 9"
     assert gallery.item("nobody") is None
-    captions = gallery.captions_of_images(["i1", "i0", "nobody"])
-    assert [item.id for item in captions["i1"]] == ["c2", "c3"]
-    assert set(captions) == {"i0", "i1"}
 
 
 def test_vectors_are_the_stored_ones_in_the_order_asked(gallery):

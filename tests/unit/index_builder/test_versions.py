@@ -24,7 +24,7 @@ def test_a_published_version_is_the_one_that_opens(index):
     opened = index.open()
     assert (index.current(), opened.version, opened.captions.count) == (1, 1, 20)
     assert opened.images is None
-    assert (opened.dim, opened.checkpoint_fingerprint) == (16, FINGERPRINT)
+    assert (opened.captions.dim, opened.checkpoint_fingerprint) == (16, FINGERPRINT)
     assert opened.checkpoint_path == index.path / "checkpoints" / FINGERPRINT[:16]
     opened.close()
 
