@@ -160,12 +160,24 @@ def _flags(
     try:
         return _cli_source(prog, command, argv, ignore_unknown=False)()
     except SettingsError as error:
-        problems.append(str(error).removeprefix("error parsing CLI: "))
+        problems.append(str(error).removeprefix("error parsing CLI: ") + _meant(command, argv))
     try:
         # Read on without the unknown flags, so that wrong values are told in the same breath.
         return _cli_source(prog, command, argv, ignore_unknown=True)()
     except SettingsError as error:
         raise ConfigError(problems) from error
+
+
+def _meant(command: type[Command], argv: Sequence[str]) -> str:
+    """Return a guess at the first flag that is none, or nothing."""
+    names = [name.replace("_", "-") for name, _ in _settings_of(command)]
+    known = [f"--{no}{name}" for name in (*names, *_SHORTCUTS.values()) for no in ("", "no-")]
+    for part in argv:
+        flag = part.split("=")[0]
+        if flag.startswith("--") and flag not in known:
+            close = difflib.get_close_matches(flag, known, n=1)
+            return f"; did you mean {close[0]}?" if close else ""
+    return ""
 
 
 def _cli_source(

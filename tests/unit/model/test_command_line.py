@@ -139,6 +139,13 @@ def test_a_misspelt_command_is_guessed(capsys: pytest.CaptureFixture[str]) -> No
     assert "did you mean 'train'?" in capsys.readouterr().err
 
 
+def test_a_misspelt_flag_is_guessed() -> None:
+    with pytest.raises(ConfigError, match=r"--relation\.topk=3; did you mean --relation\.top-k\?"):
+        load_settings("x", Train, ["--no-debug", "--json", "--epochs", "5", "--relation.topk=3"])
+    with pytest.raises(ConfigError, match=r"unrecognized arguments: --zzz$"):
+        load_settings("x", Train, ["--zzz"])
+
+
 def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load_settings("x", Train, ["--config", str(tmp_path / "none.toml")])
