@@ -26,6 +26,16 @@ def test_the_shipped_queue_names_valid_runs_first_seeds_first() -> None:
         assert settings.instance_level.enabled == enabled
 
 
+def test_what_is_written_down_as_finished_is_still_in_the_queue() -> None:
+    results = QUEUE.parents[1] / "docs" / "experiments.jsonl"
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    for backbone in {line["backbone"] for line in lines}:
+        keys = {(run.experiment.name, run.seed): run.key for run in read_queue(QUEUE, backbone)}
+        for line in lines:
+            if line["backbone"] == backbone:
+                assert line["key"] == keys[line["experiment"], line["seed"]]
+
+
 def test_a_run_is_another_one_when_what_it_computes_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
