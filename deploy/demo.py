@@ -48,10 +48,10 @@ class Demo(Command):
         """Make what is missing, say how long each step took, then become the service."""
         # Being told to stop ends the running step too, instead of leaving it behind.
         signal.signal(signal.SIGTERM, _stop)
-        if self.serve:
-            check_port_is_free(self.host, self.port)
         if self.serve and self.json_output:
             raise ConfigError(["json: a service prints no result; give --no-serve with --json"])
+        if self.serve:
+            check_port_is_free(self.host, self.port)
         started = time.monotonic()
         steps = demo_steps(self.folder)
         told: list[dict[str, object]] = []

@@ -15,7 +15,7 @@ import sys
 import tomllib
 import traceback
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -85,8 +85,7 @@ def run_commands(
         return 0
     name, *rest = arguments
     if name not in commands:
-        close = difflib.get_close_matches(name, commands, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = _hint(name, commands)
         console.say(f"config error: no command {name!r}{hint} (commands: {', '.join(commands)})")
         return 2
     return run_command(f"{prog} {name}", commands[name], rest)
@@ -175,8 +174,7 @@ def _meant(command: type[Command], argv: Sequence[str]) -> str:
     for part in argv:
         flag = part.split("=")[0]
         if flag.startswith("--") and flag not in known:
-            close = difflib.get_close_matches(flag, known, n=1)
-            return f"; did you mean {close[0]}?" if close else ""
+            return _hint(flag, known, show=str)
     return ""
 
 
@@ -229,8 +227,7 @@ def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
 def _problem(command: type[Command], detail: Any) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(place, [name for name, _ in _settings_of(command)], n=1)
-        return f"{place}: unknown setting" + (f"; did you mean {close[0]!r}?" if close else "")
+        return f"{place}: unknown setting" + _hint(place, [n for n, _ in _settings_of(command)])
     if detail["type"] == "missing":
         flag = "--" + place.replace("_", "-")
         return f"{place}: required; give {flag} or set it in --config"
@@ -239,6 +236,12 @@ def _problem(command: type[Command], detail: Any) -> str:
         return f"{place}: {message}" if place else message
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{place} = {detail['input']!r}: {message}"
+
+
+def _hint(word: str, known: Iterable[str], *, show: Callable[[str], str] = repr) -> str:
+    """Return a guess at what a misspelt word should be, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {show(close[0])}?" if close else ""
 
 
 def _settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -38,8 +38,8 @@ class LossConfig(Section):
         default=None,
         ge=0,
         le=1,
-        description="share of the steps that use opening_kind; unset: 0, or 0.45 where a vision "
-        "backbone is trained from random weights",
+        description="share of the steps that use opening_kind; unset: 0, or 0.45 where no "
+        "pretrained backbone is given",
     )
     margin: float = Field(default=0.2, gt=0, le=2, description="hinge margin on the cosine")
     cutoff: float = Field(

@@ -370,6 +370,22 @@ def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) 
     assert (preprocessor.image_size, preprocessor.mean) == (IMAGE_SIDE, (0.5, 0.4, 0.3))
 
 
+@pytest.mark.parametrize(
+    ("given", "fraction"),
+    [
+        ((), 0.45),
+        (("--backbone", "somewhere"), 0),
+        (("--backbone", "somewhere", "--loss.opening-fraction", "0.1"), 0.1),
+        (("--loss.opening-fraction", "0"), 0),
+    ],
+)
+def test_without_a_pretrained_backbone_a_run_opens_with_all_violations(
+    given: tuple[str, ...], fraction: float
+) -> None:
+    settings = load_settings("train", Train, ["--data", "somewhere", *given])
+    assert settings._opening_fraction() == fraction
+
+
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.toml")))
 def test_every_recipe_is_valid_and_says_how_to_run_it(recipe: str, tmp_path: Path) -> None:
     settings = load_settings("train", Train, ["--recipe", recipe, "--data", str(tmp_path)])

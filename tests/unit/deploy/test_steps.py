@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo import check_port_is_free, demo_steps
+from deploy.demo import Demo, check_port_is_free, demo_steps
 from deploy.steps import DemoError, Step, code_digest, make_step
+from model.command_line import run_command
 
 # Writes its artefact and counts its runs in a file beside it.
 WRITER = """
@@ -143,3 +144,8 @@ def test_ending_the_demo_ends_the_running_step(tmp_path: Path) -> None:
         assert demo.wait(timeout=30) == 128 + signal.SIGTERM
         with pytest.raises(ProcessLookupError):
             os.killpg(demo.pid, 0)
+
+
+def test_json_is_for_a_demo_that_does_not_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("demo", Demo, ["--json"]) == 2
+    assert "give --no-serve with --json" in capsys.readouterr().err

@@ -98,3 +98,5 @@ def test_a_queue_runs_what_is_left_and_writes_one_line_a_run(
     assert run_command("experiments", Experiments, arguments) == 0
     assert len(results.read_text().splitlines()) == 1
     assert "1 runs, 1 finished" in capsys.readouterr().err
+    assert run_command("experiments", Experiments, [*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"finished_before": 1, "runs": []}
