@@ -2,7 +2,8 @@
 
 For image i and caption j: cosine of each projected region with each projected word, LeakyReLU,
 then unit length over the regions (image -> text) or over the words (text -> image). What is kept
-of it is small: for each region its best word, for each word its best region.
+of it is small, and float32 whatever the fragments are: for each region its best word, for each
+word its best region.
 
 - All pairs come from one matrix product, cut along the images so that no intermediate exceeds a
   memory bound; the released code loops over captions and renormalises all regions for each.
@@ -66,6 +67,7 @@ def align(
     words: Float[Tensor, "caption word dim"],
     word_is_padding: Bool[Tensor, "caption word"],
     *,
+    has_transform: bool = True,
     chunk_bytes: int = _CHUNK_BYTES,
 ) -> Alignment:
     """Return the alignment of every image with every caption; no gradient flows.
@@ -75,6 +77,7 @@ def align(
         region_is_padding: True = padding.
         words: Projected words, before the relation layer.
         word_is_padding: True = padding.
+        has_transform: False keeps the plain cosine: no LeakyReLU, no norms.
         chunk_bytes: Bound on the largest intermediate, about.
 
     Source: HREM (CVPR 2023), region-word alignment; the transform is SCAN's.
@@ -90,24 +93,28 @@ def align(
     per_image = max(1, region_count * caption_count * word_count * regions.element_size())
     step = max(1, min(image_count, chunk_bytes // per_image))
 
-    region_maxima = regions.new_empty(image_count, caption_count, region_count)
-    word_maxima = regions.new_empty(caption_count, image_count, word_count)
+    kept_dtype = torch.promote_types(regions.dtype, torch.float32)
+    region_maxima = regions.new_empty((image_count, caption_count, region_count), dtype=kept_dtype)
+    word_maxima = regions.new_empty((caption_count, image_count, word_count), dtype=kept_dtype)
     for start in range(0, image_count, step):
         rows = slice(start, min(start + step, image_count))
         flat = region_rows[rows].reshape(-1, dim) @ word_rows.T
-        similarity = functional.leaky_relu_(flat, _LEAK).view(
-            -1, region_count, caption_count, word_count
-        )  # (image, region, caption, word)
-        squares = similarity.square()
-        over_regions = squares.sum(dim=1, keepdim=True).sqrt_().add_(1e-8)
-        over_words = squares.sum(dim=3, keepdim=True).sqrt_().add_(1e-8)
+        # (image, region, caption, word)
+        similarity = flat.view(-1, region_count, caption_count, word_count)
+        if has_transform:
+            functional.leaky_relu_(flat, _LEAK)
+            squares = similarity.square()
+            over_regions = squares.sum(dim=1, keepdim=True).sqrt_().add_(1e-8)
+            over_words = squares.sum(dim=3, keepdim=True).sqrt_().add_(1e-8)
+            to_text = torch.div(similarity, over_regions, out=squares)
+            to_image = similarity.div_(over_words)
+        else:
+            to_text, to_image = similarity.clone(), similarity
 
-        to_text = torch.div(similarity, over_regions, out=squares)
         best_word = to_text.masked_fill_(word_mask, -torch.inf).amax(dim=3)
         best_word = best_word.masked_fill(region_is_padding[rows, :, None], 0)
         region_maxima[rows] = best_word.transpose(1, 2)
 
-        to_image = similarity.div_(over_words)
         to_image = to_image.masked_fill_(region_is_padding[rows, :, None, None], -torch.inf)
         best_region = to_image.amax(dim=1).masked_fill(word_is_padding[None], 0)
         word_maxima[:, rows] = best_region.transpose(0, 1)

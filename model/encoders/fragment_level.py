@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -59,6 +60,8 @@ class FragmentLevel(nn.Module):
         if self.relation is not None:
             related = self.relation(fragments, is_padding)
             pooled = pooled + (1 - self.pooling_weight) * masked_mean(related, is_padding)
+        # Under autocast the fragments are bfloat16; what cosines are made of is float32 at least.
+        pooled = pooled.to(torch.promote_types(pooled.dtype, torch.float32))
         return EncodedItems(
             embeddings=unit_length(pooled),
             unnormalized=pooled,

@@ -9,22 +9,18 @@ Source: HREM (CVPR 2023), objective.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from model.alignment import align
 from model.config import Section
 from model.encoders.fragment_level import EncodedItems
 from model.training.losses import LossKind, matching_loss
-from model.training.relation.connection import connect
-from model.training.relation.interaction import Fusion
-from model.training.relation.relevance import Relevance, relevance_regulariser
+from model.training.relation.instance_level import InstanceLevel, InstanceLevelConfig
 
-__all__ = ["InstanceLevel", "InstanceLevelConfig", "LossConfig", "LossTerms", "Objective"]
+__all__ = ["LossConfig", "LossTerms", "Objective"]
 
 
 class LossConfig(Section):
@@ -47,33 +43,9 @@ class LossConfig(Section):
     )
 
 
-class InstanceLevelConfig(Section):
-    """Relations between the items of a batch; training only."""
-
-    enabled: bool = Field(default=True, description="train with the instance level")
-    mechanism: Literal["fusion"] = Field(default="fusion", description="interaction mechanism")
-    warmup_fraction: float = Field(
-        default=0.24, ge=0, lt=1, description="share of all steps before it starts"
-    )
-    warmup_steps: int | None = Field(
-        default=None, ge=0, description="steps before it starts, in place of warmup_fraction"
-    )
-    connected_fraction: float = Field(
-        default=0.5, gt=0, le=1, description="share of each row of a block that A connects"
-    )
-    top_k: int = Field(default=10, ge=1, description="K: largest alignment maxima that S reads")
-    sigma: float = Field(default=1.0, gt=0, description="width of exp(-distance / sigma)")
-    relevance_weight: float = Field(
-        default=1.0, ge=0, description="lambda: 1.0 Flickr30K, 1.5 COCO"
-    )
-    head_count: int = Field(default=16, ge=1, description="attention heads")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout of the interaction")
-    regulariser_weight: float = Field(default=10.0, ge=0, description="weight of L_reg")
-
-
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of one batch; those of the instance level are None while it is off.
+    """The terms of one batch; None: not part of this batch's total.
 
     Attributes:
         base: L(v, u).
@@ -99,43 +71,6 @@ class LossTerms:
             "total": self.total,
         }
         return {name: term.detach() for name, term in terms.items() if term is not None}
-
-
-class InstanceLevel(nn.Module):
-    """The relation graph of a batch: A and S from the encoders, then Fusion along them."""
-
-    def __init__(self, dim: int, config: InstanceLevelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.relevance = Relevance(top_k=config.top_k, sigma=config.sigma)
-        self.interaction = Fusion(
-            dim,
-            head_count=config.head_count,
-            dropout=config.dropout,
-            relevance_weight=config.relevance_weight,
-        )
-
-    def forward(
-        self, images: EncodedItems, captions: EncodedItems
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return enhanced images, enhanced captions (unit rows) and L_reg."""
-        alignment = align(
-            images.fragments, images.is_padding, captions.fragments, captions.is_padding
-        )
-        connection = connect(
-            images.embeddings,
-            captions.embeddings,
-            alignment,
-            fraction=self.config.connected_fraction,
-        )
-        relevance = self.relevance(images.embeddings, captions.embeddings, alignment)
-        enhanced_images, enhanced_captions = self.interaction(
-            images.embeddings, captions.embeddings, connection, relevance
-        )
-        regulariser = relevance_regulariser(
-            relevance, images.embeddings, captions.embeddings, sigma=self.config.sigma
-        )
-        return enhanced_images, enhanced_captions, regulariser
 
 
 class Objective(nn.Module):
@@ -193,16 +128,18 @@ class Objective(nn.Module):
         base = matching(images.embeddings, captions.embeddings)
         if self.instance_level is None or not with_instance_level:
             return LossTerms(base=base, total=base)
-        enhanced_images, enhanced_captions, regulariser = self.instance_level(images, captions)
-        enhanced = matching(enhanced_images, enhanced_captions)
-        cross = matching(enhanced_images, captions.embeddings) + matching(
-            images.embeddings, enhanced_captions
-        )
-        weight = self.instance_level.config.regulariser_weight
+        config = self.instance_level.config
+        related = self.instance_level(images, captions)
+        enhanced = matching(related.images, related.captions)
+        total = base + enhanced
+        cross = None
+        if config.cross_weight > 0:
+            cross = matching(related.images, captions.embeddings) + matching(
+                images.embeddings, related.captions
+            )
+            total = total + config.cross_weight * cross
+        if related.regulariser is not None:
+            total = total + config.regulariser_weight * related.regulariser
         return LossTerms(
-            base=base,
-            enhanced=enhanced,
-            cross=cross,
-            regulariser=regulariser,
-            total=base + enhanced + cross + weight * regulariser,
+            base=base, enhanced=enhanced, cross=cross, regulariser=related.regulariser, total=total
         )

@@ -30,7 +30,8 @@ class Purpose(IntEnum):
     SPLIT = 7
     SHUFFLED_CAPTIONS = 8
     INITIAL_WEIGHTS = 9
-    STEP = 10
+    ENCODERS = 10
+    OBJECTIVE = 11
 
 
 def uniforms(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from model.errors import ConfigError
 from model.training.config import ScheduleConfig
-from model.training.objective import InstanceLevelConfig
+from model.training.relation.instance_level import InstanceLevelConfig
 
 __all__ = ["StepPlan", "plan_steps"]
 

@@ -22,11 +22,12 @@ from model.training.config import DatasetConfig, NetworkConfig, ScheduleConfig
 from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
 from model.training.model_card import model_card
 from model.training.network import make_network
-from model.training.objective import InstanceLevelConfig, LossConfig, Objective
+from model.training.objective import LossConfig, Objective
 from model.training.optimization import OptimizationConfig
+from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.samplers import RandomSampler
 from model.training.schedule import StepPlan, plan_steps
-from model.training.trainer import DevImages, Trainer
+from model.training.trainer import DevImages, Precision, Trainer
 from model.training.training_data import TrainingData, load_training_data
 
 __all__ = ["RECIPES", "Train"]
@@ -62,6 +63,9 @@ class Train(Command):
     resume: bool = Field(False, description="Go on with the run that stopped in --output.")
     seed: int = Field(0, ge=0, lt=2**31, description="Of weights, order and everything random.")
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+    precision: Precision = Field(
+        "float32", description="bfloat16: encoders and alignment by autocast; weights stay float32."
+    )
     cache_directory: Path = Field(
         Path("~/.cache/hrem"), description="Where features and resized pictures are kept."
     )
@@ -122,6 +126,7 @@ class Train(Command):
             ),
             plan=plan,
             optimization=self.optimization,
+            precision=self.precision,
             seed=self.seed,
             output=self.output,
         )
@@ -269,7 +274,7 @@ class Train(Command):
         )
         console.say(
             f"  network         {hrem.name}, {weights / 1e6:.1f} M weights, "
-            f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, float32"
+            f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, {self.precision}"
         )
         console.say(
             f"  schedule        {plan.step_count:,} steps of {sampler.batch_size} pairs, seed "

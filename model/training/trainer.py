@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -46,8 +46,9 @@ from model.training.state import (
     write_state,
 )
 
-__all__ = ["DevImages", "Trainer"]
+__all__ = ["DevImages", "Precision", "Trainer"]
 
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 _DEV_BATCH = 128
 _SHOWN_IDS = 8
 
@@ -79,6 +80,7 @@ class Trainer:
         dev: Images that select the checkpoint.
         plan: What happens at which step.
         optimization: Rates and their course.
+        precision: Of the encoders' products; weights, losses and graph are float32.
         seed: Of everything random.
         output: The checkpoint folder.
     """
@@ -94,6 +96,7 @@ class Trainer:
         dev: DevImages,
         plan: StepPlan,
         optimization: OptimizationConfig,
+        precision: Precision,
         seed: int,
         output: Path,
     ) -> None:
@@ -106,6 +109,7 @@ class Trainer:
         self._dev = dev
         self._plan = plan
         self._optimization = optimization
+        self._precision = precision
         self._seed = seed
         self._output = output
         self._optimizer = make_optimizer(
@@ -204,7 +208,6 @@ class Trainer:
 
     def _take_step(self, step: int, batch: Batch) -> dict[str, float]:
         """Learn from one batch; return the terms of its loss."""
-        torch.manual_seed(stream_seed(self._seed, step, purpose=Purpose.STEP))
         terms = self._losses(step, batch)
         shown = {name: float(term) for name, term in terms.named().items()}
         if not all(value - value == 0 for value in shown.values()):  # NaN and infinity are not 0
@@ -228,12 +231,17 @@ class Trainer:
     def _losses(self, step: int, batch: Batch) -> LossTerms:
         """Encode the pairs of a batch and compare them."""
         device = self.hrem.device
-        images = self.hrem.image_encoder(self._regions(batch.pictures), batch.is_dropped.to(device))
-        captions = self.hrem.text_encoder(
-            batch.token_ids.to(device), batch.is_word_padding.to(device)
-        )
+        torch.manual_seed(stream_seed(self._seed, step, purpose=Purpose.ENCODERS))
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
+            images = self.hrem.image_encoder(
+                self._regions(batch.pictures), batch.is_dropped.to(device)
+            )
+            captions = self.hrem.text_encoder(
+                batch.token_ids.to(device), batch.is_word_padding.to(device)
+            )
         with_instance_level = self._plan.has_instance_level(step)
         self.position.instance_level_steps += with_instance_level
+        torch.manual_seed(stream_seed(self._seed, step, purpose=Purpose.OBJECTIVE))
         return self.objective(
             images,
             captions,

@@ -21,9 +21,9 @@ from model.hrem import HREM
 from model.released import build_hrem, read_released
 from model.training.losses import hinge, matching_loss
 from model.training.miners import distance_weighted_probabilities, positive_pairs
-from model.training.objective import InstanceLevel, InstanceLevelConfig
 from model.training.relation.blocks import RelationBlocks
 from model.training.relation.connection import connect
+from model.training.relation.instance_level import InstanceLevel, InstanceLevelConfig
 from model.training.relation.relevance import relevance_regulariser
 from tests.parity.comparison import Comparison
 from tests.parity.slow_reference import released_share

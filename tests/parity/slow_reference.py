@@ -234,6 +234,43 @@ def fusion(
     return rows[: len(images)], rows[len(images) :]
 
 
+def standalone(
+    weights: Mapping[str, Weights],
+    images: Tensor,
+    captions: Tensor,
+    connected: Mapping[str, Tensor],
+    relevance: Mapping[str, Tensor],
+    *,
+    relevance_weight: float,
+    head_count: int,
+) -> tuple[Tensor, Tensor]:
+    """Across the modalities, then within each; a step without weights is left out; unit rows.
+
+    `weights`, `connected` and `relevance` go by block: the node that is updated, then what it
+    listens to.
+    """
+
+    def step(block: str, nodes: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
+        if block not in weights:
+            return nodes
+        return attention_block(
+            weights[block],
+            "",
+            nodes,
+            sources,
+            head_count=head_count,
+            may_attend=connected[block],
+            bias=relevance_weight * relevance[block],
+        )
+
+    v, u = [row.double() for row in images], [row.double() for row in captions]
+    v_across = step("image_to_text", v, u)
+    u_across = step("text_to_image", u, v)
+    v_within = step("image_to_image", v_across, v_across)
+    u_within = step("text_to_text", u_across, u_across)
+    return torch.stack([unit(v) for v in v_within]), torch.stack([unit(u) for u in u_within])
+
+
 def regularisation(inter: Tensor, close: Tensor) -> float:
     """KL(softmax(S row) || softmax(G row)), mean over rows."""
     total = 0.0

@@ -26,12 +26,15 @@ from model.training.miners import (
     draw_negatives,
     positive_pairs,
 )
-from model.training.objective import InstanceLevelConfig, LossConfig, Objective
+from model.training.objective import LossConfig, Objective
 from model.training.relation.connection import connect, strongest
+from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.relation.interaction import RelationAttention
 from tests.parity import slow_reference as slow
 
 DIM, HEADS, K = 8, 2, 3
+ACROSS = ("image_to_text", "text_to_image")
+WITHIN = ("image_to_image", "text_to_text")
 RENAMED = {
     "attention.": "self_attn.",
     "attention_norm.": "norm1.",
@@ -127,11 +130,40 @@ def join(blocks: dict[str, Tensor]) -> Tensor:
 def slow_instance_level(
     batch: Batch, objective: Objective, *, sigma: float, relevance_weight: float
 ) -> tuple[Tensor, Tensor, float]:
-    """Return enhanced images, enhanced captions and L_reg."""
+    """Return enhanced images, enhanced captions and L_reg, by whichever mechanism."""
     v, u = batch.images.embeddings, batch.captions.embeddings
-    assert objective.instance_level is not None
-    weights = objective.instance_level.relevance.state_dict()
+    level = objective.instance_level
+    assert level is not None
     _, connected = slow_graph(batch)
+    left_out = {"all": (), "intra": ACROSS, "inter": WITHIN}[level.config.relations]
+    if level.config.connected_fraction == 1:
+        connected = {name: torch.ones_like(block) for name, block in connected.items()}
+    connected |= {name: torch.zeros_like(connected[name]) for name in left_out}
+    if level.relevance is None:
+        relevance = {name: torch.zeros(block.shape) for name, block in connected.items()}
+        regulariser = 0.0
+    else:
+        relevance, regulariser = slow_relevance(batch, level.relevance.state_dict(), sigma=sigma)
+    sizes = {"relevance_weight": relevance_weight, "head_count": HEADS}
+    if level.config.mechanism == "fusion":
+        weights = slow_weights(level.interaction.layer)
+        enhanced = slow.fusion(weights, "", v, u, join(connected), join(relevance), **sizes)
+    else:
+        layers = level.interaction.layers
+        by_step = {
+            name: slow_weights(layers["shared" if level.config.shared_blocks else name])
+            for name in (*ACROSS, *WITHIN)
+            if name not in left_out
+        }
+        enhanced = slow.standalone(by_step, v, u, connected, relevance, **sizes)
+    return *enhanced, regulariser
+
+
+def slow_relevance(
+    batch: Batch, weights: dict[str, Tensor], *, sigma: float
+) -> tuple[dict[str, Tensor], float]:
+    """Return S by block, and L_reg."""
+    v, u = batch.images.embeddings, batch.captions.embeddings
     relevance = {
         "image_to_image": slow.closeness(v, v, sigma=sigma),
         "text_to_text": slow.closeness(u, u, sigma=sigma),
@@ -143,20 +175,10 @@ def slow_instance_level(
         p, q = slow.align_all(left, right, count=K)
         first, second = f"{direction}.0.", f"{direction}.2."
         relevance[direction] = slow.inter_relevance(weights, first, second, p, q)
-    enhanced = slow.fusion(
-        slow_weights(objective.instance_level.interaction.layer),
-        "",
-        v,
-        u,
-        join(connected),
-        join(relevance),
-        relevance_weight=relevance_weight,
-        head_count=HEADS,
-    )
     close = slow.closeness(v, u, sigma=sigma)
     regulariser = slow.regularisation(relevance["image_to_text"], close)
     regulariser += slow.regularisation(relevance["text_to_image"], close.T)
-    return *enhanced, regulariser
+    return relevance, regulariser
 
 
 # ---- fragment level -----------------------------------------------------------------------------
@@ -276,12 +298,40 @@ def test_the_objective_is_the_named_sum_of_the_equations(batch, kind, relevance_
     agree(terms.total, terms.base + terms.enhanced + terms.cross + 10 * terms.regulariser)
 
 
-def test_enhanced_embeddings_are_the_slow_ones(batch):
-    objective = make_objective(relevance_weight=1.5)
+@pytest.mark.parametrize("graph", [{}, {"connected_fraction": 1.0}, {"relevance": False}])
+@pytest.mark.parametrize("relations", ["all", "intra", "inter"])
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        {"mechanism": "fusion"},
+        {"mechanism": "standalone"},
+        {"mechanism": "standalone", "shared_blocks": True},
+    ],
+    ids=["fusion", "standalone", "shared"],
+)
+def test_enhanced_embeddings_are_the_slow_ones(mechanism, relations, graph):
+    batch = BATCHES["ragged"]
+    settings = {**mechanism, "relations": relations, **graph}
+    objective = shaken(make_objective(relevance_weight=1.5, **settings))
+    v_new, u_new, regulariser = slow_instance_level(
+        batch, objective, sigma=0.7, relevance_weight=1.5
+    )
+    found = objective.instance_level(batch.images, batch.captions)
+    agree(found.images, v_new)
+    agree(found.captions, u_new)
+    if relations == "intra" or "relevance" in graph:
+        assert found.regulariser is None
+    else:
+        agree(found.regulariser, regulariser)
+
+
+@pytest.mark.parametrize("mechanism", ["fusion", "standalone"])
+def test_batches_of_any_shape_are_enhanced_as_the_slow_ones(batch, mechanism):
+    objective = shaken(make_objective(relevance_weight=1.5, mechanism=mechanism))
     v_new, u_new, _ = slow_instance_level(batch, objective, sigma=0.7, relevance_weight=1.5)
-    found_v, found_u, _ = objective.instance_level(batch.images, batch.captions)
-    agree(found_v, v_new)
-    agree(found_u, u_new)
+    found = objective.instance_level(batch.images, batch.captions)
+    agree(found.images, v_new)
+    agree(found.captions, u_new)
 
 
 def test_before_warm_up_only_the_base_term_counts(batch):

@@ -7,11 +7,15 @@ Row = the node that is updated, column = the node that it listens to.
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-__all__ = ["RelationBlocks"]
+__all__ = ["RelationBlocks", "Relations"]
+
+# Which blocks take part: all, those within a modality, or those across.
+Relations: TypeAlias = Literal["all", "intra", "inter"]
 
 
 @dataclass(frozen=True)

@@ -53,16 +53,21 @@ class Relevance(nn.Module):
         self,
         images: Float[Tensor, "image dim"],
         captions: Float[Tensor, "caption dim"],
-        alignment: Alignment,
+        alignment: Alignment | None,
     ) -> RelationBlocks:
-        """Return S; images and captions are unit rows."""
+        """Return S; images and captions are unit rows. Without an alignment S is 0 across."""
+        image_to_image = proximity(images, images, sigma=self.sigma)
+        text_to_text = proximity(captions, captions, sigma=self.sigma)
+        if alignment is None:
+            nothing = images.new_zeros(len(images), len(captions))
+            return RelationBlocks(image_to_image, nothing, nothing.T, text_to_text)
         to_text = self.image_to_text(alignment.image_to_text_largest(self.top_k)).squeeze(2)
         to_image = self.text_to_image(alignment.text_to_image_largest(self.top_k)).squeeze(2)
         return RelationBlocks(
-            image_to_image=proximity(images, images, sigma=self.sigma),
+            image_to_image=image_to_image,
             image_to_text=to_text + alignment.image_to_text_means(),
             text_to_image=to_image + alignment.text_to_image_means(),
-            text_to_text=proximity(captions, captions, sigma=self.sigma),
+            text_to_text=text_to_text,
         )
 
 

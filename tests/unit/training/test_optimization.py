@@ -4,13 +4,13 @@ from torch import nn
 
 from model.errors import ConfigError
 from model.training.config import ScheduleConfig
-from model.training.objective import InstanceLevelConfig
 from model.training.optimization import (
     OptimizationConfig,
     WeightAverage,
     learning_rate_factor,
     make_optimizer,
 )
+from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.schedule import StepPlan, plan_steps
 
 
