@@ -88,6 +88,8 @@ def align(
     caption_count, word_count, _ = words.shape
     # Zeroed rows have zero similarity to everything, so sums and norms need no further mask.
     region_rows = unit_length(regions).masked_fill(region_is_padding[:, :, None], 0)
+    # Under autocast one encoder may end in bfloat16 and the other not: the regions' type it is.
+    words = words.to(regions.dtype)
     word_rows = unit_length(words).masked_fill(word_is_padding[:, :, None], 0).view(-1, dim)
     word_mask = word_is_padding[None, None]  # (1, 1, caption, word)
     per_image = max(1, region_count * caption_count * word_count * regions.element_size())

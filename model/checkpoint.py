@@ -98,7 +98,8 @@ def fingerprint_of(config: HremConfig, weights: dict[str, Tensor], tokenizer_jso
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    stored = config.model_dump(mode="json")
+    # Defaults are left out: an option that later releases add does not rename old checkpoints.
+    stored = config.model_dump(mode="json", exclude_defaults=True)
     digest.update(json.dumps(stored, sort_keys=True).encode())
     digest.update(tokenizer_json.encode())
     return digest.hexdigest()

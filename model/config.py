@@ -3,7 +3,7 @@
 Defaults are the paper's (CVPR 2023), or the released code's where the paper is silent.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,10 +12,14 @@ __all__ = [
     "FragmentLevelConfig",
     "HremConfig",
     "ImageEncoderConfig",
+    "Pooling",
     "PreprocessorConfig",
     "Section",
     "TextEncoderConfig",
 ]
+
+
+Pooling: TypeAlias = Literal["hrem", "gpo"]
 
 
 class Section(BaseModel):
@@ -29,6 +33,9 @@ class FragmentLevelConfig(Section):
 
     head_count: int = Field(default=16, ge=1, description="attention heads of the relation layer")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout of the relation layer")
+    pooling: Pooling = Field(
+        default="hrem", description="hrem: top-k mean and relation layer; gpo: VSE-infinity's"
+    )
     pooling_weight: float = Field(
         default=0.8, ge=0, le=1, description="b: share of the top-k mean; 1 = no relation layer"
     )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.config import FragmentLevelConfig
 from model.encoders.fragment_relation import FragmentRelation
+from model.encoders.generalized_pooling import GeneralizedPooling
 from model.encoders.pooling import masked_mean, masked_top_k_mean, unit_length
 
 __all__ = ["EncodedItems", "FragmentLevel"]
@@ -35,7 +36,8 @@ class FragmentLevel(nn.Module):
     """v = b * top-k mean(projected) + (1 - b) * mean(related), then unit length.
 
     With b = 1 (`pooling_weight`) there is no relation layer at all: the ablation "without
-    fragment level".
+    fragment level". `pooling = "gpo"` puts VSE-infinity's pooling of the projected fragments in
+    the place of both.
 
     Source: HREM (CVPR 2023), fragment-level aggregation; b = 0.8, k = 2.
     """
@@ -44,9 +46,11 @@ class FragmentLevel(nn.Module):
         super().__init__()
         self.pooling_weight = config.pooling_weight
         self.top_k = config.top_k
+        is_gpo = config.pooling == "gpo"
+        self.generalized = GeneralizedPooling() if is_gpo else None
         self.relation = (
             FragmentRelation(dim, head_count=config.head_count, dropout=config.dropout)
-            if config.pooling_weight < 1
+            if config.pooling_weight < 1 and not is_gpo
             else None
         )
 
@@ -56,10 +60,7 @@ class FragmentLevel(nn.Module):
         is_padding: Bool[Tensor, "item fragment"],
     ) -> EncodedItems:
         """Return the embeddings of items from their projected fragments."""
-        pooled = self.pooling_weight * masked_top_k_mean(fragments, is_padding, k=self.top_k)
-        if self.relation is not None:
-            related = self.relation(fragments, is_padding)
-            pooled = pooled + (1 - self.pooling_weight) * masked_mean(related, is_padding)
+        pooled = self._pooled(fragments, is_padding)
         # Under autocast the fragments are bfloat16; what cosines are made of is float32 at least.
         pooled = pooled.to(torch.promote_types(pooled.dtype, torch.float32))
         return EncodedItems(
@@ -68,3 +69,14 @@ class FragmentLevel(nn.Module):
             fragments=fragments,
             is_padding=is_padding,
         )
+
+    def _pooled(self, fragments: Tensor, is_padding: Tensor) -> Tensor:
+        """Return one vector an item, of any length."""
+        if self.generalized is not None:
+            by_rank: Tensor = self.generalized(fragments, is_padding)
+            return by_rank
+        pooled = self.pooling_weight * masked_top_k_mean(fragments, is_padding, k=self.top_k)
+        if self.relation is None:
+            return pooled
+        related = self.relation(fragments, is_padding)
+        return pooled + (1 - self.pooling_weight) * masked_mean(related, is_padding)

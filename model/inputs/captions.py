@@ -122,6 +122,11 @@ class CaptionTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise CheckpointError(f"'{path}' is damaged: {error}") from error
 
+    def vocabulary(self) -> dict[str, int]:
+        """Return every word or word piece, marks included, and its id."""
+        found: dict[str, int] = self._tokenizer.get_vocab()
+        return found
+
     def to_json(self) -> str:
         """Return the whole tokenizer as text; equal text = equal tokenizer."""
         return self._tokenizer.to_str(pretty=True)

@@ -1,13 +1,14 @@
 """The settings of a training run; defaults are the paper's, recipes hold only what differs."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from model.config import PreprocessorConfig, Section
+from model.config import FragmentLevelConfig, Pooling, PreprocessorConfig, Section
 from model.training.samplers import CaptionsPerPass
 
-__all__ = ["DatasetConfig", "NetworkConfig", "ScheduleConfig"]
+__all__ = ["DatasetConfig", "NetworkConfig", "SamplingConfig", "ScheduleConfig"]
 
 
 class DatasetConfig(Section):
@@ -65,6 +66,12 @@ class NetworkConfig(Section):
     embedding_dim: int = Field(1024, ge=2, description="Size of an embedding.")
     head_count: int = Field(16, ge=1, description="Attention heads of the relation layers.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of the relation layers.")
+    fragment_levels: Literal["both", "visual", "textual", "neither"] = Field(
+        "both", description="Which modalities have a relation layer among their fragments."
+    )
+    pooling: Pooling = Field(
+        "hrem", description="hrem, or gpo: VSE-infinity's pooling, without relation layers."
+    )
     grid_size: int | None = Field(
         None, ge=1, description="Average the backbone's grid to this many cells a side."
     )
@@ -83,13 +90,45 @@ class NetworkConfig(Section):
         None, description="Folder or name of a BERT-like encoder, for text = 'bert'."
     )
     word_dim: int = Field(300, ge=1, description="Size of a word vector (bigru).")
+    word_vectors: Path | None = Field(
+        None,
+        description="Pretrained word vectors to begin from (bigru): a text file, one word a line "
+        "with its numbers, as GloVe's.",
+    )
     max_word_count: int = Field(128, ge=3, description="Longest caption read, marks included.")
 
     @model_validator(mode="after")
     def _bert_is_named(self) -> "NetworkConfig":
         if (self.text == "bert") != (self.text_encoder is not None):
             raise ValueError("text = 'bert' needs text_encoder, text = 'bigru' must have none")
+        if self.text == "bert" and self.word_vectors is not None:
+            raise ValueError("word_vectors are for text = 'bigru'; BERT has its own")
         return self
+
+    def fragment_level(self, modality: Literal["visual", "textual"]) -> FragmentLevelConfig:
+        """Return the settings of one modality's relation and pooling."""
+        has_relation = self.fragment_levels in ("both", modality)
+        return FragmentLevelConfig(
+            head_count=self.head_count,
+            dropout=self.dropout,
+            pooling=self.pooling,
+            # b = 1 leaves the relation layer out.
+            **({} if has_relation else {"pooling_weight": 1.0}),
+        )
+
+
+class SamplingConfig(Section):
+    """Which pairs stand in a batch together."""
+
+    kind: Literal["random", "neighbour"] = Field(
+        "random", description="Random batches, or groups of similar images."
+    )
+    group_size: int = Field(
+        8, ge=2, description="K: similar images that stand together; a batch holds batch_size / K."
+    )
+    mean_cluster_size: int = Field(
+        32, ge=2, description="Images a cluster of the k-means that finds similar ones, on average."
+    )
 
 
 class ScheduleConfig(Section):

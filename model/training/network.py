@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch import nn
 from model import console
 from model.config import (
     BackboneConfig,
-    FragmentLevelConfig,
     HremConfig,
     ImageEncoderConfig,
     PreprocessorConfig,
@@ -20,6 +20,7 @@ from model.errors import ConfigError
 from model.hrem import HREM
 from model.inputs.backbone import VisionBackbone, load_pretrained_backbone
 from model.inputs.captions import CaptionTokenizer
+from model.inputs.word_vectors import read_word_vectors
 from model.training.config import NetworkConfig
 from model.training.randomness import Purpose, stream_seed
 
@@ -62,7 +63,6 @@ def make_network(
     torch.manual_seed(stream_seed(seed, 0, purpose=Purpose.INITIAL_WEIGHTS))
     vision = _make_backbone(config, backbone)
     tokenizer, text, bert = _make_text(config, captions, minimum_word_count)
-    level = FragmentLevelConfig(head_count=config.head_count, dropout=config.dropout)
     preprocessor = vision.preprocessor
     try:
         hrem_config = HremConfig(
@@ -71,20 +71,34 @@ def make_network(
                 fragments="grid",
                 region_dim=vision.module.region_dim(preprocessor.image_size),
                 backbone=vision.module.config,
-                fragment_level=level,
+                fragment_level=config.fragment_level("visual"),
             ),
-            text=text.model_copy(update={"fragment_level": level}),
+            text=text.model_copy(update={"fragment_level": config.fragment_level("textual")}),
             preprocessor=preprocessor,
             tokenizer="words" if config.text == "bigru" else "wordpiece",
         )
     except ValueError as error:
         raise ConfigError([f"network: {error}"]) from error
     hrem = HREM(hrem_config, tokenizer, vision.module.network)
+    if config.word_vectors is not None:
+        _begin_from_word_vectors(hrem, config.word_vectors)
     if bert is not None:
         wanted = hrem.text_encoder.words.bert.state_dict()  # type: ignore[union-attr]
         kept = {name: value for name, value in bert.state_dict().items() if name in wanted}
         hrem.text_encoder.words.bert.load_state_dict(kept)  # type: ignore[union-attr]
     return hrem.train()
+
+
+def _begin_from_word_vectors(hrem: HREM, path: Path) -> None:
+    """Put pretrained vectors into the rows of their words; the other words stay random."""
+    embedding = hrem.text_encoder.words.embedding
+    assert isinstance(embedding, nn.Embedding)
+    vocabulary = hrem.tokenizer.vocabulary()
+    vectors = read_word_vectors(path, vocabulary, dim=embedding.embedding_dim)
+    with torch.no_grad():
+        for word, vector in vectors.items():
+            embedding.weight[vocabulary[word]] = torch.from_numpy(vector)
+    console.say(f"word vectors    {len(vectors):,} of {len(vocabulary):,} words are in {path.name}")
 
 
 class _Vision:

@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     INITIAL_WEIGHTS = 9
     ENCODERS = 10
     OBJECTIVE = 11
+    CLUSTERS = 12
 
 
 def uniforms(

@@ -6,16 +6,17 @@
   Flickr30K show), so every step sees the same number of pairs.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from model.training.randomness import Purpose, stream_seed, uniforms
 
-__all__ = ["CaptionsPerPass", "Pairs", "RandomSampler"]
+__all__ = ["CaptionSchedule", "CaptionsPerPass", "Pairs", "RandomSampler", "Sampler"]
 
 CaptionsPerPass: TypeAlias = Literal["all", "one"]
 
@@ -33,6 +34,69 @@ class Pairs:
     epoch: int
     images: npt.NDArray[np.int64]
     captions: npt.NDArray[np.int64]
+
+
+class Sampler(Protocol):
+    """Says which pairs form the batch of a step."""
+
+    batch_size: int
+    samples_per_pass: int
+    steps_per_pass: int
+
+    def pairs(self, step: int) -> Pairs:
+        """Return the pairs of zero-based `step`."""
+
+
+class CaptionSchedule:
+    """Which captions a pass shows.
+
+    Attributes:
+        samples_per_pass: Pairs of a pass: images ("one") or captions ("all").
+    """
+
+    def __init__(
+        self,
+        caption_image: npt.NDArray[np.int64],
+        *,
+        captions_per_pass: CaptionsPerPass,
+        seed: int,
+    ) -> None:
+        """Prepare for captions of known images.
+
+        Args:
+            caption_image: Position of each caption's image, ascending.
+            captions_per_pass: "all" or "one" caption of each image in a pass.
+            seed: Of the drawn captions and their order.
+        """
+        self._caption_image = caption_image
+        self._first_caption = np.flatnonzero(np.diff(caption_image, prepend=-1))
+        self._caption_count = np.diff(self._first_caption, append=len(caption_image))
+        self._is_one_each = captions_per_pass == "one"
+        self._seed = seed
+        counted = self._first_caption if self._is_one_each else caption_image
+        self.samples_per_pass = len(counted)
+
+    def drawn(self, epoch: int, images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return one random caption of each image."""
+        number = uniforms(self._seed, epoch, images, 1, purpose=Purpose.CAPTION)[:, 0]
+        place = (number * self._caption_count[images]).astype(np.int64)
+        return self._first_caption[images] + place
+
+    def rounds(self, epoch: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield captions such that each image stands at most once in a round.
+
+        "one" is a single round; with "all" an image with five captions stands in five.
+        """
+        if self._is_one_each:
+            yield self.drawn(epoch, np.arange(len(self._first_caption)))
+            return
+        captions = np.arange(len(self._caption_image))
+        number = uniforms(self._seed, epoch, captions, 1, purpose=Purpose.CAPTION)[:, 0]
+        # By image, then at random within each.
+        order = np.lexsort((number, self._caption_image))
+        turn = np.arange(len(order)) - self._first_caption[self._caption_image[order]]
+        for round_ in range(int(self._caption_count.max())):
+            yield order[turn == round_]
 
 
 class RandomSampler:
@@ -54,13 +118,13 @@ class RandomSampler:
             captions_per_pass: "all" or "one" caption of each image in a pass.
             seed: Of the order.
         """
+        self._schedule = CaptionSchedule(
+            caption_image, captions_per_pass=captions_per_pass, seed=seed
+        )
         self._caption_image = caption_image
-        self._first_caption = np.flatnonzero(np.diff(caption_image, prepend=-1))
-        self._caption_count = np.diff(self._first_caption, append=len(caption_image))
         self._captions_per_pass = captions_per_pass
         self._seed = seed
-        one_each = captions_per_pass == "one"
-        self.samples_per_pass = len(self._first_caption) if one_each else len(caption_image)
+        self.samples_per_pass = self._schedule.samples_per_pass
         if not 1 <= batch_size <= self.samples_per_pass:
             raise ValueError(f"batch of {batch_size} from {self.samples_per_pass} samples")
         self.batch_size = batch_size
@@ -80,6 +144,4 @@ class RandomSampler:
         order = np.random.default_rng(order_seed).permutation(self.samples_per_pass)
         if self._captions_per_pass == "all":
             return order
-        drawn = uniforms(self._seed, epoch, order, 1, purpose=Purpose.CAPTION)[:, 0]
-        place = (drawn * self._caption_count[order]).astype(np.int64)
-        return self._first_caption[order] + place
+        return self._schedule.drawn(epoch, order)

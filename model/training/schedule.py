@@ -17,17 +17,24 @@ class StepPlan:
         step_count: All steps.
         opening_step_count: How many of the first steps use the opening loss.
         instance_level_from: Zero-based first step with the instance level; None = never.
+        warmup_step_count: Steps after which the embeddings may be trusted: what the warm-up of an
+            instance level is, or would be.
         evaluate_every: Steps between two looks at the dev images.
     """
 
     step_count: int
     opening_step_count: int
     instance_level_from: int | None
+    warmup_step_count: int
     evaluate_every: int
 
     def has_instance_level(self, step: int) -> bool:
         """Return whether zero-based `step` runs with the instance level."""
         return self.instance_level_from is not None and step >= self.instance_level_from
+
+    def is_warm(self, step: int) -> bool:
+        """Return whether the warm-up is over before zero-based `step`."""
+        return step >= self.warmup_step_count
 
     def is_opening(self, step: int) -> bool:
         """Return whether zero-based `step` uses the opening loss."""
@@ -51,22 +58,21 @@ def plan_steps(
         ConfigError: The instance level is on but would never start.
     """
     step_count = schedule.steps or schedule.epochs * steps_per_pass
-    starts: int | None = None
-    if instance_level.enabled:
-        starts = instance_level.warmup_steps
-        if starts is None:
-            starts = round(instance_level.warmup_fraction * step_count)
-        if starts >= step_count:
-            raise ConfigError(
-                [
-                    f"instance_level.warmup_steps = {starts}: the run has {step_count} steps, so "
-                    "the instance level would never start; shorten the warm-up or set "
-                    "--no-instance-level.enabled"
-                ]
-            )
+    warmup = instance_level.warmup_steps
+    if warmup is None:
+        warmup = round(instance_level.warmup_fraction * step_count)
+    if instance_level.enabled and warmup >= step_count:
+        raise ConfigError(
+            [
+                f"instance_level.warmup_steps = {warmup}: the run has {step_count} steps, so "
+                "the instance level would never start; shorten the warm-up or set "
+                "--no-instance-level.enabled"
+            ]
+        )
     return StepPlan(
         step_count=step_count,
         opening_step_count=round(opening_fraction * step_count),
-        instance_level_from=starts,
+        instance_level_from=warmup if instance_level.enabled else None,
+        warmup_step_count=warmup,
         evaluate_every=schedule.evaluate_every or steps_per_pass,
     )

@@ -36,6 +36,7 @@ class Position:
         best_rsum: Of the dev images so far; None before the first look.
         best_step: After how many steps that was.
         seconds: Time spent so far, over all sittings.
+        neighbour_seconds: Of them, spent on finding neighbours.
         history: One entry a look at the dev images.
     """
 
@@ -44,6 +45,7 @@ class Position:
     best_rsum: float | None = None
     best_step: int = 0
     seconds: float = 0.0
+    neighbour_seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -18,14 +18,15 @@ from model.hrem import HREM
 from model.peak_memory import peak_memory_bytes
 from model.training.augmentation import AugmentationConfig
 from model.training.batches import BatchMaker, StoredPictures, TokenizedCaptions
-from model.training.config import DatasetConfig, NetworkConfig, ScheduleConfig
+from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
 from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
 from model.training.model_card import model_card
+from model.training.neighbours import NeighbourSampler
 from model.training.network import make_network
 from model.training.objective import LossConfig, Objective
 from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
-from model.training.samplers import RandomSampler
+from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
 from model.training.trainer import DevImages, Precision, Trainer
 from model.training.training_data import TrainingData, load_training_data
@@ -72,6 +73,9 @@ class Train(Command):
     dataset: DatasetConfig = Field(default_factory=DatasetConfig, description="Which images.")
     network: NetworkConfig = Field(default_factory=NetworkConfig, description="The network.")
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig, description="How long.")
+    sampling: SamplingConfig = Field(
+        default_factory=SamplingConfig, description="Which pairs stand in a batch together."
+    )
     loss: LossConfig = Field(default_factory=LossConfig, description="The matching loss.")
     instance_level: InstanceLevelConfig = Field(
         default_factory=InstanceLevelConfig, description="Relations between items of a batch."
@@ -172,7 +176,7 @@ class Train(Command):
             seed=self.seed,
         )
 
-    def _sampler(self, data: TrainingData) -> RandomSampler:
+    def _sampler(self, data: TrainingData) -> Sampler:
         one_each = self.dataset.captions_per_pass == "one"
         sample_count = len(data.train) if one_each else len(data.train.caption_texts)
         batch_size = min(self.schedule.batch_size, sample_count)
@@ -180,6 +184,15 @@ class Train(Command):
             console.warn(
                 f"only {sample_count} training pairs; the batch is {batch_size}, not "
                 f"{self.schedule.batch_size}"
+            )
+        if self.sampling.kind == "neighbour":
+            return NeighbourSampler(
+                data.train.caption_image,
+                batch_size=batch_size,
+                captions_per_pass=self.dataset.captions_per_pass,
+                group_size=self.sampling.group_size,
+                mean_cluster_size=self.sampling.mean_cluster_size,
+                seed=self.seed,
             )
         return RandomSampler(
             data.train.caption_image,
@@ -258,7 +271,7 @@ class Train(Command):
         data: TrainingData,
         hrem: HREM,
         plan: StepPlan,
-        sampler: RandomSampler,
+        sampler: Sampler,
         device: torch.device,
     ) -> None:
         weights = sum(parameter.numel() for parameter in hrem.parameters())
@@ -298,6 +311,7 @@ class Train(Command):
             "steps": position.step,
             "planned_steps": plan.step_count,
             "steps_with_instance_level": position.instance_level_steps,
+            "neighbour_seconds": round(position.neighbour_seconds, 1),
             "seed": self.seed,
             "recipe": self.recipe,
             "training_seconds": round(position.seconds, 1),

@@ -14,8 +14,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +28,7 @@ from model.metrics import RetrievalReport, evaluate_retrieval
 from model.training.batches import Batch, BatchMaker, StoredPictures, prefetched
 from model.training.evaluation import encode_distinct
 from model.training.monitor import Monitor
+from model.training.neighbours import NeighbourSampler
 from model.training.objective import LossTerms, Objective
 from model.training.optimization import (
     OptimizationConfig,
@@ -34,7 +37,7 @@ from model.training.optimization import (
     make_optimizer,
 )
 from model.training.randomness import Purpose, stream_seed
-from model.training.samplers import RandomSampler
+from model.training.samplers import Sampler
 from model.training.schedule import StepPlan
 from model.training.state import (
     Position,
@@ -63,7 +66,7 @@ class DevImages:
         caption_image: For each caption the position of its image among `rows`.
     """
 
-    rows: Any
+    rows: npt.NDArray[np.int64]
     captions: tuple[str, ...]
     caption_image: Tensor
 
@@ -91,7 +94,7 @@ class Trainer:
         objective: Objective,
         *,
         pictures: StoredPictures,
-        sampler: RandomSampler,
+        sampler: Sampler,
         batches: BatchMaker,
         dev: DevImages,
         plan: StepPlan,
@@ -142,7 +145,7 @@ class Trainer:
         self.objective.train()
         with monitor, self._stop_on_signal():
             started = time.monotonic() - self.position.seconds
-            for step, batch in prefetched(self._batch, range(first_step, self._plan.step_count)):
+            for step, batch in self._batches_from(first_step):
                 terms = self._take_step(step, batch)
                 monitor.step_done(step + 1, terms, learning_rate=self._learning_rate)
                 self.position.step = step + 1
@@ -163,6 +166,8 @@ class Trainer:
         if self._average is not None:
             for place, tensor in enumerate(self._average.averaged):
                 tensors[f"average.{place}"] = tensor
+        if isinstance(self._sampler, NeighbourSampler) and self._sampler.clusters is not None:
+            tensors["sampler.clusters"] = torch.from_numpy(self._sampler.clusters)
         write_state(self._output / "training", self.position, tensors)
 
     def restore(self) -> None:
@@ -183,6 +188,8 @@ class Trainer:
                 "make now; put back the captions that it began with, or start a new run"
             ) from error
         restore_optimizer(self._optimizer, under("optimizer", tensors))
+        if isinstance(self._sampler, NeighbourSampler) and "sampler.clusters" in tensors:
+            self._sampler.clusters = tensors["sampler.clusters"].numpy()
         if self._average is not None:
             averaged = under("average", tensors)
             self._average.restore(
@@ -202,6 +209,35 @@ class Trainer:
                     f"the run in '{self._output}' began with another backbone; give that one, or "
                     "start a new run"
                 )
+
+    def _batches_from(self, first_step: int) -> Iterator[tuple[int, Batch]]:
+        """Yield (step, batch), made ahead within a pass: the next pass may be of other groups."""
+        stop = self._plan.step_count
+        if not isinstance(self._sampler, NeighbourSampler):
+            yield from prefetched(self._batch, range(first_step, stop))
+            return
+        length = self._sampler.steps_per_pass
+        while first_step < stop:
+            if first_step % length == 0:
+                self._find_neighbours(self._sampler, first_step)
+            pass_end = min(stop, (first_step // length + 1) * length)
+            yield from prefetched(self._batch, range(first_step, pass_end))
+            first_step = pass_end
+
+    def _find_neighbours(self, sampler: NeighbourSampler, step: int) -> None:
+        """Cluster the training images by what is known of them before `step`."""
+        started = time.monotonic()
+        rows = np.arange(self._dev.rows[0])
+        if self._plan.is_warm(step):
+            features = self._encoded(rows)
+        elif self._pictures.is_pixels or sampler.clusters is not None:
+            # Pixels say little; what fragments say does not change.
+            return
+        else:
+            parts = [self._pictures.rows(part).float().mean(dim=1) for part in _parts(rows)]
+            features = torch.cat(parts)
+        sampler.find_neighbours(features, epoch=step // sampler.steps_per_pass)
+        self.position.neighbour_seconds += time.monotonic() - started
 
     def _batch(self, step: int) -> Batch:
         return self._batches.batch(self._sampler.pairs(step))
@@ -278,15 +314,21 @@ class Trainer:
 
     @torch.inference_mode()
     def _dev_report(self) -> RetrievalReport:
-        self.hrem.eval()
-        parts = []
-        for start in range(0, len(self._dev.rows), _DEV_BATCH):
-            regions = self._regions(self._pictures.rows(self._dev.rows[start : start + _DEV_BATCH]))
-            is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=regions.device)
-            parts.append(self.hrem.image_encoder(regions, is_padding).embeddings.float().cpu())
+        images = self._encoded(self._dev.rows)
         captions = encode_distinct(self.hrem.encode_captions, self._dev.captions)
+        return evaluate_retrieval(images, captions, self._dev.caption_image)
+
+    @torch.inference_mode()
+    def _encoded(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Return the embeddings (image, dim) of stored pictures, as they would be served."""
+        self.hrem.eval()
+        encoded = []
+        for part in _parts(rows):
+            regions = self._regions(self._pictures.rows(part))
+            is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=regions.device)
+            encoded.append(self.hrem.image_encoder(regions, is_padding).embeddings.float().cpu())
         self.hrem.train()
-        return evaluate_retrieval(torch.cat(parts), captions, self._dev.caption_image)
+        return torch.cat(encoded)
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
@@ -303,6 +345,10 @@ class Trainer:
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
+
+
+def _parts(rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    return (rows[start : start + _DEV_BATCH] for start in range(0, len(rows), _DEV_BATCH))
 
 
 def _parameter_groups(

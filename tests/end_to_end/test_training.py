@@ -158,24 +158,40 @@ def test_the_loss_falls_and_the_pictures_are_told_apart(world: World) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_a_run_that_stopped_goes_on_to_the_same_weights(world: World, trained: Path) -> None:
-    whole = last_weights_of(trained)
-    stopped = world.folder / "stopped"
+NEIGHBOURS = ("--sampling.kind", "neighbour", "--sampling.group-size", 4)
+NEIGHBOURS = (*NEIGHBOURS, "--sampling.mean-cluster-size", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "stop_after"),
+    [
+        ("plain", (), 3),
+        # The second pass begins with step 5 and is of groups that the network found.
+        ("neighbours", NEIGHBOURS, 7),
+        ("bfloat16", ("--precision", "bfloat16", "--instance-level.mechanism", "standalone"), 5),
+    ],
+)
+def test_a_run_that_stopped_goes_on_to_the_same_weights(
+    world: World, name: str, settings: tuple[object, ...], stop_after: int
+) -> None:
+    whole = last_weights_of(world.train(f"whole-{name}", *settings))
+    assert ("sampler.clusters" in whole) == (name == "neighbours")
+    stopped = world.folder / f"stopped-{name}"
     seen = 0
     plain = Trainer._take_step
 
     def stopping(self: Trainer, step: int, batch: Any) -> Any:
         nonlocal seen
         seen += 1
-        if seen == 3:
+        if seen == stop_after:
             os.kill(os.getpid(), signal.SIGINT)
         return plain(self, step, batch)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_take_step", stopping)
-        assert run("train", *world.arguments("stopped")) == 130
+        assert run("train", *world.arguments(stopped.name, *settings)) == 130
     state = json.loads((stopped / "training" / "state.json").read_text())
-    assert state["position"]["step"] == 3
+    assert state["position"]["step"] == stop_after
     resumed = ("--resume", "--output", stopped)
     assert run("train", *resumed) == 0
     assert are_equal(last_weights_of(stopped), whole)

@@ -1,0 +1,174 @@
+"""A table of ablations: rows of settings, a run for each row and seed, one line a finished run.
+
+- A row says what it changes in a recipe; a run is a row with a seed.
+- A run's key is a hash over what it computes, so that a table started again skips what is finished
+  and a changed recipe is another run, never the old one resumed.
+- An ensemble trains nothing: it averages the similarities of rows trained with the same seed.
+"""
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from model.command_line import load_settings
+from model.config import Section
+from model.errors import ConfigError
+from model.training.train import Train
+
+__all__ = ["ABLATIONS", "Row", "Run", "append_line", "finished_lines", "read_rows"]
+
+ABLATIONS = Path(__file__).with_name("ablations.toml")
+
+
+class Row(Section):
+    """One row of a table."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$", description="Short name, also of the runs' folders.")
+    title: str = Field(description="What the table shows.")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="Settings on top of the recipe, by dotted name."
+    )
+    ensemble: tuple[str, ...] = Field(
+        (), description="Names of the rows whose similarities are averaged instead of training."
+    )
+
+    @model_validator(mode="after")
+    def _ensembles_train_nothing(self) -> "Row":
+        if self.ensemble and (self.overrides or len(self.ensemble) < 2):
+            raise ValueError("an ensemble names two rows or more and has no overrides of its own")
+        return self
+
+    def flags(self) -> list[str]:
+        """Return the overrides as flags of `train`."""
+        return [part for item in self.overrides.items() for part in _flag(*item)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one row.
+
+    Attributes:
+        row: What is changed.
+        seed: Of everything random.
+        common: Flags of all runs of the table, such as the recipe.
+        backbone: Folder or name of a pretrained backbone.
+        split: Which images are reported on.
+        members: The runs that an ensemble averages.
+    """
+
+    row: Row
+    seed: int
+    common: tuple[str, ...]
+    backbone: str | None
+    split: str
+    members: tuple["Run", ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return f"{self.row.name}-seed{self.seed}-{self.key[:6]}"
+
+    @property
+    def key(self) -> str:
+        """12 hex digits over the settings that are not the default, the backbone and the split.
+
+        A new option, off by default, therefore leaves what is finished finished.
+        """
+        if self.members:
+            content: list[Any] = [member.key for member in self.members]
+        else:
+            computed = load_settings("train", Train, self.flags()).what_is_computed()
+            backbone = Path(self.backbone).name if self.backbone is not None else None
+            content = [computed, backbone, self.split]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def flags(self) -> list[str]:
+        """Return recipe, overrides and seed as flags of `train`."""
+        return [*self.common, *self.row.flags(), "--seed", str(self.seed)]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a table file, in its order.
+
+    Raises:
+        ConfigError: The file is missing or an entry is wrong.
+    """
+    try:
+        rows = [Row.model_validate(entry) for entry in tomllib.loads(path.read_text())["row"]]
+    except (OSError, KeyError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ConfigError([f"table = '{path}': {error}"]) from error
+    names = [row.name for row in rows]
+    problems = [f"'{name}' stands there twice" for name in set(names) if names.count(name) > 1]
+    problems += [
+        f"'{row.name}' averages '{member}', which is no row of the table"
+        for row in rows
+        for member in row.ensemble
+        if member not in names
+    ]
+    if problems:
+        raise ConfigError([f"table = '{path}': {problem}" for problem in problems])
+    return rows
+
+
+def runs_of(
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    *,
+    common: Sequence[str],
+    backbone: str | None,
+    split: str,
+) -> list[Run]:
+    """Return a run for each row and seed, seed by seed: every row's first seed comes first."""
+    runs = []
+    for seed in seeds:
+        trained = {
+            row.name: Run(row, seed, tuple(common), backbone, split)
+            for row in rows
+            if not row.ensemble
+        }
+        for row in rows:
+            if row.ensemble:
+                members = tuple(trained[name] for name in row.ensemble)
+                runs.append(Run(row, seed, tuple(common), backbone, split, members))
+            else:
+                runs.append(trained[row.name])
+    return runs
+
+
+def finished_lines(results: Path) -> dict[str, dict[str, Any]]:
+    """Return the lines of a results file by key; a torn last line counts as nothing."""
+    lines: dict[str, dict[str, Any]] = {}
+    if not results.is_file():
+        return lines
+    for text in results.read_text().splitlines():
+        try:
+            line = json.loads(text)
+            lines[line["key"]] = line
+        except (ValueError, KeyError, TypeError):
+            continue
+    return lines
+
+
+def append_line(results: Path, line: Mapping[str, Any]) -> None:
+    """Append one JSON line and make sure that it is on the disk."""
+    results.parent.mkdir(parents=True, exist_ok=True)
+    is_torn = results.is_file() and results.read_bytes()[-1:] not in (b"", b"\n")
+    with results.open("a") as file:
+        file.write(("\n" if is_torn else "") + json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """Return the flag of one setting: `--no-a.b` for False, JSON for lists and tables."""
+    dotted = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{dotted}" if value else f"--no-{dotted}"]
+    return [f"--{dotted}", value if isinstance(value, str) else json.dumps(value)]
