@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from model.ranking import rank_retrieval
+
 __all__ = [
     "RetrievalMetrics",
     "RetrievalReport",
@@ -27,8 +29,6 @@ __all__ = [
     "report_from_ranks",
     "retrieval_ranks",
 ]
-
-_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,8 @@ def evaluate_retrieval(
         caption_embeddings: Unit rows.
         caption_image: Row of the image that each caption belongs to.
     """
-    image_to_text, text_to_image = _ranks_in_chunks(
-        image_embeddings, caption_embeddings, caption_image
-    )
-    return report_from_ranks(image_to_text, text_to_image)
+    ranking = rank_retrieval(image_embeddings, caption_embeddings, caption_image)
+    return report_from_ranks(ranking.image_to_text, ranking.text_to_image)
 
 
 def report_from_ranks(
@@ -135,35 +133,3 @@ def report_from_ranks(
             for direction in (images, captions)
         ),
     )
-
-
-def _ranks_in_chunks(
-    images: Tensor, captions: Tensor, caption_image: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the ranks without ever holding the whole similarity matrix."""
-    image_count, caption_count = len(images), len(captions)
-    caption_rows = captions.double().T.contiguous()  # (dim, caption)
-    own_score = torch.empty(caption_count)
-    best_own = torch.full((image_count,), -torch.inf)
-    chunks = range(0, image_count, _CHUNK)
-
-    def scores(start: int) -> Tensor:
-        return (images[start : start + _CHUNK].double() @ caption_rows).float()
-
-    # First pass: each caption's score with its own image; second: who reaches it.
-    for start in chunks:
-        inside = (caption_image >= start) & (caption_image < start + _CHUNK)
-        rows = inside.nonzero().flatten()
-        if len(rows):
-            own_score[rows] = scores(start)[caption_image[rows] - start, rows]
-    best_own = best_own.scatter_reduce(0, caption_image, own_score, "amax")
-    own_ties = torch.zeros(image_count, dtype=torch.long)
-    own_ties.index_add_(0, caption_image, (own_score >= best_own[caption_image]).long())
-    image_to_text = -own_ties
-    text_to_image = torch.full((caption_count,), -1, dtype=torch.long)
-    for start in chunks:
-        part = scores(start)  # (some images, caption)
-        stop = start + len(part)
-        image_to_text[start:stop] += (part >= best_own[start:stop, None]).sum(dim=1)
-        text_to_image += (part >= own_score[None, :]).sum(dim=0)
-    return image_to_text, text_to_image

@@ -18,6 +18,7 @@ install_import_hook(
         "model.encoders",
         "model.alignment",
         "model.metrics",
+        "model.ranking",
         "model.training.relation",
         "model.training.losses",
         "model.training.objective",
