@@ -36,26 +36,25 @@ _WORD = re.compile(r"[^\W\d_]+")
 # English words of the closed classes: articles and determiners, pronouns, prepositions and
 # particles, conjunctions, auxiliaries, what an apostrophe leaves behind. Most are too frequent to
 # be a caption's rarest word anyway; the list keeps out those that are not ("amongst", "whose").
-_FUNCTION_WORDS = frozenset(
-    """
-    a an the this that these those some any each every either neither no none both all another
-    other others such same own several many much more most few less least enough
-    i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his
-    himself she her hers herself it its itself they them their theirs themselves one ones oneself
-    who whom whose which what whoever whatever whichever someone somebody something anyone anybody
-    anything everyone everybody everything nobody nothing
-    about above across after against along alongside amid amidst among amongst around as aside at
-    atop away back before behind below beneath beside besides between beyond by despite down during
-    except for from in inside into like near next of off on onto opposite out outside over past per
-    since through throughout to together toward towards under underneath unlike until up upon via
-    with within without
-    and but or nor so yet if because while whilst though although unless whereas whether than when
-    whenever where wherever how why then there here also too just only very quite rather not
-    am is are was were be been being do does did doing done have has had having can could may might
-    must shall should will would ought get gets getting got
-    s t d ll re ve m don doesn didn isn aren wasn weren won wouldn can couldn
-    """.split()
-)
+_FUNCTION_WORDS_TEXT = """
+a an the this that these those some any each every either neither no none both all another
+other others such same own several many much more most few less least enough
+i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his
+himself she her hers herself it its itself they them their theirs themselves one ones oneself
+who whom whose which what whoever whatever whichever someone somebody something anyone anybody
+anything everyone everybody everything nobody nothing
+about above across after against along alongside amid amidst among amongst around as aside at
+atop away back before behind below beneath beside besides between beyond by despite down during
+except for from in inside into like near next of off on onto opposite out outside over past per
+since through throughout to together toward towards under underneath unlike until up upon via
+with within without
+and but or nor so yet if because while whilst though although unless whereas whether than when
+whenever where wherever how why then there here also too just only very quite rather not
+am is are was were be been being do does did doing done have has had having can could may might
+must shall should will would ought get gets getting got
+s t d ll re ve m don doesn didn isn aren wasn weren wouldn couldn
+"""
+_FUNCTION_WORDS = frozenset(_FUNCTION_WORDS_TEXT.split())
 
 
 @dataclass(frozen=True)

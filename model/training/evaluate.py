@@ -1,20 +1,39 @@
-"""The command `evaluate`: a checkpoint on captioned pictures."""
+"""The command `evaluate`: a checkpoint, or the mean of several, on captioned pictures."""
 
+import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+import torch
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from model import console
 from model.command_line import Command
-from model.data.datasets import load_captioned_images
+from model.data.datasets import CaptionedImages, load_captioned_images
 from model.device import choose_device
-from model.dual_encoder import load_dual_encoder
-from model.errors import ConfigError
+from model.durable import write_file
+from model.errors import ConfigError, DataError
+from model.metrics import RetrievalReport, report_from_ranks
+from model.ranking import rank_retrieval
 from model.training.endpoint import Endpoint, evaluate_endpoint
-from model.training.evaluation import evaluate_on_pictures, show_report
+from model.training.ensemble import encode_data_set
+from model.training.evaluation import show_report
+from model.training.report.page import HIT_COUNT, Subject, render_report
+from model.training.report.published import published_table
+from model.training.stored_ranks import query_facts, write_ranks
 
 __all__ = ["Evaluate"]
+
+
+def _listed(value: Any) -> Any:
+    """Return the names in a string: a JSON list, or names with commas between them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.startswith("[") else value.split(",")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{value!r} is no JSON list ({error.msg})") from error
 
 
 class Evaluate(Command):
@@ -22,10 +41,17 @@ class Evaluate(Command):
 
     examples: ClassVar[tuple[str, ...]] = (
         "python -m model.training evaluate --checkpoint runs/scenes --data data/scenes",
+        "python -m model.training evaluate --checkpoint runs/fusion --checkpoint runs/standalone "
+        "--data data/scenes --report report.html",
         "python -m model.training evaluate --endpoint http://127.0.0.1:8000 --data data/scenes",
     )
 
-    checkpoint: str | None = Field(None, description="Folder or name of a checkpoint.")
+    # NoDecode: one name in HREM_CHECKPOINT is no JSON.
+    checkpoint: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        (),
+        description="Folder or name of a checkpoint; given several times, the mean of their "
+        "similarities is evaluated (Full*).",
+    )
     endpoint: str | None = Field(
         None, description="Address of a live service that serves these pictures and captions."
     )
@@ -35,6 +61,13 @@ class Evaluate(Command):
     captions: Path | None = Field(None, description="JSON lines that name pictures and captions.")
     split: str = Field("test", description="Which images; 'all' takes every one.")
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+
+    ranks: Path | None = Field(
+        None, description="Write every query's rank and what an analysis needs to this .npz."
+    )
+    report: Path | None = Field(
+        None, description="Write curves, quartiles, hubs and misses to this .html, one file."
+    )
 
     def run(self) -> None:
         """Evaluate and print a table, or one JSON object."""
@@ -46,17 +79,77 @@ class Evaluate(Command):
             raise ConfigError(
                 ["data: give --data FOLDER (captions.jsonl, images/), or --images and --captions"]
             )
-        if (self.checkpoint is None) == (self.endpoint is None):
-            raise ConfigError(["checkpoint: give either --checkpoint FOLDER or --endpoint URL"])
+        self._refuse_what_does_not_fit()
         images = load_captioned_images(root, file, None if self.split == "all" else [self.split])
+        title = f"{root.parent.name} {self.split}"
         if self.endpoint is not None:
-            source = {"endpoint": self.endpoint}
+            source: dict[str, Any] = {"endpoint": self.endpoint}
             report = evaluate_endpoint(Endpoint(self.endpoint, self.endpoint_key), images)
         else:
-            encoder = load_dual_encoder(str(self.checkpoint), device=choose_device(self.device))
-            source = {"checkpoint": encoder.fingerprint[:16]}
-            report = evaluate_on_pictures(encoder, images)
+            source, report = self._evaluate_checkpoints(images, title, (root, file))
         if self.json_output:
             console.result_json({**source, "split": self.split, **report.as_dict()})
-        else:
-            show_report(f"{root.parent.name} {self.split}", report)
+            return
+        show_report(title, report)
+        if len(self.checkpoint) > 1:
+            named = ", ".join(self.checkpoint)
+            console.result(f"mean of the similarities of {len(self.checkpoint)} (Full*): {named}")
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """Raise ConfigError with every problem, before anything is loaded."""
+        problems = []
+        if bool(self.checkpoint) == (self.endpoint is not None):
+            problems.append("checkpoint: give either --checkpoint FOLDER or --endpoint URL")
+        for name, path, suffix in (("ranks", self.ranks, "npz"), ("report", self.report, "html")):
+            if path is None:
+                continue
+            if self.endpoint is not None:
+                problems.append(
+                    f"{name}: a live service tells no embeddings and no rank beyond its hits; "
+                    "give --checkpoint"
+                )
+            if path.suffix != f".{suffix}":
+                problems.append(f"{name} = '{path}': give a file name that ends in .{suffix}")
+            if not path.parent.is_dir():
+                problems.append(f"{name} = '{path}': there is no folder {path.parent}; make it")
+        if problems:
+            raise ConfigError(problems)
+
+    def _evaluate_checkpoints(
+        self, images: CaptionedImages, title: str, place: tuple[Path, Path]
+    ) -> tuple[dict[str, Any], RetrievalReport]:
+        """Return what was evaluated, for JSON, and its report; write the files asked for."""
+        encoded = encode_data_set(self.checkpoint, images, device=choose_device(self.device))
+        embeddings = encoded.embeddings
+        ranking = rank_retrieval(
+            embeddings.images,
+            embeddings.captions,
+            torch.from_numpy(images.caption_image),
+            hit_count=HIT_COUNT if self.report is not None else 0,
+        )
+        report = report_from_ranks(ranking.image_to_text, ranking.text_to_image)
+        if self.ranks is not None or self.report is not None:
+            facts = query_facts(images, embeddings.images, _training_captions(*place))
+            if self.ranks is not None:
+                write_ranks(self.ranks, ranking, facts, encoded.fingerprints)
+                console.say(f"wrote  {self.ranks}")
+            if self.report is not None:
+                named = list(zip(self.checkpoint, encoded.fingerprints, strict=True))
+                published = published_table(
+                    self.data or place[1], split=self.split, image_count=len(images)
+                )
+                subject = Subject(title, named, images, published)
+                write_file(self.report, render_report(subject, report, ranking, facts))
+                console.say(f"wrote  {self.report}")
+        short = [fingerprint[:16] for fingerprint in encoded.fingerprints]
+        if len(short) == 1:
+            return {"checkpoint": short[0]}, report
+        return {"checkpoints": short, "similarity": "mean (Full*)"}, report
+
+
+def _training_captions(root: Path, file: Path) -> tuple[str, ...] | None:
+    """Return the captions of the split named train; None where it is not there to be read."""
+    try:
+        return load_captioned_images(root, file, ["train"]).caption_texts
+    except DataError:
+        return None

@@ -1,4 +1,4 @@
-"""R@K, rSum and median rank of a checkpoint on captioned pictures.
+"""Embeddings of captioned pictures for an evaluation, and the table of its figures.
 
 Each image is encoded once and each distinct caption text once: equal texts get equal rows, so they
 tie exactly, whatever batch they stood in.
@@ -13,9 +13,9 @@ from model import console
 from model.data.datasets import CaptionedImages
 from model.dual_encoder import DualEncoder
 from model.inputs.pictures import open_picture
-from model.metrics import RetrievalMetrics, RetrievalReport, evaluate_retrieval
+from model.metrics import RetrievalMetrics, RetrievalReport
 
-__all__ = ["encode_distinct", "evaluate_on_pictures", "show_report"]
+__all__ = ["encode_distinct", "encode_images", "show_report"]
 
 _BATCH = 64
 
@@ -27,10 +27,11 @@ def encode_distinct(encode: Callable[[list[str]], Tensor], captions: Sequence[st
     return encode(list(places))[rows]
 
 
-def evaluate_on_pictures(encoder: DualEncoder, images: CaptionedImages) -> RetrievalReport:
-    """Return the report of an encoder over all images and captions of a data set.
+def encode_images(encoder: DualEncoder, images: CaptionedImages) -> Tensor:
+    """Return (image, dim), unit rows, each image encoded once.
 
     Raises:
+        CheckpointError: The encoder cannot read pictures.
         PictureError: A picture cannot be read.
     """
     with console.progress("encoding images", len(images), "images") as bar:
@@ -39,9 +40,7 @@ def evaluate_on_pictures(encoder: DualEncoder, images: CaptionedImages) -> Retri
             paths = images.image_paths[start : start + _BATCH]
             parts.append(encoder.encode_images([open_picture(path) for path in paths]))
             bar.advance(len(paths))
-    caption_embeddings = encode_distinct(encoder.encode_captions, images.caption_texts)
-    caption_image = torch.from_numpy(images.caption_image)
-    return evaluate_retrieval(torch.cat(parts), caption_embeddings, caption_image)
+    return torch.cat(parts)
 
 
 def show_report(title: str, report: RetrievalReport) -> None:

@@ -1,6 +1,7 @@
 """Rarity, neighbours, quarters, hubs and curves, each against a slow reading of its definition."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_quarters_part_the_queries_in_order_and_keep_equal_values_together(
     ranks = np.array([rank for _, rank in queries])
     rows = quartile_recalls(values, ranks)
     assert sum(row.query_count for row in rows) == len(queries)
-    assert all(row.highest < after.lowest for row, after in zip(rows, rows[1:], strict=False))
+    assert all(row.highest < after.lowest for row, after in pairwise(rows))
     for row in rows:
         inside = [rank for value, rank in queries if row.lowest <= value <= row.highest]
         assert row.query_count == len(inside)
@@ -85,10 +86,7 @@ def test_the_curve_is_the_recall_at_every_k_and_the_histogram_counts_every_rank(
     np.testing.assert_allclose(curve, slow)
     edges = (0, 1, 5, 100)
     bounds = [*edges, 10**9]
-    counts = [
-        sum(low <= r < high for r in listed)
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    counts = [sum(low <= r < high for r in listed) for low, high in pairwise(bounds)]
     assert rank_histogram(ranks, edges) == counts
 
 
