@@ -1,10 +1,12 @@
-"""Commands: python -m model.training train | evaluate."""
+"""Commands: python -m model.training train | evaluate | ablate."""
 
 import sys
 
-from model.command_line import run_commands
+from model.command_line import Command, run_commands
+from model.training.ablate import Ablate
 from model.training.evaluate import Evaluate
 from model.training.train import Train
 
 if __name__ == "__main__":
-    sys.exit(run_commands("python -m model.training", {"train": Train, "evaluate": Evaluate}))
+    commands: dict[str, type[Command]] = {"train": Train, "evaluate": Evaluate, "ablate": Ablate}
+    sys.exit(run_commands("python -m model.training", commands))

@@ -275,8 +275,13 @@ def test_neighbour_batches_are_made_by_the_neighbour_sampler(tmp_path: Path) -> 
     settings = load_settings(
         "train",
         Train,
-        ["--schedule.batch-size", "16", "--sampling.mean-cluster-size", "4"]
-        + ROWS["neighbour-batches"].flags(),
+        [
+            "--schedule.batch-size",
+            "16",
+            "--sampling.mean-cluster-size",
+            "4",
+            *ROWS["neighbour-batches"].flags(),
+        ],
     )
     data = load_training_data(world / "images", world / "captions.jsonl", settings.dataset, seed=0)
     sampler = settings._sampler(data)

@@ -1,0 +1,300 @@
+"""The command `ablate`: a table of settings over seeds, trained, evaluated and compared."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from model import console
+from model.command_line import Command
+from model.errors import ConfigError, TrainingError
+from model.training.ablation import (
+    ABLATIONS,
+    Row,
+    Run,
+    append_line,
+    finished_lines,
+    read_rows,
+    runs_of,
+)
+from model.training.ablation_table import AblationTable, ranks_path
+
+__all__ = ["Ablate"]
+
+_QUICK_ROWS = ("fusion", "no-instance-level")
+_QUICK_STEPS = 600
+_SCENES = Path("data/scenes")
+
+
+class Ablate(Command):
+    """Train rows of settings over seeds, and tell what each of them is worth."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m model.training ablate --recipe scenes --quick",
+        "python -m model.training ablate --recipe flickr8k-cpu --data flickr8k "
+        "--backbone mobilenet-v2 --split val --rows fusion,without-s,without-a --jobs 2",
+    )
+
+    table: Path = Field(ABLATIONS, description="TOML file with [[row]] entries.")
+    rows: str | None = Field(None, description="Names of rows, with commas; unset: all.")
+    seeds: str | None = Field(None, description="Seeds, with commas; unset: 0,1,2.")
+    recipe: str | None = Field(None, description="Recipe that the rows change.")
+    settings: Path | None = Field(
+        None, description="TOML file with settings of `train` that the rows change."
+    )
+    data: Path | None = Field(None, description="Folder of the data set.")
+    backbone: str | None = Field(
+        None, description="Folder or name of a pretrained vision backbone."
+    )
+    device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+    cache_directory: Path | None = Field(None, description="Where features are kept.")
+    split: str = Field("test", description="Which images are reported on.")
+    output: Path = Field(Path("runs/ablation"), description="Where the runs' folders go.")
+    results: Path | None = Field(
+        None, description="A finished run appends its line here; unset: results.jsonl in --output."
+    )
+    jobs: int = Field(1, ge=1, description="Runs side by side; they share the cores evenly.")
+    quick: bool = Field(
+        False,
+        description="With and without the instance level, one seed, 600 steps: a first look.",
+    )
+    show: bool = Field(False, description="Train nothing; show the table of what is finished.")
+
+    def run(self) -> int:
+        """Run what is left of the table and print it; 0 when nothing is left."""
+        data = self._data()
+        runs = self._runs()
+        results = self.results if self.results is not None else self.output / "results.jsonl"
+        finished = finished_lines(results)
+        left = [run for run in runs if run.key not in finished]
+        console.say(f"table  {len(runs)} runs, {len(runs) - len(left)} finished  {results}")
+        is_whole = True
+        if not self.show:
+            is_whole = _Queue(self, data, results).run(left)
+        table = AblationTable.of(runs, finished_lines(results), results)
+        if self.json_output:
+            console.result_json(table.as_dict())
+        else:
+            table.show()
+        return 0 if is_whole else 1
+
+    def _runs(self) -> list[Run]:
+        rows = self._chosen(read_rows(self.table))
+        common: list[str] = []
+        if self.recipe is not None:
+            common += ["--recipe", self.recipe]
+        if self.settings is not None:
+            common += ["--config", str(self.settings)]
+        if not common:
+            raise ConfigError(["recipe: give --recipe NAME or --settings FILE of what is changed"])
+        if self.quick:
+            steps = str(_QUICK_STEPS)
+            common += ["--schedule.steps", steps, "--schedule.evaluate-every", steps]
+        seeds = self._seeds()
+        return runs_of(rows, seeds, common=common, backbone=self.backbone, split=self.split)
+
+    def _chosen(self, rows: list[Row]) -> list[Row]:
+        names = list(_QUICK_ROWS) if self.quick and self.rows is None else None
+        if self.rows is not None:
+            names = [name.strip() for name in self.rows.split(",")]
+        if names is None:
+            return rows
+        by_name = {row.name: row for row in rows}
+        problems = [
+            f"rows: there is no row {name!r}; there are: {', '.join(by_name)}"
+            for name in names
+            if name not in by_name
+        ]
+        problems += [
+            f"rows: {name} averages {member}, which is not among them"
+            for name in names
+            if name in by_name
+            for member in by_name[name].ensemble
+            if member not in names
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return [by_name[name] for name in names]
+
+    def _seeds(self) -> list[int]:
+        given = self.seeds if self.seeds is not None else ("0" if self.quick else "0,1,2")
+        try:
+            return [int(seed) for seed in given.split(",")]
+        except ValueError:
+            raise ConfigError([f"seeds = {given!r}: give whole numbers, with commas"]) from None
+
+    def _data(self) -> Path:
+        if self.data is not None:
+            return self.data
+        if self.recipe != "scenes":
+            raise ConfigError(["data: give --data FOLDER of the data set (or set HREM_DATA)"])
+        if not self.show and not _SCENES.exists():
+            _call(["-m", "model.data.scenes", "--output", str(_SCENES)])
+        return _SCENES
+
+
+class _Queue:
+    """The runs that are left, some side by side, ensembles as soon as their members are there."""
+
+    def __init__(self, command: Ablate, data: Path, results: Path) -> None:
+        self._command = command
+        self._data = data
+        self._results = results
+        self._skipped = 0
+
+    def run(self, left: list[Run]) -> bool:
+        """Run them; return False where an ensemble lacks the checkpoints of its members.
+
+        Raises:
+            TrainingError: A run failed; the others that had begun were let to end.
+            KeyboardInterrupt: A run was stopped.
+        """
+        trained = [run for run in left if not run.members]
+        waiting = [run for run in left if run.members]
+        unfinished = {run.key for run in trained}
+        with ThreadPoolExecutor(self._command.jobs) as pool:
+            futures: dict[Future[None], Run] = {}
+            try:
+                for run in trained:
+                    futures[pool.submit(self._train, run)] = run
+                while True:
+                    ready = [r for r in waiting if unfinished.isdisjoint(m.key for m in r.members)]
+                    waiting = [run for run in waiting if run not in ready]
+                    for run in ready:
+                        futures[pool.submit(self._average, run)] = run
+                    if not futures:
+                        break
+                    done, _ = wait(futures, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        unfinished.discard(futures.pop(future).key)
+                        future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return self._skipped == 0
+
+    def _train(self, run: Run) -> None:
+        """Train (or go on training) one run, evaluate it and append its line."""
+        output = self._folder(run)
+        places = ["--data", str(self._data), "--output", str(output)]
+        places += ["--device", self._command.device]
+        if self._command.cache_directory is not None:
+            places += ["--cache-directory", str(self._command.cache_directory)]
+        if run.backbone is not None:
+            places += ["--backbone", run.backbone]
+        train = ["-m", "model.training", "train", *run.flags()]
+        started = time.monotonic()
+        if (output / "training" / "state.json").is_file():
+            self._call(run, ["-m", "model.training", "train", "--resume", *places])
+        else:
+            # Killed before it saved anything: the folder is of this very run, and worth nothing.
+            shutil.rmtree(output, ignore_errors=True)
+            self._call(run, [*train, *places])
+        wall_s = time.monotonic() - started
+        metrics = json.loads((output / "metrics.json").read_text())
+        self._finish(
+            run,
+            [output],
+            {
+                "command": " ".join(["python", *train]),
+                "backbone": Path(run.backbone).name if run.backbone is not None else None,
+                "dev_rsum": metrics["dev"]["rsum"],
+                "best_step": metrics["best_step"],
+                "steps": metrics["steps"],
+                "steps_with_instance_level": metrics["steps_with_instance_level"],
+                "neighbour_s": metrics["neighbour_seconds"],
+                "training_s": metrics["training_seconds"],
+                "peak_memory_bytes": metrics["peak_memory_bytes"],
+                "wall_s": round(wall_s, 1),
+            },
+        )
+
+    def _average(self, run: Run) -> None:
+        """Evaluate the mean of checkpoints that are there already."""
+        folders = [self._folder(member) for member in run.members]
+        missing = [str(folder) for folder in folders if not (folder / "config.json").is_file()]
+        if missing:
+            self._skipped += 1
+            console.warn(
+                f"{run.name}: its members were trained elsewhere; there is no {', '.join(missing)}"
+            )
+            return
+        self._finish(run, folders, {"members": [member.name for member in run.members]})
+
+    def _finish(self, run: Run, checkpoints: Iterable[Path], told: dict[str, Any]) -> None:
+        """Evaluate, keep the ranks, append the line of a run."""
+        ranks = ranks_path(self._results, run.key)
+        ranks.parent.mkdir(parents=True, exist_ok=True)
+        evaluate = ["-m", "model.training", "evaluate", "--split", run.split, "--json"]
+        for checkpoint in checkpoints:
+            evaluate += ["--checkpoint", str(checkpoint)]
+        evaluate += ["--data", str(self._data), "--device", self._command.device]
+        report = json.loads(self._call(run, [*evaluate, "--ranks", str(ranks)]))
+        line = {
+            "key": run.key,
+            "row": run.row.name,
+            "seed": run.seed,
+            **told,
+            run.split: report,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": _commit(),
+        }
+        append_line(self._results, line)
+        console.say(f"{run.name}  {run.split} rSum {report['rsum']:.1f}")
+
+    def _folder(self, run: Run) -> Path:
+        return self._command.output / run.name
+
+    def _call(self, run: Run, arguments: list[str]) -> str:
+        """Run a command of this project; side by side, each run's progress goes to a log."""
+        jobs = self._command.jobs
+        if jobs == 1:
+            return _call(arguments)
+        self._command.output.mkdir(parents=True, exist_ok=True)
+        cores = max(1, (os.cpu_count() or 1) // jobs)
+        with (self._command.output / f"{run.name}.log").open("a") as log:
+            return _call(arguments, log=log, threads=cores)
+
+
+def _call(arguments: list[str], *, log: Any = None, threads: int | None = None) -> str:
+    """Run a command of this project, its progress on our stderr or in a log; return its stdout."""
+    environment = dict(os.environ)
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode == 130:
+        raise KeyboardInterrupt
+    if done.returncode:
+        where = "above" if log is None else f"in {log.name}"
+        raise TrainingError(
+            f"python {' '.join(arguments)} ended with {done.returncode}; its message is {where}"
+        )
+    return done.stdout
+
+
+def _commit() -> str:
+    """Return the commit that ran, marked where the working tree differs from it."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"

@@ -1,0 +1,221 @@
+"""What an ablation found: mean and spread of each row over its seeds, and how sure differences are.
+
+Every row is compared with the first over the seeds that both have, by a paired bootstrap over the
+images. The interval speaks of the images; the spread of the seeds stands beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from model import console
+from model.training.ablation import Row, Run
+from model.training.analysis import QuartileRecall, quartile_recalls
+from model.training.bootstrap import Difference, paired_bootstrap
+from model.training.stored_ranks import StoredRanks, read_ranks
+
+__all__ = ["AblationTable", "TableRow", "ranks_path"]
+
+
+def ranks_path(results: Path, key: str) -> Path:
+    """Return where the ranks of a finished run lie, beside the results file."""
+    return results.with_name(f"{results.stem}-ranks") / f"{key}.npz"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of the table.
+
+    Attributes:
+        name: Of the row.
+        title: What people read.
+        seeds: Seeds that are finished.
+        rsum: Mean over the seeds.
+        rsum_deviation: Standard deviation over the seeds; None with one seed.
+        recalls: Means of the six recalls, image -> text first.
+        difference: Of rSum from the first row; None in the first, or without ranks.
+        by_neighbour_similarity: text -> image R@1 in quarters of how similar the nearest other
+            image is, as the first row's first seed sees it; None without ranks.
+        by_rarity: text -> image R@1 in quarters of how rare the caption's rarest word is.
+    """
+
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    rsum: float
+    rsum_deviation: float | None
+    recalls: tuple[float, ...]
+    difference: Difference | None
+    by_neighbour_similarity: tuple[QuartileRecall, ...] | None
+    by_rarity: tuple[QuartileRecall, ...] | None
+
+
+@dataclass(frozen=True)
+class AblationTable:
+    """All rows with at least one finished seed, in the order asked for."""
+
+    split: str
+    rows: tuple[TableRow, ...]
+    run_count: int
+    finished_count: int
+
+    @classmethod
+    def of(
+        cls, runs: Sequence[Run], finished: Mapping[str, Mapping[str, Any]], results: Path
+    ) -> "AblationTable":
+        """Return the table of what is finished of some runs."""
+        found = [
+            _FinishedRun.of(run, finished[run.key], results) for run in runs if run.key in finished
+        ]
+        by_row: dict[str, list[_FinishedRun]] = {}
+        for run in found:
+            by_row.setdefault(run.row.name, []).append(run)
+        first = by_row[found[0].row.name] if found else []
+        return cls(
+            split=runs[0].split if runs else "",
+            rows=tuple(_table_row(of_row, first) for of_row in by_row.values()),
+            run_count=len(runs),
+            finished_count=len(found),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    def show(self) -> None:
+        """Print the table, and the quartiles where the ranks are there."""
+        if not self.rows:
+            console.result("nothing is finished yet")
+            return
+        console.table(
+            f"{self.split} · {self.finished_count} of {self.run_count} runs",
+            [
+                "",
+                "seeds",
+                "rSum",
+                "± seeds",
+                "image → text R@1/5/10",
+                "text → image R@1/5/10",
+                "against the first [95 %]",
+            ],
+            [
+                [
+                    row.title,
+                    len(row.seeds),
+                    f"{row.rsum:.1f}",
+                    _number(row.rsum_deviation),
+                    _recalls(row.recalls[:3]),
+                    _recalls(row.recalls[3:]),
+                    _interval(row.difference),
+                ]
+                for row in self.rows
+            ],
+        )
+        for title, name in (
+            ("nearest other image: unlike ... alike", "by_neighbour_similarity"),
+            ("rarest word of the caption: rare ... frequent", "by_rarity"),
+        ):
+            quarters = [(row.title, getattr(row, name)) for row in self.rows if getattr(row, name)]
+            if quarters:
+                console.table(
+                    f"text → image R@1 by {title}",
+                    ["", "first quarter", "second", "third", "last"],
+                    [[row, *(f"{q.recall_at_1:.1f}" for q in found)] for row, found in quarters],
+                )
+
+
+@dataclass(frozen=True)
+class _FinishedRun:
+    row: Row
+    seed: int
+    report: Mapping[str, Any]
+    stored: StoredRanks | None
+
+    @classmethod
+    def of(cls, run: Run, line: Mapping[str, Any], results: Path) -> "_FinishedRun":
+        path = ranks_path(results, run.key)
+        stored = read_ranks(path) if path.is_file() else None
+        return cls(run.row, run.seed, line[run.split], stored)
+
+
+def _table_row(of_row: Sequence[_FinishedRun], first: Sequence[_FinishedRun]) -> TableRow:
+    rsums = [run.report["rsum"] for run in of_row]
+    recalls = [
+        mean(run.report[way][f"recall_at_{k}"] for run in of_row)
+        for way in ("image_to_text", "text_to_image")
+        for k in (1, 5, 10)
+    ]
+    return TableRow(
+        name=of_row[0].row.name,
+        title=of_row[0].row.title,
+        seeds=tuple(run.seed for run in of_row),
+        rsum=mean(rsums),
+        rsum_deviation=stdev(rsums) if len(rsums) > 1 else None,
+        recalls=tuple(recalls),
+        difference=None if of_row is first else _difference(first, of_row),
+        by_neighbour_similarity=_quarters(of_row, first, is_by_image=True),
+        by_rarity=_quarters(of_row, first, is_by_image=False),
+    )
+
+
+def _difference(first: Sequence[_FinishedRun], second: Sequence[_FinishedRun]) -> Difference | None:
+    """Return how much better the second row is, over the seeds that both rows have."""
+    of_seed = {run.seed: run.stored for run in first}
+    pairs = [
+        (of_seed[run.seed], run.stored)
+        for run in second
+        if of_seed.get(run.seed) is not None and run.stored is not None
+    ]
+    if not pairs:
+        return None
+    left = [pair[0] for pair in pairs if pair[0] is not None]
+    right = [pair[1] for pair in pairs]
+    if len({stored.facts.data_hash for stored in (*left, *right)}) > 1:
+        return None
+    return paired_bootstrap(
+        [stored.ranks for stored in left],
+        [stored.ranks for stored in right],
+        left[0].facts.caption_image,
+    )["rsum"]
+
+
+def _quarters(
+    of_row: Sequence[_FinishedRun], first: Sequence[_FinishedRun], *, is_by_image: bool
+) -> tuple[QuartileRecall, ...] | None:
+    """Return text -> image R@1 in quarters that are the same for every row; mean over seeds."""
+    stored = [run.stored for run in of_row if run.stored is not None]
+    measure = next((run.stored for run in first if run.stored is not None), None)
+    if measure is None or not stored:
+        return None
+    facts = measure.facts
+    values = facts.rarest_word_counts
+    if is_by_image:
+        values = facts.neighbour_similarity[facts.caption_image]
+    if any(run.facts.data_hash != facts.data_hash for run in stored):
+        return None
+    of_seeds = [quartile_recalls(values, run.ranks.text_to_image) for run in stored]
+    return tuple(
+        QuartileRecall(
+            lowest=same[0].lowest,
+            highest=same[0].highest,
+            query_count=same[0].query_count,
+            recall_at_1=mean(quarter.recall_at_1 for quarter in same),
+        )
+        for same in zip(*of_seeds, strict=True)
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _recalls(values: Sequence[float]) -> str:
+    return " / ".join(f"{value:.1f}" for value in values)
+
+
+def _interval(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    return f"{difference.estimate:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"

@@ -1,0 +1,155 @@
+"""A table of ablations through the real command on a tiny world."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.metrics import metrics_from_ranks
+from tests.end_to_end.test_training import SETTINGS, write_settings
+from tests.worlds import write_world
+
+TABLE = """
+[[row]]
+name = "whole"
+title = "the whole"
+
+[[row]]
+name = "without"
+title = "without it"
+overrides = { "instance_level.enabled" = false }
+
+[[row]]
+name = "both"
+title = "averaged"
+ensemble = ["whole", "without"]
+"""
+
+
+class Tables:
+    """Runs `ablate` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = write_world(folder / "data", image_count=36)
+        self.settings = write_settings(folder / "tiny.toml", SETTINGS)
+        (folder / "table.toml").write_text(TABLE)
+        self.results = folder / "runs" / "results.jsonl"
+
+    def run(self, *more: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        places = {"table": "table.toml", "settings": "tiny.toml", "data": "data", "output": "runs"}
+        arguments = [
+            part
+            for name, place in places.items()
+            for part in (f"--{name}", str(self.folder / place))
+        ]
+        arguments += ["--cache-directory", str(self.folder / "cache")]
+        done = subprocess.run(
+            [sys.executable, "-m", "model.training", "ablate", *arguments, *more],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        return done
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.results.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    tables = Tables(tmp_path_factory.mktemp("ablate"))
+    tables.shown = tables.run("--seeds", "0,1", "--jobs", "2")
+    return tables
+
+
+def test_every_row_and_seed_is_trained_evaluated_and_written_down(tables: Tables) -> None:
+    lines = tables.lines()
+    assert sorted((line["row"], line["seed"]) for line in lines) == [
+        (row, seed) for row in ("both", "whole", "without") for seed in (0, 1)
+    ]
+    for line in lines:
+        ranks = np.load(tables.folder / "runs" / "results-ranks" / f"{line['key']}.npz")
+        import torch
+
+        found = metrics_from_ranks(torch.from_numpy(ranks["text_to_image"].astype(np.int64)))
+        assert found.recall_at_1 == line["test"]["text_to_image"]["recall_at_1"]
+    steps = {line["row"]: line.get("steps_with_instance_level") for line in lines}
+    assert steps == {"whole": 6, "without": 0, "both": None}
+
+
+def test_the_table_has_means_spreads_and_intervals(tables: Tables) -> None:
+    shown = tables.run("--seeds", "0,1", "--show", "--json")
+    found = json.loads(shown.stdout)
+    rsums = {row["name"]: row["rsum"] for row in found["rows"]}
+    for name in rsums:
+        of_row = [line["test"]["rsum"] for line in tables.lines() if line["row"] == name]
+        assert rsums[name] == pytest.approx(np.mean(of_row))
+    first, second, _ = found["rows"]
+    assert first["difference"] is None
+    assert second["difference"]["estimate"] == pytest.approx(rsums["without"] - rsums["whole"])
+    assert second["difference"]["low"] <= second["difference"]["high"]
+    quarters = first["by_rarity"]
+    assert sum(quarter["query_count"] for quarter in quarters) == 30
+    text = tables.run("--seeds", "0,1", "--show").stdout
+    assert "the whole" in text and "averaged" in text
+
+
+def test_what_is_finished_is_not_run_again(tables: Tables) -> None:
+    count = len(tables.lines())
+    assert "6 runs, 6 finished" in tables.run("--seeds", "0,1").stderr
+    assert len(tables.lines()) == count
+
+
+def test_a_run_killed_before_or_after_its_first_save_goes_on(tables: Tables) -> None:
+    finished = tables.lines()
+    killed = [line for line in finished if line["row"] == "whole"]
+    tables.results.write_text(
+        "".join(json.dumps(line) + "\n" for line in finished if line not in killed)
+    )
+    folders = sorted((tables.folder / "runs").glob("whole-seed*-*/"))
+    assert len(folders) == 2
+    (folders[0] / "training" / "state.json").unlink()  # killed before it saved anything
+    tables.run("--seeds", "0,1", "--rows", "whole")
+    again = [line for line in tables.lines() if line["row"] == "whole"]
+    assert {line["key"]: line["test"] for line in again} == {
+        line["key"]: line["test"] for line in killed
+    }
+
+
+def test_an_ensemble_whose_members_are_gone_is_told_and_stays_in_the_queue(tables: Tables) -> None:
+    kept = tables.lines()
+    tables.results.write_text(
+        "".join(json.dumps(line) + "\n" for line in kept if line["row"] != "both")
+    )
+    moved = tables.folder / "runs-elsewhere"
+    (tables.folder / "runs").rename(moved)
+    (tables.folder / "runs").mkdir()
+    try:
+        (moved / "results.jsonl").rename(tables.results)
+        done = tables.run("--seeds", "0,1", status=1)
+        assert "trained elsewhere" in done.stderr
+        assert "both" not in {line["row"] for line in tables.lines()}
+    finally:
+        tables.results.rename(moved / "results.jsonl")
+        (tables.folder / "runs").rmdir()
+        moved.rename(tables.folder / "runs")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--rows", "whole,wihtout"), "there is no row 'wihtout'"),
+        (("--rows", "both,whole"), "both averages without"),
+        (("--seeds", "0,x"), "seeds = '0,x'"),
+    ],
+)
+def test_a_wrong_request_is_told(tables: Tables, more: tuple[str, ...], told: str) -> None:
+    assert told in tables.run(*more, status=2).stderr

@@ -1,0 +1,88 @@
+"""Rows, runs and their keys, the results file, the table."""
+
+from pathlib import Path
+
+import pytest
+
+from model.command_line import load_settings
+from model.errors import ConfigError
+from model.training.ablation import (
+    ABLATIONS,
+    Row,
+    Run,
+    append_line,
+    finished_lines,
+    read_rows,
+    runs_of,
+)
+from model.training.train import Train
+
+ROWS = read_rows(ABLATIONS)
+ROOT = Path(__file__).parents[3]
+
+
+def runs(rows: list[Row] = ROWS, seeds: tuple[int, ...] = (0, 1)) -> list[Run]:
+    return runs_of(
+        rows, seeds, common=["--recipe", "flickr8k-cpu"], backbone="b/mobilenet-v2", split="val"
+    )
+
+
+def test_runs_are_of_their_rows_and_every_first_seed_comes_first() -> None:
+    found = runs()
+    assert [run.seed for run in found] == sorted(run.seed for run in found)
+    assert len({run.key for run in found}) == len(found) == 2 * len(ROWS)
+    for run in found:
+        if not run.members:
+            settings = load_settings("train", Train, run.flags())
+            assert settings.seed == run.seed and settings.recipe == "flickr8k-cpu"
+        else:
+            assert [m.row.name for m in run.members] == list(run.row.ensemble)
+            assert {m.seed for m in run.members} == {run.seed}
+
+
+def test_a_run_is_another_one_when_what_it_computes_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, full = runs()[0], next(run for run in runs() if run.members)
+    before = run.key, full.key
+    assert (runs()[0].key, run.name[-6:]) == (run.key, run.key[:6])
+    monkeypatch.setenv("HREM_DATA", "somewhere/else")
+    assert (run.key, full.key) == before
+    monkeypatch.setenv("HREM_OPTIMIZATION__CLIP_NORM", "3.0")
+    assert run.key != before[0] and full.key != before[1]
+
+
+def test_what_is_written_down_as_finished_is_still_in_the_table() -> None:
+    lines = finished_lines(ROOT / "docs" / "experiments.jsonl")
+    keys = {(run.row.name, run.seed): run.key for run in runs(seeds=(0, 1, 2))}
+    assert lines
+    for key, line in lines.items():
+        assert keys[line["row"], line["seed"]] == key
+
+
+def test_a_torn_last_line_does_not_count_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    append_line(results, {"key": "one"})
+    with results.open("a") as file:
+        file.write('{"key": "tw')
+    assert set(finished_lines(results)) == {"one"}
+    append_line(results, {"key": "three"})
+    assert set(finished_lines(results)) == {"one", "three"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[row]]\nname = "a"\ntitle = "?"\noverides = {}', "overides"),
+        ('[[row]]\nname = "a b"\ntitle = "?"', "name"),
+        ('[[row]]\nname = "a"\ntitle = "?"\nensemble = ["a"]', "two rows or more"),
+        ('[[row]]\nname = "a"\ntitle = "?"\nensemble = ["b", "c"]', "'b', which is no row"),
+        ('[[row]]\nname = "a"\ntitle = "?"\n' * 2, "'a' stands there twice"),
+        ("rows = 3", "row"),
+    ],
+)
+def test_a_wrong_table_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    table = tmp_path / "table.toml"
+    table.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        read_rows(table)
