@@ -1,10 +1,12 @@
-"""Commands: python -m model.training train | evaluate."""
+"""Commands: python -m model.training train | evaluate | convert."""
 
 import sys
 
-from model.command_line import run_commands
+from model.command_line import Command, run_commands
+from model.training.convert import Convert
 from model.training.evaluate import Evaluate
 from model.training.train import Train
 
 if __name__ == "__main__":
-    sys.exit(run_commands("python -m model.training", {"train": Train, "evaluate": Evaluate}))
+    commands: dict[str, type[Command]] = {"train": Train, "evaluate": Evaluate, "convert": Convert}
+    sys.exit(run_commands("python -m model.training", commands))
