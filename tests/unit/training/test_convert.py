@@ -155,6 +155,18 @@ def test_a_used_output_is_left_as_it_is(tmp_path: Path, capsys: pytest.CaptureFi
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "used"]
 
 
+def test_a_write_that_fails_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A finished folder cannot be renamed over a link.
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "x").symlink_to("empty")
+    given = ("--upstream", SCAN / "model_best.pth", "--tokenizer", SCAN / "tokenizer")
+    assert convert(*given, "--output", tmp_path / "x") == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty", "x"]
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "said"),
     [
