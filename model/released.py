@@ -16,6 +16,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,6 +80,9 @@ class Assumptions(Section):
     )
     lower_case: bool = Field(
         True, description="Captions are lower-cased; a tokenizer.json says it by itself."
+    )
+    word_split: Literal["treebank", "whitespace"] = Field(
+        "treebank", description="How captions split into words (BiGRU)."
     )
     pooling_top_k: int = Field(2, ge=1, description="How many largest values pooling averages.")
 
@@ -213,9 +217,8 @@ def _make_text(
     weights: Weights, vocabulary: str | Path, assumed: Assumptions
 ) -> tuple[TextEncoderConfig, CaptionTokenizer]:
     """Return the text configuration that the shapes tell, and its tokenizer."""
-    is_bigru = "rnn.weight_ih_l0" in weights
     try:
-        if is_bigru:
+        if "rnn.weight_ih_l0" in weights:
             vocabulary_size, word_dim = weights["embed.weight"].shape
             text = TextEncoderConfig(
                 kind="bigru",
@@ -236,7 +239,9 @@ def _make_text(
             f"no usable weight {textwrap.shorten(str(error), 200)} of the text encoder; expected "
             "BERT (bert., linear.) or a BiGRU (embed., rnn.)"
         ) from error
-    load = load_words if is_bigru else load_word_pieces
+    load = load_word_pieces
+    if text.kind == "bigru":
+        load = partial(load_words, split=assumed.word_split)
     tokenizer = load(vocabulary, lower_case=assumed.lower_case, max_word_count=text.max_word_count)
     return text, tokenizer
 

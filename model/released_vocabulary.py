@@ -11,6 +11,7 @@ caption into sentences first; this tokenizer does none of it.
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from tokenizers import Regex, pre_tokenizers
 
@@ -83,8 +84,20 @@ def load_word_pieces(
     )
 
 
-def load_words(place: str | Path, *, lower_case: bool, max_word_count: int) -> CaptionTokenizer:
+def load_words(
+    place: str | Path,
+    *,
+    split: Literal["treebank", "whitespace"] = "treebank",
+    lower_case: bool,
+    max_word_count: int,
+) -> CaptionTokenizer:
     """Return the tokenizer of a BiGRU from its code line's vocabulary, a JSON file.
+
+    Args:
+        place: The file.
+        split: As NLTK's word tokenizer, or at white space where captions come tokenized.
+        lower_case: Captions are lower-cased.
+        max_word_count: Longest caption in ids, marks included.
 
     Raises:
         CheckpointError: It is not such a file.
@@ -99,7 +112,8 @@ def load_words(place: str | Path, *, lower_case: bool, max_word_count: int) -> C
         raise CheckpointError(f"'{place}' has no word2idx with a number for each word; {expected}")
     if sorted(ids.values()) != list(range(len(ids))):
         raise CheckpointError(f"the ids in '{place}' are not 0 to {len(ids) - 1}, each once")
-    splitter = pre_tokenizers.Split(Regex(_TREEBANK_WORDS), behavior="removed", invert=True)
+    pattern = _TREEBANK_WORDS if split == "treebank" else r"\S+"
+    splitter = pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True)
     return CaptionTokenizer.from_words(
         ids, splitter=splitter, lower_case=lower_case, max_word_count=max_word_count
     )

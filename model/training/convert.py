@@ -24,7 +24,11 @@ from model.training.model_card import imported_model_card
 
 __all__ = ["Convert"]
 
-_OF_BERT = frozenset({"text_heads", "text_activation", "text_layer_norm_eps"})
+# Assumptions that do not concern a network of the other kind.
+_NOT_OF = {
+    "bert": {"word_split"},
+    "bigru": {"text_heads", "text_activation", "text_layer_norm_eps"},
+}
 
 
 class Convert(Command, Assumptions):  # type: ignore[misc]  # pydantic merges both model_configs
@@ -42,7 +46,7 @@ class Convert(Command, Assumptions):  # type: ignore[misc]  # pydantic merges bo
         description="Folder with tokenizer.json or vocab.txt, or a hub name; BiGRU: the JSON file "
         "of its vocabulary."
     )
-    output: Path = Field(description="The checkpoint folder to write; it must not exist.")
+    output: Path = Field(description="The checkpoint folder to write; new, or empty.")
 
     def run(self) -> None:
         """Convert, and tell what the file said, what was assumed and what was written."""
@@ -89,12 +93,12 @@ class Convert(Command, Assumptions):  # type: ignore[misc]  # pydantic merges bo
         if text.architecture is not None:
             found["text_layers"] = text.architecture["num_hidden_layers"]
             found["text_width"] = text.architecture["hidden_size"]
-        assumed = self._assumptions() | {"max_word_count": text.max_word_count}
-        if text.kind == "bigru":
-            assumed = {name: value for name, value in assumed.items() if name not in _OF_BERT}
+        left_out = set(_NOT_OF[text.kind])
         file = vocabulary_file(self.tokenizer)
         if file is None or file.name == "tokenizer.json":
-            del assumed["lower_case"]  # the tokenizer says it
+            left_out.add("lower_case")  # the tokenizer says it
+        assumed = self._assumptions() | {"max_word_count": text.max_word_count}
+        assumed = {name: value for name, value in assumed.items() if name not in left_out}
         return {
             "source": {
                 "file": self.upstream.name,

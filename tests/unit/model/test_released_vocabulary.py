@@ -37,6 +37,14 @@ def test_captions_split_as_the_treebank_does(tmp_path: Path, caption: str, split
     assert tokenizer.unknown_id not in tokenizer.encode([caption])[0]
 
 
+def test_captions_that_come_tokenized_split_at_white_space(tmp_path: Path) -> None:
+    words(tmp_path, "don't", "dog.")
+    tokenizer = load_words(
+        tmp_path / "vocab.json", split="whitespace", lower_case=True, max_word_count=9
+    )
+    assert tokenizer.encode(["Don't  dog."]) == [[1, 4, 5, 2]]
+
+
 def test_words_keep_the_files_ids_and_their_case_where_asked(tmp_path: Path) -> None:
     assert words(tmp_path, "dog", "Dog").encode(["Dog dog cat"]) == [[1, 4, 4, 3, 2]]
     kept = words(tmp_path, "dog", "Dog", lower_case=False)
