@@ -6,10 +6,12 @@ refused before it is imported.
 
 - Read: the zip layout that torch writes since 1.6, on any little-endian machine.
 - Refused with a sentence: the older layout, compressed entries, unknown globals, tensors that
-  reach beyond their storage.
+  reach beyond their storage, and whatever claims more memory than the file has bytes.
 """
 
+import io
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,7 +52,7 @@ def read_torch_file(path: Path) -> object:
         raise CheckpointError(f"no file at {path}; expected a .pth file written by torch.save")
     try:
         with zipfile.ZipFile(path) as archive:
-            return _plain(_read_archive(archive))
+            return _plain(_read_archive(archive, byte_count=path.stat().st_size))
     except zipfile.BadZipFile as error:
         with path.open("rb") as file:
             is_legacy = file.read(len(_LEGACY_START)) == _LEGACY_START
@@ -66,7 +68,7 @@ def read_torch_file(path: Path) -> object:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def _read_archive(archive: zipfile.ZipFile) -> object:
+def _read_archive(archive: zipfile.ZipFile, *, byte_count: int) -> object:
     """Return the unpickled root of a zip archive of torch."""
     names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(names) != 1:
@@ -75,12 +77,27 @@ def _read_archive(archive: zipfile.ZipFile) -> object:
     packed = [e.filename for e in archive.infolist() if e.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise CheckpointError(f"entry {packed[0]} is compressed, which torch never does")
+    claimed = sum(entry.file_size for entry in archive.infolist())
+    if claimed > byte_count:
+        raise CheckpointError(f"its entries claim {claimed:,} bytes, the file has {byte_count:,}")
     prefix = names[0].removesuffix("data.pkl")
     byte_order = prefix + _BYTE_ORDER_ENTRY
     if byte_order in archive.namelist() and archive.read(byte_order) != b"little":
         raise CheckpointError("its numbers are not little-endian; save it again on such a machine")
-    with archive.open(names[0]) as file:
-        return _TensorUnpickler(file, archive, prefix + "data/").load()
+    pickled = archive.read(names[0])
+    _refuse_huge_memo(pickled)
+    return _TensorUnpickler(io.BytesIO(pickled), archive, prefix + "data/").load()
+
+
+def _refuse_huge_memo(pickled: bytes) -> None:
+    """Refuse a pickle that numbers an object beyond its own length.
+
+    The unpickler makes room for every number up to the largest, so that a few bytes could take
+    gigabytes. Reading the opcodes runs nothing.
+    """
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(pickled):
+            raise CheckpointError(f"its pickle of {len(pickled)} bytes numbers object {argument}")
 
 
 class _OrderedDict(dict[str, Any]):

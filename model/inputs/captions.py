@@ -8,7 +8,7 @@ network reads is cut before its end mark.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -75,25 +75,54 @@ class CaptionTokenizer:
                 f"no word is seen {min_count} times in the captions; lower the minimum count"
             )
         vocabulary = {word: place for place, word in enumerate([*marks, *words])}
-        tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=_WORD_MARKS["unknown"]))
-        tokenizer.normalizer = normalizers.Sequence(_normalisers())
+        return cls.from_words(vocabulary, splitter=splitter, max_word_count=max_word_count)
+
+    @classmethod
+    def from_words(
+        cls,
+        vocabulary: Mapping[str, int],
+        *,
+        splitter: pre_tokenizers.PreTokenizer,
+        lower_case: bool = True,
+        max_word_count: int,
+    ) -> "CaptionTokenizer":
+        """Return a word tokenizer with the ids of `vocabulary`, which has the marks of words.
+
+        Raises:
+            CheckpointError: A mark is missing.
+        """
+        _check_marks(vocabulary, _WORD_MARKS)
+        tokenizer = Tokenizer(models.WordLevel(dict(vocabulary), unk_token=_WORD_MARKS["unknown"]))
+        tokenizer.normalizer = normalizers.Sequence(_normalisers(lower_case=lower_case))
         tokenizer.pre_tokenizer = splitter
         _add_marks(tokenizer, _WORD_MARKS)
         return cls(tokenizer, max_word_count=max_word_count)
 
     @classmethod
-    def from_vocabulary(cls, path: Path, *, max_word_count: int) -> "CaptionTokenizer":
-        """Return BERT's lower-cased basic + WordPiece tokenizer from a `vocab.txt`.
+    def from_vocabulary(
+        cls, path: Path, *, lower_case: bool = True, max_word_count: int
+    ) -> "CaptionTokenizer":
+        """Return BERT's basic + WordPiece tokenizer from a `vocab.txt`.
+
+        Args:
+            path: One piece a line; its line is its id.
+            lower_case: Captions are lower-cased and lose their accents, as for uncased models.
+            max_word_count: Longest caption in ids, marks included.
 
         Raises:
-            CheckpointError: The file is missing.
+            CheckpointError: The file is missing, not a text in UTF-8, or has not every mark.
         """
         if not path.is_file():
             raise CheckpointError(f"no vocabulary at '{path}'; give BERT's vocab.txt")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            # Not splitlines: a piece may be one of Unicode's other line separators.
+            lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"'{path}' is no text in UTF-8; give BERT's vocab.txt") from error
         vocabulary = {piece: place for place, piece in enumerate(lines)}
+        _check_marks(vocabulary, _PIECE_MARKS)
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=_PIECE_MARKS["unknown"]))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lower_case)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         _add_marks(tokenizer, _PIECE_MARKS)
         return cls(tokenizer, max_word_count=max_word_count)
@@ -168,8 +197,8 @@ class CaptionTokenizer:
         return [*ids[: self.max_word_count - 1], self.end_id]
 
 
-def _normalisers() -> list[normalizers.Normalizer]:
-    return [normalizers.NFC(), normalizers.Lowercase()]
+def _normalisers(*, lower_case: bool = True) -> list[normalizers.Normalizer]:
+    return [normalizers.NFC(), *([normalizers.Lowercase()] if lower_case else [])]
 
 
 def _word_splitter() -> pre_tokenizers.PreTokenizer:
@@ -177,6 +206,12 @@ def _word_splitter() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(
         Regex(r"[\p{L}\p{N}]+(?:['’-][\p{L}\p{N}]+)*"), behavior="removed", invert=True
     )
+
+
+def _check_marks(vocabulary: Mapping[str, int], marks: dict[str, str]) -> None:
+    missing = [mark for mark in marks.values() if mark not in vocabulary]
+    if missing:
+        raise CheckpointError(f"the vocabulary has no {', '.join(missing)}")
 
 
 def _add_marks(tokenizer: Tokenizer, marks: dict[str, str]) -> None:

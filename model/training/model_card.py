@@ -1,11 +1,11 @@
-"""The README.md of a checkpoint folder: what it is, how good, how it was trained."""
+"""The README.md of a checkpoint folder: what it is, how good, where it comes from."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from model.config import HremConfig
 
-__all__ = ["model_card"]
+__all__ = ["imported_model_card", "model_card"]
 
 _CARD = """# HREM checkpoint: {name}
 
@@ -37,6 +37,57 @@ rSum {rsum:.1f} over {images:,} images and {captions:,} captions, after step {be
 - {minutes:.1f} minutes of training
 - every setting: `training/settings.json`
 """
+
+_IMPORTED_CARD = """# HREM checkpoint: {name}
+
+A dual encoder for image-text retrieval (Hierarchical RElation Modeling, Fu et al., CVPR 2023),
+imported from a checkpoint file that its authors' code wrote. Images and captions are encoded
+independently; a cosine compares them.
+
+```python
+from model.hrem import HREM
+
+hrem = HREM.from_pretrained("this folder")
+captions = hrem.encode_captions(["a dog on grass"])   # (1, {dim}), unit rows
+images = hrem.encode_regions(features)                # (image, region, {region_dim})
+score = images @ captions.T
+```
+
+## Where it comes from
+
+- file: `{file}`, sha256 `{sha256}`
+- epoch {epoch}; its own best rSum: {best_rsum:.1f}, on the split that its training selected on
+- tokenizer: `{tokenizer}`
+
+The authors' licence and terms hold for these weights.
+
+## What was assumed, because the file does not say it
+
+{assumed}
+
+Everything else was in the file, or follows from the shapes of its weights.
+"""
+
+
+def imported_model_card(config: HremConfig, record: Mapping[str, Any]) -> str:
+    """Return the text of the card of a converted checkpoint.
+
+    Args:
+        config: The network.
+        record: What `metrics.json` holds: `source`, `found`, `assumed`.
+    """
+    assumed = record["assumed"].items()
+    return _IMPORTED_CARD.format(
+        name=f"regions + {config.text.kind}, {config.embedding_dim}-d, imported",
+        dim=config.embedding_dim,
+        region_dim=config.image.region_dim,
+        file=record["source"]["file"],
+        sha256=record["source"]["sha256"],
+        epoch=record["found"]["epoch"],
+        best_rsum=record["found"]["best_rsum"],
+        tokenizer=record["source"]["tokenizer"],
+        assumed="\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in assumed),
+    )
 
 
 def model_card(

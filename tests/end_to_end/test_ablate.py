@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from model.metrics import metrics_from_ranks
 from tests.end_to_end.test_training import SETTINGS, write_settings
@@ -77,7 +78,6 @@ def test_every_row_and_seed_is_trained_evaluated_and_written_down(tables: Tables
     ]
     for line in lines:
         ranks = np.load(tables.folder / "runs" / "results-ranks" / f"{line['key']}.npz")
-        import torch
 
         found = metrics_from_ranks(torch.from_numpy(ranks["text_to_image"].astype(np.int64)))
         assert found.recall_at_1 == line["test"]["text_to_image"]["recall_at_1"]

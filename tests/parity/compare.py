@@ -30,7 +30,7 @@ from model.metrics import (
     metrics_from_ranks,
     retrieval_ranks,
 )
-from model.released import hrem_from_released
+from model.released import Assumptions, hrem_from_released
 from tests.parity.comparison import Comparison
 from tests.parity.recorded_batch import compare_batch, compare_sampling, read_arrays
 
@@ -99,7 +99,7 @@ def _compare_data_set(folder: Path, comparison: Comparison) -> None:
     hrem = hrem_from_released(
         folder / "model_best.pth",
         vocabulary=folder / "tokenizer" / "vocab.txt",
-        text_heads=official["bert"]["num_attention_heads"],
+        assumed=Assumptions(text_heads=official["bert"]["num_attention_heads"]),
     )
     features_path = _only(folder, "*_precomp/*_ims.npy")
     captions_path = _only(folder, "*_precomp/*_caps.txt")

@@ -18,7 +18,7 @@ from torch import Tensor
 from model.alignment import Alignment, align
 from model.encoders.fragment_level import EncodedItems
 from model.hrem import HREM
-from model.released import build_hrem, read_released
+from model.released import Assumptions, ReleasedCheckpoint, build_hrem, read_released
 from model.training.losses import hinge, matching_loss
 from model.training.miners import distance_weighted_probabilities, positive_pairs
 from model.training.relation.blocks import RelationBlocks
@@ -172,14 +172,15 @@ def _hrem(image_weights: Arrays, text_weights: Arrays, settings: Mapping[str, An
         vocabulary = Path(place) / "vocab.txt"
         pieces = [*marks, *(f"piece{row}" for row in range(len(marks), count))]
         vocabulary.write_text("\n".join(pieces) + "\n")
-        return build_hrem(
-            image_weights,
-            text_weights,
-            vocabulary=vocabulary,
-            text_heads=settings["bert"]["num_attention_heads"],
-            relation_heads=settings["heads"],
-            pooling_weight=settings["residual_weight"],
+        released = ReleasedCheckpoint(
+            image_weights=dict(image_weights),
+            text_weights=dict(text_weights),
+            options={"nhead": settings["heads"], "residual_weight": settings["residual_weight"]},
+            epoch=0,
+            best_rsum=0.0,
         )
+        assumed = Assumptions(text_heads=settings["bert"]["num_attention_heads"])
+        return build_hrem(released, vocabulary=vocabulary, assumed=assumed)
 
 
 def _compare_encoders(

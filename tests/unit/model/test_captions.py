@@ -34,6 +34,15 @@ def test_word_pieces_are_berts(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_only_line_feeds_end_a_piece_of_a_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes(
+        "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n\u2028\r\nred\r\n".encode()
+    )
+    tokenizer = CaptionTokenizer.from_vocabulary(tmp_path / "vocab.txt", max_word_count=8)
+    assert tokenizer.vocabulary_size == 6
+    assert tokenizer.encode(["red"]) == [[2, 5, 3]]
+
+
 def test_rare_words_are_unknown() -> None:
     tokenizer = CaptionTokenizer.from_captions(CAPTIONS, min_count=2, max_word_count=8)
     assert tokenizer.encode(["circle"])[0][1] == tokenizer.unknown_id

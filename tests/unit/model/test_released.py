@@ -12,7 +12,7 @@ import torch
 
 from model.errors import CheckpointError
 from model.hrem import HREM
-from model.released import hrem_from_released, read_released
+from model.released import Assumptions, hrem_from_released, read_released
 
 FIXTURES = Path(__file__).parents[2] / "parity/fixtures"
 SCAN = FIXTURES / "scan"
@@ -104,4 +104,6 @@ def test_a_vocabulary_of_another_length_and_wrong_heads_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="52 rows"):
         hrem_from_released(SCAN / "model_best.pth", vocabulary=tmp_path / "vocab.txt")
     with pytest.raises(CheckpointError, match="head count"):
-        hrem_from_released(SCAN / "model_best.pth", vocabulary=VOCABULARY, text_heads=7)
+        hrem_from_released(
+            SCAN / "model_best.pth", vocabulary=VOCABULARY, assumed=Assumptions(text_heads=7)
+        )

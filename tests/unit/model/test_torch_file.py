@@ -143,3 +143,20 @@ def test_other_files_are_refused_with_what_to_do(tmp_path):
     (tmp_path / "cut.pth").write_bytes(buffer.getvalue()[:-700])
     with pytest.raises(CheckpointError):
         read_torch_file(tmp_path / "cut.pth")
+
+
+def test_a_few_bytes_cannot_ask_for_gigabytes(tmp_path):
+    # The unpickler makes room for every number up to the largest that an object is given.
+    for numbered in (b"q\xc8", b"r\xe8\x03\x00\x00", b"p1000\n"):
+        path = _write_archive(tmp_path / "memo.pth", b"\x80\x02N" + numbered + b".")
+        with pytest.raises(CheckpointError, match="numbers object"):
+            read_torch_file(path)
+    path = _write_archive(tmp_path / "claims.pth", pickle.dumps({}), {"0": bytes(16)})
+    content = path.read_bytes()
+    # The central directory, which comes last, tells the sizes: compressed, then whole.
+    sizes = (16).to_bytes(4, "little") * 2
+    place = content.rindex(sizes)
+    claimed = (16).to_bytes(4, "little") + (2**31).to_bytes(4, "little")
+    path.write_bytes(content[:place] + claimed + content[place + 8 :])
+    with pytest.raises(CheckpointError, match="entries claim"):
+        read_torch_file(path)
