@@ -6,9 +6,10 @@ encoder of `transformers`. The marks that open and close a caption count as word
 
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from model.config import TextEncoderConfig
 from model.encoders.fragment_level import EncodedItems, FragmentLevel
@@ -38,11 +39,25 @@ class BiGruWords(nn.Module):
         packed = pack_padded_sequence(
             self.embedding(token_ids), lengths, batch_first=True, enforce_sorted=False
         )
-        states, _ = pad_packed_sequence(
-            self.gru(packed)[0], batch_first=True, total_length=token_ids.shape[1]
-        )
-        forward, backward = states.chunk(2, dim=2)
-        return (forward + backward) / 2
+        states = self.gru(packed)[0]
+        forward, backward = states.data.chunk(2, dim=1)
+        return _unpacked((forward + backward) / 2, states, word_count=token_ids.shape[1])
+
+
+def _unpacked(
+    rows: Float[Tensor, "real_word dim"], layout: PackedSequence, *, word_count: int
+) -> Float[Tensor, "caption word dim"]:
+    """Return packed rows at their places, zeros elsewhere.
+
+    One scatter: `pad_packed_sequence` copies the whole batch again, backwards, for every length.
+    """
+    captions_left = layout.batch_sizes.to(rows.device)  # (word,): how many have such a word
+    word = torch.arange(len(captions_left), device=rows.device).repeat_interleave(captions_left)
+    first = captions_left.cumsum(0) - captions_left
+    assert layout.sorted_indices is not None  # packed unsorted
+    caption = layout.sorted_indices[torch.arange(len(rows), device=rows.device) - first[word]]
+    padded = rows.new_zeros(len(layout.sorted_indices), word_count, rows.shape[1])
+    return padded.index_put((caption, word), rows)
 
 
 class BertWords(nn.Module):
