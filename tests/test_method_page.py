@@ -1,0 +1,146 @@
+"""docs/method.md speaks of this code: every name, setting, command line and test on it exists."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from model.command_line import load_settings
+from model.errors import ConfigError
+from model.training.train import Train
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+CODE = sorted((ROOT / "model").rglob("*.py"))
+
+
+def section(heading: str) -> str:
+    """Return the text below a heading of the page, up to the next one."""
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of the tables' rows, without their heads."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    heads = [place for place, row in enumerate(cells) if set(row[0]) == {"-"}]
+    return [row for i, row in enumerate(cells) if i not in heads and i + 1 not in heads]
+
+
+def spans(text: str) -> list[str]:
+    """Return what stands in backticks, formulas aside."""
+    return re.findall(r"`([^`]+)`", re.sub(r"\$`.*?`\$", "", text))
+
+
+def units(text: str) -> list[str]:
+    """Return table rows, list items and paragraphs, blocks aside; names belong to files beside."""
+    without_blocks = re.sub(r"^```.*?^```$", "\n", text, flags=re.DOTALL | re.MULTILINE)
+    return re.split(r"\n\s*\n|\n(?=[|-])", without_blocks)
+
+
+@cache
+def names_in(path: Path) -> frozenset[str]:
+    """Return what a file defines: `function`, `Class`, `Class.field`, `Class.method`."""
+    found: set[str] = set()
+
+    def visit(body: list[ast.stmt], owner: str) -> None:
+        for node in body:
+            match node:
+                case ast.ClassDef(name=name, body=inner):
+                    found.add(owner + name)
+                    visit(inner, f"{owner}{name}.")
+                case ast.FunctionDef(name=name):
+                    found.add(owner + name)
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    found.add(owner + name)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")).body, "")
+    return frozenset(found)
+
+
+def is_setting(name: str) -> bool:
+    """Return whether a dotted name is a setting of `train`."""
+    fields = Train.model_fields
+    *sections, last = name.split(".")
+    for part in sections:
+        kind = fields[part].annotation if part in fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return False
+        fields = kind.model_fields
+    return bool(sections) and last in fields
+
+
+def problem(span: str, files: list[Path]) -> str | None:
+    """Return what is wrong with a span that stands beside the names of `files`."""
+    if span.startswith("python -m "):
+        module, command = span.split()[2:4]
+        return None if (module, command) == ("model.training", "train") else "no such command"
+    if span.startswith("--"):
+        try:
+            load_settings("train", Train, span.split())
+        except ConfigError as error:
+            return str(error)
+        return None
+    path, _, test = span.partition("::")
+    if "/" in path:
+        if not (ROOT / path).is_file():
+            return "no such file"
+        return None if not test or test in names_in(ROOT / path) else "no such test"
+    if is_setting(span) or span == "metrics.json":
+        return None
+    return None if any(span in names_in(file) for file in files or CODE) else "not defined there"
+
+
+def problems(text: str) -> list[str]:
+    """Return what is wrong with the spans of a text."""
+    found = []
+    for unit in units(text):
+        named = [ROOT / s for s in spans(unit) if re.fullmatch(r"(model|tests)/[\w/]+\.py", s)]
+        files = [path for path in named if path.is_file()]
+        for span in spans(unit):
+            if span != "--help" and (wrong := problem(span, files)) is not None:
+                found.append(f"{span}: {wrong}")
+    return found
+
+
+def test_every_name_on_the_page_is_in_the_file_beside_it() -> None:
+    assert len(spans(PAGE)) > 80
+    assert problems(PAGE) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "`model/no_such_file.py`",
+        "`align` in `model/metrics.py`",
+        "`no_such_name`",
+        "`Alignment.no_such_field` in `model/alignment.py`",
+        "`instance_level.no_such_setting`",
+        "`no_such_section.top_k`",
+        "`--instance-level.mechanism sideways`",
+        "`--no-such-flag`",
+        "`tests/test_method_page.py::test_no_such_test`",
+    ],
+)
+def test_a_wrong_name_is_told(wrong: str) -> None:
+    assert len(problems(f"Before.\n\n- {wrong}\n\n`align` in `model/alignment.py`.")) == 1
+
+
+def test_every_line_of_the_ablation_table_computes_something_else() -> None:
+    lines = [spans(row[1])[0] for row in rows(section("Every ablation is one line"))]
+    assert len(lines) > 10
+    computed = [load_settings("train", Train, line.split()).what_is_computed() for line in lines]
+    assert {} not in computed
+    assert all(one not in computed[:place] for place, one in enumerate(computed))
+
+
+def test_every_departure_is_explained_and_guarded_by_a_test() -> None:
+    departures = section("Where it departs from the released code")
+    for row in rows(departures):
+        assert len(row) == 4 and all(row)
+        assert any("::test_" in span for span in spans(row[3])), row[0]
+    declared = {p.relative_to(ROOT).as_posix() for p in CODE if "Differs:" in p.read_text("utf-8")}
+    assert declared <= set(spans(departures))
