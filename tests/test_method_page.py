@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from model.command_line import load_settings
 from model.errors import ConfigError
 from model.training.ablation import ABLATIONS, read_rows
+from model.training.report.published import published_table
 from model.training.train import Train
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +82,8 @@ def problem(span: str, files: list[Path]) -> str | None:
     """Return what is wrong with a span that stands beside the names of `files`."""
     if span.startswith("python -m "):
         module, command = span.split()[2:4]
-        return None if (module, command) == ("model.training", "train") else "no such command"
+        main = ROOT / module.replace(".", "/") / "__main__.py"
+        return None if f'"{command}": ' in main.read_text(encoding="utf-8") else "no such command"
     if span.startswith("--"):
         try:
             load_settings("train", Train, span.split())
@@ -126,6 +128,7 @@ def test_every_name_on_the_page_is_in_the_file_beside_it() -> None:
         "`no_such_section.top_k`",
         "`--instance-level.mechanism sideways`",
         "`--no-such-flag`",
+        "`python -m model.training fly`",
         "`tests/test_method_page.py::test_no_such_test`",
     ],
 )
@@ -142,6 +145,26 @@ def test_the_ablation_table_is_the_one_that_is_run() -> None:
     assert {name: computed(line.split()) for name, line in lines.items()} == {
         name: computed(flags) for name, flags in run.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "place", "image_count", "fold_count"),
+    [
+        ("Flickr30K 1K", "f30k_precomp", 1000, 1),
+        ("COCO 5K", "coco_precomp", 5000, 1),
+        ("COCO 1K, five folds", "coco_precomp", 5000, 5),
+    ],
+)
+def test_the_published_figures_are_those_of_the_report(
+    protocol: str, place: str, image_count: int, fold_count: int
+) -> None:
+    (row,) = [row for row in rows(section("What the authors report")) if row[0] == protocol]
+    table = published_table(
+        Path(place), split="test", image_count=image_count, fold_count=fold_count
+    )
+    assert table is not None
+    published = [str(row.rsum) for row in table.rows if row.rsum is not None]
+    assert [cell for cell in row[1:] if cell != "-"] == published
 
 
 def test_every_departure_is_explained_and_guarded_by_a_test() -> None:
