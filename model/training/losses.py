@@ -1,12 +1,15 @@
-"""Matching losses: a triplet hinge on the cosine, in both directions.
+"""Matching losses, in both directions: a triplet hinge on the cosine, or a softmax over the batch.
 
 Three ways to choose the negatives:
 - distance_weighted: one drawn negative for every positive pair (the paper's);
 - all_violations: the sum over all negatives; the way to begin from random weights, where the
   hardest negative alone collapses the space;
 - hardest_negative: the worst one of each row (VSE++).
+And one without a margin, in which all negatives of the batch compete:
+- contrastive: the softmax cross entropy of cosines over a temperature (InfoNCE).
 
-Source: HREM (CVPR 2023); Faghri et al., VSE++, BMVC 2018.
+Source: HREM (CVPR 2023); Faghri et al., VSE++, BMVC 2018; van den Oord et al., Representation
+    Learning with Contrastive Predictive Coding, 2018.
 """
 
 from typing import Literal
@@ -14,6 +17,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from model.training.miners import (
     distance_weighted_probabilities,
@@ -24,13 +28,14 @@ from model.training.miners import (
 __all__ = [
     "LossKind",
     "all_violations_loss",
+    "contrastive_loss",
     "distance_weighted_loss",
     "hardest_negative_loss",
     "hinge",
     "matching_loss",
 ]
 
-LossKind = Literal["distance_weighted", "all_violations", "hardest_negative"]
+LossKind = Literal["distance_weighted", "all_violations", "hardest_negative", "contrastive"]
 
 
 def matching_loss(
@@ -41,6 +46,7 @@ def matching_loss(
     kind: LossKind,
     margin: float,
     cutoff: float,
+    temperature: float = 0.05,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, ""]:
     """Return L(v, u), summed over pairs and directions.
@@ -52,11 +58,14 @@ def matching_loss(
         kind: How negatives are chosen.
         margin: Of the hinge, on the cosine.
         cutoff: Distance from which on negatives are not drawn (distance_weighted only).
+        temperature: Divides the cosines (contrastive only).
         generator: Source of randomness (distance_weighted only).
     """
     cosine = images @ captions.T  # (image, caption)
     if kind == "all_violations":
         return all_violations_loss(cosine, image_ids, margin=margin)
+    if kind == "contrastive":
+        return contrastive_loss(cosine, image_ids, temperature=temperature)
     if kind == "hardest_negative":
         return hardest_negative_loss(cosine, image_ids, margin=margin)
     return distance_weighted_loss(
@@ -111,6 +120,22 @@ def hardest_negative_loss(
     """Return the hinge of each anchor's worst negative, both directions."""
     to_text, to_image = _violations(cosine, image_ids, margin=margin)
     return to_text.amax(dim=1).sum() + to_image.amax(dim=0).sum()
+
+
+def contrastive_loss(
+    cosine: Float[Tensor, "item item"], image_ids: Int[Tensor, "item"], *, temperature: float
+) -> Float[Tensor, ""]:
+    """Return -ln of each pair's share of the softmax over its row and over its column, summed.
+
+    Other items of the same image take no part in either softmax.
+    """
+    is_other_positive = image_ids[:, None] == image_ids[None, :]
+    is_other_positive.fill_diagonal_(False)
+    logits = (cosine / temperature).masked_fill(is_other_positive, -torch.inf)
+    own = torch.arange(len(cosine), device=cosine.device)
+    return functional.cross_entropy(logits, own, reduction="sum") + functional.cross_entropy(
+        logits.T, own, reduction="sum"
+    )
 
 
 def _violations(cosine: Tensor, image_ids: Tensor, *, margin: float) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from model.encoders.pooling import unit_length
 from model.training.randomness import Purpose, stream_seed
 from model.training.samplers import CaptionSchedule, CaptionsPerPass, Pairs
 
-__all__ = ["NeighbourSampler", "cluster", "grouped_order"]
+__all__ = ["NeighbourSampler", "cluster", "grouped"]
 
 _ITERATIONS = 20
 _CHUNK = 8192
@@ -103,23 +103,24 @@ class NeighbourSampler:
     def _ordered_captions(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the captions of a pass in their order."""
         random = np.random.default_rng(stream_seed(self._seed, epoch, purpose=Purpose.ORDER))
-        rounds = []
+        whole, rest = [], []
         for captions in self._schedule.rounds(epoch):
             images = self._caption_image[captions]
             of_cluster = np.zeros_like(images) if self._clusters is None else self._clusters[images]
-            rounds.append(
-                captions[grouped_order(of_cluster, group_size=self._group_size, random=random)]
-            )
-        return np.concatenate(rounds)
+            groups, left_over = grouped(of_cluster, group_size=self._group_size, random=random)
+            whole.append(captions[groups.ravel()])
+            rest.append(captions[left_over])
+        # What fills no group comes last, so that no group lies across two batches.
+        return np.concatenate([*whole, *rest])
 
 
-def grouped_order(
+def grouped(
     clusters: npt.NDArray[np.int64], *, group_size: int, random: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Return an order of items in which groups of `group_size` share a cluster.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return items in groups (group, group_size) that share a cluster, and those of no group.
 
     The groups stand in random order, and each cluster is cut into groups at random. What is left
-    over of the clusters forms mixed groups; a group that is not full comes last.
+    over of the clusters forms mixed groups, and fewer than `group_size` items form none.
 
     Args:
         clusters: Cluster of each item.
@@ -135,7 +136,7 @@ def grouped_order(
     in_groups = np.concatenate([by_cluster[is_grouped], left_over])
     whole = len(in_groups) // group_size * group_size
     groups = random.permutation(in_groups[:whole].reshape(-1, group_size))
-    return np.concatenate([groups.ravel(), in_groups[whole:]])
+    return groups, in_groups[whole:]
 
 
 @torch.no_grad()

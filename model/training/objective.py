@@ -38,6 +38,9 @@ class LossConfig(Section):
         "pretrained backbone is given",
     )
     margin: float = Field(default=0.2, gt=0, le=2, description="hinge margin on the cosine")
+    temperature: float = Field(
+        default=0.05, gt=0, le=1, description="what cosines are divided by (contrastive)"
+    )
     cutoff: float = Field(
         default=1.7, gt=0.5, lt=2, description="farthest negative drawn: 1.7 Flickr30K, 1.9 COCO"
     )
@@ -122,6 +125,7 @@ class Objective(nn.Module):
                 kind=self.loss.opening_kind if is_opening else self.loss.kind,
                 margin=self.loss.margin,
                 cutoff=self.loss.cutoff,
+                temperature=self.loss.temperature,
                 generator=generator,
             )
 

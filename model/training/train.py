@@ -186,6 +186,13 @@ class Train(Command):
                 f"{self.schedule.batch_size}"
             )
         if self.sampling.kind == "neighbour":
+            if batch_size % self.sampling.group_size:
+                raise ConfigError(
+                    [
+                        f"sampling.group_size = {self.sampling.group_size}: a batch of "
+                        f"{batch_size} is made of whole groups; choose a divisor of it"
+                    ]
+                )
             return NeighbourSampler(
                 data.train.caption_image,
                 batch_size=batch_size,

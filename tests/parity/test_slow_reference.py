@@ -3,6 +3,7 @@
 Everything runs in float64, so that a tolerance of 1e-9 is rounding and nothing else.
 """
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -17,6 +18,7 @@ from model.encoders.pooling import unit_length
 from model.encoders.text import TextEncoder
 from model.training.losses import (
     all_violations_loss,
+    contrastive_loss,
     distance_weighted_loss,
     hardest_negative_loss,
     hinge,
@@ -476,6 +478,19 @@ def test_sampling_weights_carry_no_gradient():
     loss.backward()
     # A hinge moves its two scores by one: whole numbers, no trace of the weights.
     assert torch.equal(cosine.grad, cosine.grad.round())
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0])
+def test_the_contrastive_loss_is_the_share_of_each_pair_in_its_row_and_column(temperature):
+    images, captions, ids = crowd()
+    expected = 0.0
+    for left, right in ((images, captions), (captions, images)):
+        for own in range(len(ids)):
+            rivals = [own, *(j for j in range(len(ids)) if ids[j] != ids[own])]
+            shares = slow.softmax([float(left[own] @ right[j]) / temperature for j in rivals])
+            expected -= math.log(shares[0])
+    ours = contrastive_loss(images @ captions.T, torch.tensor(ids), temperature=temperature)
+    agree(ours, expected)
 
 
 @pytest.mark.parametrize("hardest", [False, True])

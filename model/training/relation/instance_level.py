@@ -3,7 +3,8 @@
 Encoded batch -> region-word alignment -> who listens to whom (A) and how strongly they are related
 (S) -> interaction along the graph -> enhanced embeddings v', u' and the regulariser L_reg.
 
-Every ablation of the method is one setting here; what a setting leaves out is not computed.
+Every ablation of the method is one setting here; what a setting leaves out has no effect on the
+outcome, by construction and not by a weight of zero.
 
 Source: HREM (CVPR 2023), instance-level relation.
 """

@@ -233,7 +233,7 @@ def test_a_removed_fragment_level_has_no_relation_layer(
         )
 
 
-@pytest.mark.parametrize("name", ["hardest-negative", "all-violations"])
+@pytest.mark.parametrize("name", ["hardest-negative", "all-violations", "contrastive"])
 def test_a_loss_kind_holds_for_every_matching_term(name: str) -> None:
     """Neither draws anything: another generator changes nothing."""
     settings = settings_of(name)
