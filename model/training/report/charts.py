@@ -15,7 +15,7 @@ from markupsafe import Markup
 __all__ = ["Line", "bar_chart", "line_chart"]
 
 _WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 96, 16, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 96, 16, 44
 _DASHES = ("none", "6 4", "2 3")
 
 _CHART = Markup(
@@ -129,7 +129,7 @@ def _vertical_axis(label: str, highest: float, *, right: float = _RIGHT) -> Mark
         value = highest * quarter / 4
         y = _down(value, highest)
         body += _RULE.format(x1=_LEFT, y1=y, x2=_WIDTH - right, y2=y)
-        body += _text(_LEFT - 6, y + 4, f"{value:,.4g}", "end")
+        body += _text(_LEFT - 6, y + 4, f"{value:,.10g}", "end")
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     turned = Markup(' transform="rotate(-90 10 {y:.1f})"').format(y=middle)
     return body + _text(10, middle, label, "middle", more=turned)
@@ -154,7 +154,9 @@ def _apart(heights: Sequence[float], *, least: float = 14) -> list[float]:
 
 
 def _nice_top(largest: float) -> float:
-    """Return 1, 2, 4 or 8 times a power of ten that leaves room above the largest value."""
-    wanted = max(largest * 1.1, 1)
+    """Return a round number that leaves room above the largest value and has round quarters."""
+    wanted = max(largest * 1.1, 4)
     power = 10 ** math.floor(math.log10(wanted))
-    return next(step * power for step in (1, 2, 4, 8, 10, 20) if step * power >= wanted)
+    return next(
+        step * power for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 12) if step * power >= wanted
+    )

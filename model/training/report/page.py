@@ -115,8 +115,8 @@ def _curves(ranking: Ranking) -> dict[str, Any]:
             y_label="R@K, percent",
             x_ticks=_SHOWN_K,
         ),
-        "ks": _SHOWN_K,
-        "rows": {name: [curve[k - 1] for k in _SHOWN_K] for name, curve in ways.items()},
+        "names": list(ways),
+        "rows": [(k, [curve[k - 1] for curve in ways.values()]) for k in _SHOWN_K],
     }
 
 
