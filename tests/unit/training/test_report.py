@@ -201,3 +201,14 @@ def test_charts_escape_their_labels_and_draw_values_to_scale() -> None:
     places = np.array([point.split(",") for point in str(points).split()], dtype=float)
     # The middle of a logarithmic axis, and of the percentages.
     np.testing.assert_allclose(places[1], (places[0] + places[2]) / 2, atol=0.11)
+
+
+def test_what_stood_first_is_never_a_right_answer_even_in_a_tie() -> None:
+    pictures = unit_length(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    captions = pictures[[0, 0, 1, 2]]
+    owner = torch.tensor([0, 0, 1, 2])
+    ranking = rank_retrieval(pictures, captions, owner, hit_count=HIT_COUNT)
+    (miss, *_) = hardest_caption_misses(ranking, owner, count=1)
+    assert (miss.query, miss.wanted, miss.wanted_rank, miss.first) == (0, 0, 2, 1)
+    (miss, *_) = hardest_image_misses(ranking, owner, count=2)[1:]
+    assert (miss.query, miss.wanted_rank, miss.first) == (0, 2, 2)
