@@ -163,10 +163,10 @@ def test_words_are_counted_where_they_can_be(folder: Path, tmp_path: Path) -> No
 
 
 def test_outputs_that_cannot_be_are_told_before_anything_is_loaded(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs = ("--ranks", tmp_path / "a.npy", "--report", tmp_path / "none" / "a.html")
-    assert run("--endpoint", "http://127.0.0.1:1", "--data", tmp_path, *outputs) == 2
+    assert run("--endpoint", "http://127.0.0.1:1", "--data", folder / "data", *outputs) == 2
     said = capsys.readouterr().err
     assert said.count("a live service tells no embeddings") == 2
     assert "ends in .npz" in said
