@@ -11,21 +11,23 @@ its own; 130 interrupted.
 
 import contextlib
 import difflib
+import json
 import sys
 import tomllib
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -34,10 +36,25 @@ from pydantic_settings import (
 from model import console
 from model.errors import ConfigError, HremError
 
-__all__ = ["Command", "load_settings", "run_command", "run_commands"]
+__all__ = ["Command", "Names", "Numbers", "load_settings", "run_command", "run_commands"]
 
 _SHORTCUTS = {"json-output": "json"}
 C = TypeVar("C", bound="Command")
+
+
+def _listed(value: Any) -> Any:
+    """Return the items in a string: a JSON list, or names with commas between them."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.startswith("[") else value.split(",")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{value!r} is no JSON list ({error.msg})") from error
+
+
+# A flag with commas or several times, a TOML list; in the environment a plain name will do.
+Names: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Numbers: TypeAlias = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_listed)]
 
 
 class Command(BaseSettings):

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from model import console
-from model.command_line import Command
+from model.command_line import Command, Names, Numbers
 from model.errors import ConfigError, TrainingError
 from model.training.ablation import (
     ABLATIONS,
@@ -45,8 +45,8 @@ class Ablate(Command):
     )
 
     table: Path = Field(ABLATIONS, description="TOML file with [[row]] entries.")
-    rows: str | None = Field(None, description="Names of rows, with commas; unset: all.")
-    seeds: str | None = Field(None, description="Seeds, with commas; unset: 0,1,2.")
+    rows: Names = Field((), description="Names of rows, with commas; unset: all.")
+    seeds: Numbers = Field((), description="With commas; unset: 0,1,2.")
     recipe: str | None = Field(None, description="Recipe that the rows change.")
     settings: Path | None = Field(
         None, description="TOML file with settings of `train` that the rows change."
@@ -99,14 +99,12 @@ class Ablate(Command):
         if self.quick:
             steps = str(_QUICK_STEPS)
             common += ["--schedule.steps", steps, "--schedule.evaluate-every", steps]
-        seeds = self._seeds()
+        seeds = self.seeds or ((0,) if self.quick else (0, 1, 2))
         return runs_of(rows, seeds, common=common, backbone=self.backbone, split=self.split)
 
     def _chosen(self, rows: list[Row]) -> list[Row]:
-        names = list(_QUICK_ROWS) if self.quick and self.rows is None else None
-        if self.rows is not None:
-            names = [name.strip() for name in self.rows.split(",")]
-        if names is None:
+        names = self.rows or (_QUICK_ROWS if self.quick else ())
+        if not names:
             return rows
         by_name = {row.name: row for row in rows}
         problems = [
@@ -124,13 +122,6 @@ class Ablate(Command):
         if problems:
             raise ConfigError(problems)
         return [by_name[name] for name in names]
-
-    def _seeds(self) -> list[int]:
-        given = self.seeds if self.seeds is not None else ("0" if self.quick else "0,1,2")
-        try:
-            return [int(seed) for seed in given.split(",")]
-        except ValueError:
-            raise ConfigError([f"seeds = {given!r}: give whole numbers, with commas"]) from None
 
     def _data(self) -> Path:
         if self.data is not None:

@@ -1,15 +1,13 @@
 """The command `evaluate`: a checkpoint, or the mean of several, on captioned pictures."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BeforeValidator, Field
-from pydantic_settings import NoDecode
+from pydantic import Field
 
 from model import console
-from model.command_line import Command
+from model.command_line import Command, Names
 from model.data.datasets import CaptionedImages, load_captioned_images
 from model.device import choose_device
 from model.durable import write_file
@@ -26,16 +24,6 @@ from model.training.stored_ranks import query_facts, write_ranks
 __all__ = ["Evaluate"]
 
 
-def _listed(value: Any) -> Any:
-    """Return the names in a string: a JSON list, or names with commas between them."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value) if value.startswith("[") else value.split(",")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{value!r} is no JSON list ({error.msg})") from error
-
-
 class Evaluate(Command):
     """Measure R@1/5/10 both ways, rSum and median rank of a checkpoint or a live service."""
 
@@ -46,8 +34,7 @@ class Evaluate(Command):
         "python -m model.training evaluate --endpoint http://127.0.0.1:8000 --data data/scenes",
     )
 
-    # NoDecode: one name in HREM_CHECKPOINT is no JSON.
-    checkpoint: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+    checkpoint: Names = Field(
         (),
         description="Folder or name of a checkpoint; given several times, the mean of their "
         "similarities is evaluated (Full*).",

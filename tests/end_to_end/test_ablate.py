@@ -148,7 +148,7 @@ def test_an_ensemble_whose_members_are_gone_is_told_and_stays_in_the_queue(table
     [
         (("--rows", "whole,wihtout"), "there is no row 'wihtout'"),
         (("--rows", "both,whole"), "both averages without"),
-        (("--seeds", "0,x"), "seeds = '0,x'"),
+        (("--seeds", "0,x"), "seeds.1 = 'x'"),
     ],
 )
 def test_a_wrong_request_is_told(tables: Tables, more: tuple[str, ...], told: str) -> None:
