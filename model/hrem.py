@@ -102,6 +102,11 @@ class HREM(nn.Module):
         return self.config.embedding_dim
 
     @property
+    def region_dim(self) -> int | None:
+        """Width of the region features that it reads; None where it reads pictures."""
+        return self.config.image.region_dim if self.backbone is None else None
+
+    @property
     def name(self) -> str:
         """A short description: word encoder, image fragments, size."""
         fragments = "regions"

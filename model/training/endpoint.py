@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from model import console
-from model.data.datasets import CaptionedImages
+from model.data.captioned_images import CaptionedImages
 from model.errors import HremError
 from model.metrics import RetrievalReport, report_from_ranks
 
