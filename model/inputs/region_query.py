@@ -57,7 +57,7 @@ def read_query_regions(content: bytes, *, region_dim: int) -> npt.NDArray[np.flo
         shape, order="F" if is_fortran else "C"
     )
     with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused below
-        features = np.ascontiguousarray(values, dtype=np.float32)
+        features = np.array(values, dtype=np.float32, order="C")
     if not np.isfinite(features).all():
         raise RegionFeatureError("the array holds NaN or infinity")
     count = int(count_regions(features[None])[0])

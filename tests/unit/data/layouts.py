@@ -50,7 +50,7 @@ def write_karpathy(
             path = folder / "images" / str(image.get("filepath", "")) / image["filename"]
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8)).save(path)
-    folder.joinpath(name).write_text(json.dumps({"images": list(images), "dataset": "tiny"}))
+    (folder / name).write_text(json.dumps({"images": list(images), "dataset": "tiny"}))
     return folder
 
 

@@ -137,8 +137,8 @@ def test_the_values_are_mapped_and_not_read_at_loading(tmp_path: Path) -> None:
 def test_ids_lie_beside_the_array_one_an_image_or_one_a_row(tmp_path: Path, rows_each: int) -> None:
     regions = made_up_regions(3).repeat(rows_each, 0)
     ids = [f"photo-{image}" for image in range(3)]
-    for given in (ids, [item_id for item_id in ids for _ in range(rows_each)]):
-        folder = write_scan(tmp_path, "test", regions, captions_for(3), ids=given)
+    for lines in (ids, [item_id for item_id in ids for _ in range(rows_each)]):
+        folder = write_scan(tmp_path, "test", regions, captions_for(3), ids=lines)
         assert load_scan(folder).image_ids == tuple(ids)
 
 
