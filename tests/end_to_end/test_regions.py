@@ -48,6 +48,10 @@ def answer_of(*arguments: object) -> dict[str, Any]:
     return answer
 
 
+def evaluated(checkpoint: Path, data: Path, *more: object) -> dict[str, Any]:
+    return answer_of("evaluate", "--checkpoint", checkpoint, "--data", data, *more)
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "scenes"
@@ -187,8 +191,20 @@ def test_an_image_of_regions_has_no_picture_and_can_still_be_searched_with(
     assert hit["id"] == first
 
 
-def evaluated(checkpoint: Path, data: Path, *more: object) -> dict[str, Any]:
-    return answer_of("evaluate", "--checkpoint", checkpoint, "--data", data, *more)
+def test_recalls_through_the_api_equal_those_computed_offline(
+    service: Service, checkpoint: Path, scenes: Path
+) -> None:
+    offline = evaluated(checkpoint, scenes / "precomp")
+    live = answer_of("evaluate", "--endpoint", service.url, "--data", scenes / "precomp")
+    assert live["rsum"] == pytest.approx(offline["rsum"])
+    assert 0 < offline["rsum"] < 600
+
+
+def test_the_dev_recalls_of_training_are_those_of_evaluate(checkpoint: Path, scenes: Path) -> None:
+    dev = json.loads((checkpoint / "metrics.json").read_text())["dev"]
+    again = evaluated(checkpoint, scenes / "precomp", "--split", "dev")
+    for direction in ("image_to_text", "text_to_image"):
+        assert dev[direction] == pytest.approx(again[direction])
 
 
 def test_evaluate_reads_both_row_conventions_and_folds(
@@ -209,12 +225,15 @@ def test_evaluate_reads_both_row_conventions_and_folds(
     assert report["rsum"] == pytest.approx(whole.rsum)
     folded = evaluated(checkpoint, a_caption, "--split", "testall", "--folds", 3)
     assert (folded["folds"], folded["image_count"], folded["caption_count"]) == (3, 12, 60)
-    halves = [
+    parts = [
         evaluate_retrieval(of_images[i : i + 4], of_captions[own], caption_image[own] - i)
         for i in (0, 4, 8)
         for own in [(caption_image >= i) & (caption_image < i + 4)]
     ]
-    assert folded["rsum"] == pytest.approx(sum(half.rsum for half in halves) / 3)
+    assert folded["rsum"] == pytest.approx(sum(part.rsum for part in parts) / 3)
+    page = tmp_path / "report.html"
+    evaluated(checkpoint, a_caption, "--split", "testall", "--folds", 3, "--report", page)
+    assert "mean of 3 folds" in page.read_text()
 
 
 def test_regions_and_pictures_are_not_taken_for_each_other(
@@ -237,7 +256,7 @@ def test_regions_and_pictures_are_not_taken_for_each_other(
             "was trained on pictures and cannot read region features",
         ),
         (
-            ("evaluate", "--checkpoint", checkpoint, "--data", precomp, "--folds", 5),
+            ("evaluate", "--checkpoint", checkpoint, "--data", precomp, "--folds", "5"),
             "12 images cannot be cut into 5 equal folds",
         ),
     ):
