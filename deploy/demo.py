@@ -97,7 +97,7 @@ def demo_steps(folder: Path) -> list[Step]:
         sources=(
             *(MODEL / f"{name}.py" for name in ("alignment", "checkpoint", "config", "hrem")),
             *(MODEL / name for name in ("metrics.py", "encoders", "inputs")),
-            MODEL / "data" / "datasets.py",
+            *(MODEL / "data").glob("*.py"),
             *(MODEL / "training").glob("*.py"),
             MODEL / "training" / "relation",
             MODEL / "training" / "recipes" / "scenes.toml",

@@ -33,7 +33,9 @@ class Build(Command):
 
     checkpoint: str = Field(description="checkpoint folder or hub name")
     images: Path | None = Field(
-        default=None, description="folder tree of pictures, or .jsonl with path, optional id"
+        default=None,
+        description="folder tree of pictures, .jsonl with path, optional id, or a region array "
+        "{split}_ims.npy in the SCAN layout",
     )
     captions: Path | None = Field(
         default=None,
@@ -167,9 +169,10 @@ class Search(Command):
             result_json({"target": gallery.kind, "hits": answer})
             return
         rows = [
-            (items[hit.item_id].caption or items[hit.item_id].path, f"{hit.score:.4f}", hit.rank)
+            (items[hit.item_id].caption or items[hit.item_id].path or hit.item_id,
+             f"{hit.score:.4f}", hit.rank)
             for hit in hits
-        ]
+        ]  # fmt: skip
         table("", [gallery.kind.removesuffix("s"), "score", "rank"], rows)
 
 

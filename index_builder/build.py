@@ -13,6 +13,7 @@ from typing import Any
 
 from index_builder.checkpoints import keep_checkpoint
 from index_builder.gallery import Gallery
+from index_builder.regions import RegionList, read_regions
 from index_builder.sources import CaptionList, ImageList, read_captions, read_images
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.writer import GalleryWriter, WrittenGallery
@@ -85,7 +86,7 @@ def build_index(
     Args:
         checkpoint: Folder or hub name.
         output: The index folder; made if it is not there.
-        images: Folder tree or `.jsonl`.
+        images: Folder tree, `.jsonl`, or a region array `{split}_ims.npy`.
         captions: `.txt` or `.jsonl`.
         images_root: What the pictures' paths are relative to.
         device: Of the encoder.
@@ -93,14 +94,14 @@ def build_index(
         max_pixels: A larger picture is set aside.
 
     Raises:
-        ConfigError: Neither source is given.
-        CheckpointError: The checkpoint cannot be used.
+        ConfigError: Neither source is given, or a root of pictures for a region array.
+        CheckpointError: The checkpoint cannot be used, or not for such images.
         DataError: A source cannot be used, or nothing in it can.
         GalleryIndexError: The index folder cannot be used.
     """
     if images is None and captions is None:
         raise ConfigError(["images, captions: give at least one of them"])
-    image_list = None if images is None else read_images(images, images_root)
+    image_list = None if images is None else _read_images(images, images_root)
     caption_list = None if captions is None else read_captions(captions)
     encoder = load_dual_encoder(checkpoint, device=device)
     say(f"building index  → {output}")
@@ -119,8 +120,11 @@ def build_index(
             batch_size=batch_size,
             max_pixels=max_pixels,
         )
-        if image_list is not None:
-            image_gallery: WrittenGallery | None = writer.write_images(image_list)
+        image_gallery: WrittenGallery | None
+        if isinstance(image_list, RegionList):
+            image_gallery = writer.write_regions(image_list)
+        elif image_list is not None:
+            image_gallery = writer.write_images(image_list)
         else:
             image_gallery = _kept_gallery(index, served.images if served else None)
         if caption_list is not None:
@@ -148,7 +152,16 @@ def build_index(
         )
 
 
-def _told(source: Path | None, found: ImageList | CaptionList | None) -> str:
+def _read_images(source: Path, images_root: Path | None) -> ImageList | RegionList:
+    """Return the images of a source, pictures or a region array."""
+    if source.suffix != ".npy":
+        return read_images(source, images_root)
+    if images_root is not None:
+        raise ConfigError(["images_root: a region array has no pictures; leave it out"])
+    return read_regions(source)
+
+
+def _told(source: Path | None, found: ImageList | RegionList | CaptionList | None) -> str:
     return "left out" if found is None else f"{len(found.entries):,} from {source}"
 
 
@@ -156,7 +169,7 @@ def _check_left_out(
     index: IndexFolder,
     served: VersionRecord | None,
     encoder: DualEncoder,
-    images: ImageList | None,
+    images: ImageList | RegionList | None,
     captions: CaptionList | None,
 ) -> None:
     """Refuse to pair a new gallery with a served one of another checkpoint."""

@@ -44,11 +44,12 @@ class Item:
         row: Its place in the vector index.
         caption: The text; None for an image.
         image_id: The picture that a caption belongs to, if the source said so.
-        path: Path of a picture, posix, relative to the images' root; None for a caption.
+        path: Path of a picture, posix, relative to the images' root; None for a caption, and for
+            an image that is a row of a region array.
         width: Of the upright picture, in pixels.
         height: Of the upright picture, in pixels.
         metadata: The other columns of the source.
-        content_hash: sha256 of the picture's file or of the text.
+        content_hash: sha256 of the picture's file, of the regions or of the text.
     """
 
     id: str

@@ -1,8 +1,10 @@
 """Where items come from: a folder of pictures, a list of pictures, a file of captions.
 
-Images:    a folder tree, or `.jsonl` with `path` (relative to the images' root), optional `id`
+Images:    a folder tree, or `.jsonl` with `path` (relative to the images' root), optional `id`;
+           a region array of the SCAN layout is read by `regions`
 Captions:  `.txt`, one a line, or `.jsonl` with `caption` (or `captions`, a list), optional `id`,
-           and the picture it belongs to as `image_id` or `image` (its path)
+           and the picture it belongs to as `image_id` or `image` (its path); `X_caps.txt` beside
+           a region array `X_ims.npy` names the images of the array
 
 Every other column is metadata. The order of the source is the order of the rows. What is wrong
 with a file is told all at once, before anything is encoded.
@@ -17,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from index_builder.items import Rejection
+from index_builder.regions import image_ids_of_scan_captions
 from model.errors import DataError
 from model.identifiers import caption_id, check_item_id, image_id_for_path
 
@@ -95,7 +98,9 @@ def read_images(source: Path, images_root: Path | None = None) -> ImageList:
     """
     if source.is_dir():
         return _read_folder(source, images_root or source)
-    _check_file(source, (".jsonl",), "a folder of pictures or a .jsonl file with `path`")
+    _check_file(
+        source, (".jsonl",), "a folder of pictures, a .jsonl file with `path` or {split}_ims.npy"
+    )
     root = (images_root or source.parent).resolve()
     if not root.is_dir():
         raise DataError(f"the images' root {root} is no folder; give another --images-root")
@@ -123,8 +128,10 @@ def read_captions(source: Path) -> CaptionList:
     captions = CaptionList([], [])
     if source.suffix.lower() == ".txt":
         texts = [line.strip() for _, line in _lines(source) if line.strip()]
+        image_ids: Sequence[str | None] = image_ids_of_scan_captions(source) or [None] * len(texts)
         captions.entries.extend(
-            CaptionEntry(caption_id(text, place), text) for place, text in enumerate(texts)
+            CaptionEntry(caption_id(text, place), text, image_id)
+            for place, (text, image_id) in enumerate(zip(texts, image_ids, strict=True))
         )
     else:
         _read_caption_rows(source, captions)

@@ -25,11 +25,12 @@ from index_builder.encoding import (
 from index_builder.gallery import Gallery
 from index_builder.items import Item, Rejection
 from index_builder.manifest import GalleryKind
+from index_builder.regions import RegionList, encode_regions, hash_regions
 from index_builder.sources import CaptionEntry, CaptionList, ImageEntry, ImageList
 from index_builder.thumbnails import JPEG_QUALITY, LONGEST_SIDE
 from model.console import say, warn
-from model.dual_encoder import DualEncoder
-from model.errors import DataError, GalleryIndexError
+from model.dual_encoder import DualEncoder, region_encoder
+from model.errors import DataError, GalleryIndexError, RegionFeatureError
 from model.identifiers import image_id_for_path
 
 __all__ = ["GalleryWriter", "WrittenGallery"]
@@ -115,6 +116,42 @@ class GalleryWriter:
             name = self._name("images", _image_facts(source.entries, files))
             folder = draft.finish(name, items, rejected, np.array(places, dtype=np.int64))
         return WrittenGallery(Gallery.open(folder, images_root=source.root), is_reused=False)
+
+    def write_regions(self, source: RegionList) -> WrittenGallery:
+        """Return the gallery of images that are rows of a region array; they have no thumbnails.
+
+        Raises:
+            CheckpointError: The encoder reads pictures.
+            DataError: The regions are of another width, or a row cannot be used.
+        """
+        reader = region_encoder(self._encoder)
+        if reader.region_dim != source.regions.region_dim:
+            raise RegionFeatureError(
+                f"the array holds {source.regions.region_dim} values a region but this checkpoint "
+                f"reads {reader.region_dim}; give features of the detector that it was trained on"
+            )
+        hashes = hash_regions(source.regions)
+        facts = [[*fact, "regions"] for fact in zip(source.entries, hashes, strict=True)]
+        found = self._find("images", facts)
+        if found is not None:
+            return WrittenGallery(found, is_reused=True)
+        place_of: dict[str, int] = {}
+        places = [place_of.setdefault(content, len(place_of)) for content in hashes]
+        _, firsts = np.unique(places, return_index=True)
+        with GalleryDraft(self._galleries, "images", self._record) as draft:
+            encode_regions(
+                reader,
+                source.regions.subset(firsts.tolist()),
+                draft.add_vectors,
+                batch_size=self._batch_size,
+            )
+            items = [
+                Item(id=image_id, row=row, content_hash=content)
+                for row, (image_id, content) in enumerate(zip(source.entries, hashes, strict=True))
+            ]
+            name = self._name("images", facts)
+            folder = draft.finish(name, items, [], np.array(places, dtype=np.int64))
+        return WrittenGallery(Gallery.open(folder), is_reused=False)
 
     def write_captions(self, source: CaptionList, images: Gallery | None) -> WrittenGallery:
         """Return the gallery of these captions.

@@ -6,12 +6,14 @@ can be built, replaced and served alone.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL.Image import Image
 from torch import Tensor
 
-__all__ = ["DualEncoder", "load_dual_encoder"]
+from model.errors import CheckpointError
+
+__all__ = ["DualEncoder", "RegionEncoder", "load_dual_encoder", "region_encoder"]
 
 
 @runtime_checkable
@@ -38,6 +40,34 @@ class DualEncoder(Protocol):
 
     def truncated_captions(self, captions: Sequence[str]) -> list[bool]:
         """Return for each caption whether it is longer than the network reads."""
+
+
+@runtime_checkable
+class RegionEncoder(Protocol):
+    """What a dual encoder of region features can do besides."""
+
+    @property
+    def region_dim(self) -> int | None:
+        """Width of the region features that it reads; None where it reads pictures."""
+
+    def encode_regions(
+        self, features: Any, lengths: Sequence[int] | Tensor | None = None, *, batch_size: int = 64
+    ) -> Tensor:
+        """Return (image, dim) of region features, as `HREM.encode_regions`."""
+
+
+def region_encoder(encoder: DualEncoder) -> RegionEncoder:
+    """Return `encoder`, which reads region features.
+
+    Raises:
+        CheckpointError: It reads pictures.
+    """
+    if isinstance(encoder, RegionEncoder) and encoder.region_dim is not None:
+        return encoder
+    raise CheckpointError(
+        f"this checkpoint ({encoder.name}) was trained on pictures and cannot read region "
+        "features; give pictures, or a checkpoint trained on region features"
+    )
 
 
 def load_dual_encoder(path_or_name: str | Path, *, device: str = "cpu") -> DualEncoder:

@@ -102,6 +102,11 @@ class HREM(nn.Module):
         return self.config.embedding_dim
 
     @property
+    def region_dim(self) -> int | None:
+        """Width of the region features that it reads; None where it reads pictures."""
+        return self.config.image.region_dim if self.backbone is None else None
+
+    @property
     def name(self) -> str:
         """A short description: word encoder, image fragments, size."""
         fragments = "regions"
@@ -206,9 +211,10 @@ class HREM(nn.Module):
             )
 
         def encode(rows: Sequence[int]) -> Tensor:
-            # Rows are consecutive; slicing reads a memory map in one piece.
-            part = features[rows[0] : rows[-1] + 1]
-            regions = torch.as_tensor(np.asarray(part), dtype=torch.float32, device=self.device)
+            # Rows are consecutive; slicing reads a memory map in one piece. A map may be read-only,
+            # which torch shares under protest, so it is copied.
+            part = np.asarray(features[rows[0] : rows[-1] + 1])
+            regions = torch.tensor(part, dtype=torch.float32, device=self.device)
             real = counts[rows[0] : rows[-1] + 1, None].to(self.device)
             is_padding = torch.arange(region_count, device=self.device) >= real
             return self.image_encoder(regions, is_padding).embeddings  # (image, dim)

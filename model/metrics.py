@@ -38,7 +38,7 @@ class RetrievalMetrics:
     recall_at_1: float
     recall_at_5: float
     recall_at_10: float
-    median_rank: int
+    median_rank: int | float
     mean_rank: float
 
 

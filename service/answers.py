@@ -28,19 +28,19 @@ class ImageAnswer(_Answer):
     """Where a picture is to be had; addresses are relative to the service's root."""
 
     id: str
-    url: str
-    thumbnail_url: str
+    url: str | None = Field(description="null where only its region features were indexed")
+    thumbnail_url: str | None
     width: int | None
     height: int | None
 
     @classmethod
     def of(cls, item: Item) -> Self:
         """Return the answer's picture of an item of the images gallery."""
-        url = f"/images/{item.id}"
+        url = None if item.path is None else f"/images/{item.id}"
         return cls(
             id=item.id,
             url=url,
-            thumbnail_url=f"{url}/thumbnail",
+            thumbnail_url=url and f"{url}/thumbnail",
             width=item.width,
             height=item.height,
         )

@@ -5,6 +5,7 @@ ServiceError
     ├── StaleVersionError    the asked-for index version is not served
     ├── MissingGalleryError  this index has no gallery of that kind
     ├── UnknownItemError     the gallery has no item of that id
+    ├── NoPictureError       the item is known, and is the regions of an image without a picture
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
     ├── BadPicturesError     uploads that are no pictures, or too large ones
@@ -22,6 +23,7 @@ __all__ = [
     "BadPicturesError",
     "DeadlineError",
     "MissingGalleryError",
+    "NoPictureError",
     "QueryError",
     "QueueFullError",
     "SourceGoneError",
@@ -45,6 +47,10 @@ class MissingGalleryError(QueryError):
 
 class UnknownItemError(QueryError):
     """The gallery has no item of that id."""
+
+
+class NoPictureError(QueryError):
+    """The item was indexed by its region features; there is no picture of it."""
 
 
 class SourceGoneError(QueryError):

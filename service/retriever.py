@@ -18,13 +18,14 @@ from index_builder.gallery import MAX_HIT_COUNT, Gallery, Hit
 from index_builder.items import Item
 from index_builder.manifest import GalleryKind
 from index_builder.versions import OpenIndex
-from model.dual_encoder import DualEncoder
+from model.dual_encoder import DualEncoder, region_encoder
 from model.errors import CheckpointError, GalleryIndexError, PictureError, TooManyPixelsError
 from model.inputs.pictures import open_picture
 from service.errors import (
     BadPicture,
     BadPicturesError,
     MissingGalleryError,
+    NoPictureError,
     SourceGoneError,
     StaleVersionError,
     UnknownItemError,
@@ -171,6 +172,32 @@ class Retriever:
             warnings: list[list[str]] = [[] for _ in uploads]
             return await self._find(np.concatenate(groups), gallery, page, stopwatch, warnings)
 
+    def region_dim_of_queries(self) -> int:
+        """Return the width of the region features that the encoder reads.
+
+        Raises:
+            UnsupportedInputError: It reads pictures.
+        """
+        try:
+            region_dim = region_encoder(self._encoder).region_dim
+        except CheckpointError as error:
+            raise UnsupportedInputError(str(error)) from error
+        assert region_dim is not None  # region_encoder has looked
+        return region_dim
+
+    async def search_regions(self, regions: np.ndarray, page: Page) -> Retrieval:
+        """Return what one image finds by its region features (region, region_dim).
+
+        Raises:
+            QueryError: A kind of it says why not.
+        """
+        gallery = self._asked_gallery(page)
+        async with self.workers.admitted(1) as stopwatch:
+            embeddings = await self.workers.run_stage(
+                self.workers.encoder, "encode", stopwatch, self._encode_regions, regions
+            )
+            return await self._find(embeddings, gallery, page, stopwatch, [[]])
+
     async def search_like(self, image_id: str, page: Page) -> Retrieval:
         """Return what an indexed image finds, by its stored embedding.
 
@@ -208,13 +235,15 @@ class Retriever:
         Raises:
             MissingGalleryError: This index has no images.
             UnknownItemError: There is no such image.
+            NoPictureError: Only its region features were indexed.
             QueryError: Too much is waiting, or the deadline has passed.
         """
         images = self._gallery("images")
         async with self.workers.admitted(1):
             thumbnail = await self.workers.run(self.workers.galleries, images.thumbnail, image_id)
-        if thumbnail is None:
-            raise _unknown("images", image_id)
+            if thumbnail is None:
+                await self._known_picture(image_id)
+                raise _unknown("images", image_id)
         return thumbnail
 
     async def source_of(self, image_id: str) -> Path:
@@ -223,12 +252,13 @@ class Retriever:
         Raises:
             MissingGalleryError: This index has no images.
             UnknownItemError: There is no such image.
+            NoPictureError: Only its region features were indexed.
             SourceGoneError: Its file is not there any more, or not inside the root.
             QueryError: Too much is waiting, or the deadline has passed.
         """
         images = self._gallery("images")
         async with self.workers.admitted(1):
-            await self._known_item("images", image_id)
+            await self._known_picture(image_id)
             try:
                 path = await self.workers.run(self.workers.galleries, images.source_path, image_id)
             except GalleryIndexError as error:
@@ -272,6 +302,14 @@ class Retriever:
         item = await self.workers.run(self.workers.galleries, gallery.item, item_id)
         if item is None:
             raise _unknown(kind, item_id)
+        return item
+
+    async def _known_picture(self, image_id: str) -> Item:
+        item = await self._known_item("images", image_id)
+        if item.path is None:
+            raise NoPictureError(
+                f"image {image_id!r} was indexed by its region features; there is no picture of it"
+            )
         return item
 
     async def _embed_group(self, group: Sequence[Upload], stopwatch: Stopwatch) -> np.ndarray:
@@ -324,6 +362,9 @@ class Retriever:
         except CheckpointError as error:
             # The same checkpoint has just served captions; it is one of region features.
             raise UnsupportedInputError(str(error)) from error
+
+    def _encode_regions(self, regions: np.ndarray) -> np.ndarray:
+        return region_encoder(self._encoder).encode_regions(regions[None]).numpy()
 
     def _decode(self, uploads: Sequence[Upload]) -> list[Image]:
         pictures, bad = [], []

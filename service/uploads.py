@@ -11,16 +11,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from model.errors import RegionFeatureError
+from model.inputs.region_query import read_query_regions
 from service.problems import Problem, ProblemItem, invalid_request
 from service.retriever import Upload
 from service.schemas import MAX_QUERIES, ImageSearchParams
 
-__all__ = ["BodyBounds", "media_type_of", "read_json", "read_multipart", "unsupported_media_type"]
+__all__ = [
+    "BodyBounds",
+    "media_type_of",
+    "read_json",
+    "read_multipart",
+    "read_regions",
+    "unsupported_media_type",
+]
 
 PICTURE_PART = "file"
 PARAMS_PART = "params"
@@ -85,6 +95,29 @@ async def read_multipart(
         for place, content in enumerate(parts.pictures)
     ]
     return params, uploads
+
+
+async def read_regions(
+    request: Request, bounds: BodyBounds, *, region_dim: int
+) -> tuple[ImageSearchParams, np.ndarray]:
+    """Return the parameters and the (region, region_dim) float32 features of an npy body.
+
+    The parameters are JSON in the query parameter `params`. The header is refused before anything
+    of the size that it claims is allocated.
+
+    Raises:
+        Problem: Too large, too slow, or no features of this width.
+    """
+    params = ImageSearchParams()
+    if (given := request.query_params.get(PARAMS_PART)) is not None:
+        params = _validated(ImageSearchParams, given.encode(), inside=PARAMS_PART)
+    body = bytearray()
+    await _receive(request, bounds, body.extend)
+    try:
+        return params, read_query_regions(bytes(body), region_dim=region_dim)
+    except RegionFeatureError as error:
+        item = ProblemItem(where="body", code="invalid_regions", message=str(error))
+        raise Problem("invalid_regions", str(error), errors=[item]) from error
 
 
 async def _receive(request: Request, bounds: BodyBounds, take: Callable[[bytes], Any]) -> None:

@@ -1,1 +1,1 @@
-"""Data sets: pictures with their captions."""
+"""Data sets: images with their captions."""

@@ -39,14 +39,27 @@ class AugmentationConfig(Section):
 
 
 def dropped_regions(
-    pairs: Pairs, region_count: int, *, probability: float, seed: int
+    pairs: Pairs,
+    region_count: int,
+    *,
+    probability: float,
+    seed: int,
+    is_padding: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """Return (pair, region): True where a region is dropped; at least one is kept."""
+    """Return (pair, region): True where a region is dropped; at least one real one is kept.
+
+    Args:
+        pairs: Which samples the rows are.
+        region_count: Regions of an image, padding included.
+        probability: Of dropping a region.
+        seed: Of the run.
+        is_padding: (pair, region), True = padding, which counts as dropped; None: none is.
+    """
     drawn = uniforms(seed, pairs.epoch, pairs.captions, region_count, purpose=Purpose.REGION_DROP)
     is_dropped = drawn < probability
-    kept = drawn.argmax(axis=1)
+    kept = (drawn if is_padding is None else np.where(is_padding, -1.0, drawn)).argmax(axis=1)
     is_dropped[np.arange(len(kept)), kept] = False
-    return is_dropped
+    return is_dropped if is_padding is None else is_dropped | is_padding
 
 
 def mirrored(pairs: Pairs, *, probability: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.inputs.regions import ImageRegions
 from model.training.augmentation import (
     AugmentationConfig,
     changed_words,
@@ -23,7 +24,16 @@ from model.training.augmentation import (
 )
 from model.training.samplers import Pairs
 
-__all__ = ["Batch", "BatchMaker", "StoredPictures", "TokenizedCaptions", "prefetched"]
+__all__ = [
+    "Batch",
+    "BatchMaker",
+    "StoredImages",
+    "StoredPictures",
+    "StoredRegions",
+    "StoredRows",
+    "TokenizedCaptions",
+    "prefetched",
+]
 
 _STEPS_AHEAD = 2
 
@@ -35,9 +45,9 @@ class Batch:
     Attributes:
         pairs: Which images and captions these are.
         image_ids: (pair,), equal where two pairs share an image.
-        pictures: uint8 pixels (pair, 3, height, width), or float16 features (pair, region,
-            channel) of a frozen backbone.
-        is_dropped: (pair, region), True where a region is to be ignored.
+        pictures: uint8 pixels (pair, 3, height, width), float16 features (pair, region,
+            channel) of a frozen backbone, or float32 region features (pair, region, region_dim).
+        is_dropped: (pair, region), True where a region is to be ignored: dropped, or padding.
         token_ids: (pair, word).
         is_word_padding: (pair, word), True = padding.
     """
@@ -54,6 +64,56 @@ class Batch:
         return len(self.image_ids)
 
 
+@dataclass(frozen=True)
+class StoredRows:
+    """What the network reads of some images.
+
+    Attributes:
+        values: As `Batch.pictures`.
+        is_padding: (image, region), True = padding; None where every region is real.
+    """
+
+    values: Tensor
+    is_padding: npt.NDArray[np.bool_] | None = None
+
+    def means(self) -> Tensor:
+        """Return (image, channel), the mean of each image's real regions."""
+        if self.is_padding is None:
+            return self.values.float().mean(dim=1)
+        is_real = torch.from_numpy(~self.is_padding)[..., None]
+        return (self.values * is_real).sum(dim=1) / is_real.sum(dim=1)
+
+
+class StoredImages(Protocol):
+    """What the network reads of every image of a data set."""
+
+    is_pixels: bool
+
+    def read(
+        self, images: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_] | None = None
+    ) -> StoredRows:
+        """Return the rows of `images`, mirrored where asked."""
+
+
+class StoredRegions:
+    """Region features, read from their memory maps batch by batch; they are never mirrored."""
+
+    is_pixels = False
+
+    def __init__(self, regions: ImageRegions) -> None:
+        """Keep the regions of every image."""
+        self._regions = regions
+
+    def read(
+        self, images: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_] | None = None
+    ) -> StoredRows:
+        """Return the regions of `images`, zeros where padding is."""
+        if is_mirrored is not None:
+            raise ValueError("region features cannot be mirrored")
+        batch = self._regions.read(images)
+        return StoredRows(torch.from_numpy(batch.features), batch.is_padding)
+
+
 class StoredPictures:
     """What the network reads of every picture: an array in memory or mapped from a file."""
 
@@ -68,9 +128,9 @@ class StoredPictures:
         self._mirrored = mirrored_rows
         self.is_pixels = plain.dtype == np.uint8
 
-    def rows(
+    def read(
         self, images: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_] | None = None
-    ) -> Tensor:
+    ) -> StoredRows:
         """Return the rows of `images`, mirrored where asked."""
         rows = self.plain[images]
         if is_mirrored is not None and is_mirrored.any():
@@ -81,7 +141,7 @@ class StoredPictures:
                 rows[is_mirrored] = self._mirrored[turned]
             else:
                 raise ValueError("mirrored features were not stored")
-        return torch.from_numpy(rows)
+        return StoredRows(torch.from_numpy(rows))
 
 
 class TokenizedCaptions:
@@ -112,7 +172,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        pictures: StoredPictures,
+        pictures: StoredImages,
         captions: TokenizedCaptions,
         *,
         region_count: int,
@@ -149,8 +209,13 @@ class BatchMaker:
         is_mirrored = (
             mirrored(pairs, probability=varied.mirror, seed=self._seed) if varied.mirror else None
         )
+        stored = self._pictures.read(pairs.images, is_mirrored)
         is_dropped = dropped_regions(
-            pairs, self._region_count, probability=varied.region_drop, seed=self._seed
+            pairs,
+            self._region_count,
+            probability=varied.region_drop,
+            seed=self._seed,
+            is_padding=stored.is_padding,
         )
         token_ids, lengths = changed_words(
             *self._captions.rows(pairs.captions),
@@ -165,7 +230,7 @@ class BatchMaker:
         return Batch(
             pairs=pairs,
             image_ids=torch.from_numpy(pairs.images),
-            pictures=self._pictures.rows(pairs.images, is_mirrored),
+            pictures=stored.values,
             is_dropped=torch.from_numpy(is_dropped),
             token_ids=torch.from_numpy(np.where(is_padding, self._pad_id, token_ids)),
             is_word_padding=torch.from_numpy(is_padding),

@@ -5,8 +5,10 @@ back. Ranks follow the protocol of `model.metrics`: ties, by the scores returned
 A rank beyond the hits asked for is only known to be that large, which no recall at 10 depends on.
 """
 
+import io
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from model import console
-from model.data.datasets import CaptionedImages
+from model.data.captioned_images import CaptionedImages
 from model.errors import HremError
 from model.metrics import RetrievalReport, report_from_ranks
 
@@ -55,6 +59,14 @@ class Endpoint:
         body = b"".join(parts) + f"--{boundary}--\r\n".encode()
         kind = f"multipart/form-data; boundary={boundary}"
         return self._hits("/search/image", body, kind, len(paths))
+
+    def search_regions(self, regions: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
+        """Return the caption hits of one image by its (region, region_dim) features."""
+        body = io.BytesIO()
+        np.save(body, regions)
+        params = json.dumps({"limit": _HIT_COUNT, "target": "captions"})
+        route = "/search/image?" + urllib.parse.urlencode({"params": params})
+        return self._hits(route, body.getvalue(), "application/x-npy", 1)[0]
 
     def _hits(
         self, route: str, body: bytes, content_type: str, query_count: int
@@ -128,17 +140,28 @@ def _text_to_image_ranks(endpoint: Endpoint, images: CaptionedImages) -> list[in
 
 def _image_to_text_ranks(endpoint: Endpoint, images: CaptionedImages) -> list[int]:
     ranks: list[int] = []
-    with console.progress("asking with pictures", len(images), "queries") as bar:
-        for positions in _uploads(images.image_paths):
-            paths = [images.image_paths[i] for i in positions]
-            answers = endpoint.search_pictures(paths)
+    with console.progress("asking with images", len(images), "queries") as bar:
+        for positions, answers in _answers_of_images(endpoint, images):
             _refuse_foreign_ids(answers, "image_id", images)
             ranks += [
                 rank_of(hits, images.image_ids[i], "image_id")
                 for i, hits in zip(positions, answers, strict=True)
             ]
-            bar.advance(len(paths))
+            bar.advance(len(positions))
     return ranks
+
+
+def _answers_of_images(
+    endpoint: Endpoint, images: CaptionedImages
+) -> Iterator[tuple[list[int], list[list[dict[str, Any]]]]]:
+    """Yield positions of images and the caption hits of each, asked together."""
+    if images.regions is None:
+        for positions in _uploads(images.image_paths):
+            yield positions, endpoint.search_pictures([images.image_paths[i] for i in positions])
+        return
+    for position in range(len(images)):
+        batch = images.regions.read(np.array([position]))
+        yield [position], [endpoint.search_regions(batch.features[0, : batch.counts[0]])]
 
 
 def _uploads(paths: Sequence[Path]) -> Iterator[list[int]]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model import console
-from model.data.datasets import CaptionedImages
+from model.data.captioned_images import CaptionedImages
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import CheckpointError
 from model.training.evaluation import encode_distinct, encode_images
@@ -84,8 +84,10 @@ def mean_similarity(parts: Sequence[Embeddings]) -> Embeddings:
 def _encode_with(name: str, images: CaptionedImages, device: str) -> tuple[Embeddings, str]:
     """Return embeddings and fingerprint; the network is gone when this returns."""
     encoder = load_dual_encoder(name, device=device)
+    # Images first: an encoder that cannot read them says so at once.
+    of_images = encode_images(encoder, images)
     captions = encode_distinct(encoder.encode_captions, images.caption_texts)
-    return Embeddings(encode_images(encoder, images), captions), encoder.fingerprint
+    return Embeddings(of_images, captions), encoder.fingerprint
 
 
 def _refuse_unlike(checkpoints: Sequence[str]) -> None:

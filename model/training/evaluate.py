@@ -1,4 +1,4 @@
-"""The command `evaluate`: a checkpoint, or the mean of several, on captioned pictures."""
+"""The command `evaluate`: a checkpoint, or the mean of several, on captioned images."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,18 +8,20 @@ from pydantic import Field
 
 from model import console
 from model.command_line import Command, Names
-from model.data.datasets import CaptionedImages, load_captioned_images
+from model.data.captioned_images import CaptionedImages
+from model.data.source import DataSource
 from model.device import choose_device
 from model.durable import write_file
 from model.errors import ConfigError, DataError
-from model.metrics import RetrievalReport, report_from_ranks
-from model.ranking import rank_retrieval
+from model.metrics import RetrievalReport
 from model.training.endpoint import Endpoint, evaluate_endpoint
 from model.training.ensemble import encode_data_set
 from model.training.evaluation import show_report
+from model.training.folds import check_folds, rank_in_folds, report_of_folds
 from model.training.report.page import HIT_COUNT, Subject, render_report
 from model.training.report.published import published_table
 from model.training.stored_ranks import query_facts, write_ranks
+from model.training.training_data import named_source
 
 __all__ = ["Evaluate"]
 
@@ -43,10 +45,19 @@ class Evaluate(Command):
         None, description="Address of a live service that serves these pictures and captions."
     )
     endpoint_key: str | None = Field(None, description="Key of that service, if it asks for one.")
-    data: Path | None = Field(None, description="Folder with captions.jsonl and images/.")
+    data: Path | None = Field(
+        None,
+        description="Folder with captions.jsonl and images/, region arrays in the SCAN layout, or "
+        "Karpathy's dataset*.json.",
+    )
     images: Path | None = Field(None, description="Folder of pictures, with --captions.")
-    captions: Path | None = Field(None, description="JSON lines that name pictures and captions.")
+    captions: Path | None = Field(
+        None, description="JSON lines that name pictures and captions, or Karpathy's .json."
+    )
     split: str = Field("test", description="Which images; 'all' takes every one.")
+    folds: int = Field(
+        1, ge=1, description="Mean over so many consecutive equal parts; COCO 1K: 5 of testall."
+    )
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
 
     ranks: Path | None = Field(
@@ -58,24 +69,21 @@ class Evaluate(Command):
 
     def run(self) -> None:
         """Evaluate and print a table, or one JSON object."""
-        if self.data is not None and self.images is None and self.captions is None:
-            root, file = self.data / "images", self.data / "captions.jsonl"
-        elif self.data is None and self.images is not None and self.captions is not None:
-            root, file = self.images, self.captions
-        else:
-            raise ConfigError(
-                ["data: give --data FOLDER (captions.jsonl, images/), or --images and --captions"]
-            )
         self._refuse_what_does_not_fit()
-        images = load_captioned_images(root, file, None if self.split == "all" else [self.split])
-        title = f"{root.parent.name} {self.split}"
+        data = named_source(self.data, self.images, self.captions)
+        images = data.load(None if self.split == "all" else [self.split])
+        check_folds(len(images), self.folds)
+        title = f"{data.name} {self.split}"
+        if self.folds > 1:
+            title += f", mean of {self.folds} folds"
         if self.endpoint is not None:
             source: dict[str, Any] = {"endpoint": self.endpoint}
             report = evaluate_endpoint(Endpoint(self.endpoint, self.endpoint_key), images)
         else:
-            source, report = self._evaluate_checkpoints(images, title, (root, file))
+            source, report = self._evaluate_checkpoints(images, title, data)
         if self.json_output:
-            console.result_json({**source, "split": self.split, **report.as_dict()})
+            about = {**source, "split": self.split, "folds": self.folds}
+            console.result_json({**about, **report.as_dict()})
             return
         show_report(title, report)
         if len(self.checkpoint) > 1:
@@ -87,6 +95,10 @@ class Evaluate(Command):
         problems = []
         if bool(self.checkpoint) == (self.endpoint is not None):
             problems.append("checkpoint: give either --checkpoint FOLDER or --endpoint URL")
+        if self.folds > 1 and self.endpoint is not None:
+            problems.append("folds: a live service ranks all that it serves; leave it out")
+        if self.folds > 1 and self.ranks is not None:
+            problems.append("ranks: those within folds compare with no others; leave out --folds")
         for name, path, suffix in (("ranks", self.ranks, "npz"), ("report", self.report, "html")):
             if path is None:
                 continue
@@ -103,27 +115,32 @@ class Evaluate(Command):
             raise ConfigError(problems)
 
     def _evaluate_checkpoints(
-        self, images: CaptionedImages, title: str, place: tuple[Path, Path]
+        self, images: CaptionedImages, title: str, data: DataSource
     ) -> tuple[dict[str, Any], RetrievalReport]:
         """Return what was evaluated, for JSON, and its report; write the files asked for."""
         encoded = encode_data_set(self.checkpoint, images, device=choose_device(self.device))
         embeddings = encoded.embeddings
-        ranking = rank_retrieval(
+        caption_image = torch.from_numpy(images.caption_image)
+        ranking = rank_in_folds(
             embeddings.images,
             embeddings.captions,
-            torch.from_numpy(images.caption_image),
+            caption_image,
+            fold_count=self.folds,
             hit_count=HIT_COUNT if self.report is not None else 0,
         )
-        report = report_from_ranks(ranking.image_to_text, ranking.text_to_image)
+        report = report_of_folds(ranking, caption_image, fold_count=self.folds)
         if self.ranks is not None or self.report is not None:
-            facts = query_facts(images, embeddings.images, _training_captions(*place))
+            facts = query_facts(images, embeddings.images, _training_captions(data))
             if self.ranks is not None:
                 write_ranks(self.ranks, ranking, facts, encoded.fingerprints)
                 console.say(f"wrote  {self.ranks}")
             if self.report is not None:
                 named = list(zip(self.checkpoint, encoded.fingerprints, strict=True))
                 published = published_table(
-                    self.data or place[1], split=self.split, image_count=len(images)
+                    self.data or data.captions,
+                    split=self.split,
+                    image_count=len(images),
+                    fold_count=self.folds,
                 )
                 subject = Subject(title, named, images, published)
                 write_file(self.report, render_report(subject, report, ranking, facts))
@@ -134,9 +151,9 @@ class Evaluate(Command):
         return {"checkpoints": short, "similarity": "mean (Full*)"}, report
 
 
-def _training_captions(root: Path, file: Path) -> tuple[str, ...] | None:
+def _training_captions(data: DataSource) -> tuple[str, ...] | None:
     """Return the captions of the split named train; None where it is not there to be read."""
     try:
-        return load_captioned_images(root, file, ["train"]).caption_texts
+        return data.load(["train"]).caption_texts
     except DataError:
         return None

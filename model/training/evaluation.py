@@ -1,17 +1,18 @@
-"""Embeddings of captioned pictures for an evaluation, and the table of its figures.
+"""Embeddings of captioned images for an evaluation, and the table of its figures.
 
 Each image is encoded once and each distinct caption text once: equal texts get equal rows, so they
 tie exactly, whatever batch they stood in.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from model import console
-from model.data.datasets import CaptionedImages
-from model.dual_encoder import DualEncoder
+from model.data.captioned_images import CaptionedImages
+from model.dual_encoder import DualEncoder, region_encoder
 from model.inputs.pictures import open_picture
 from model.metrics import RetrievalMetrics, RetrievalReport
 
@@ -28,18 +29,26 @@ def encode_distinct(encode: Callable[[list[str]], Tensor], captions: Sequence[st
 
 
 def encode_images(encoder: DualEncoder, images: CaptionedImages) -> Tensor:
-    """Return (image, dim), unit rows, each image encoded once.
+    """Return (image, dim), unit rows, each image encoded once, be it a picture or regions.
 
     Raises:
-        CheckpointError: The encoder cannot read pictures.
+        CheckpointError: The encoder reads pictures and these are regions, or the reverse.
         PictureError: A picture cannot be read.
+        RegionFeatureError: The regions are of another width, or hold NaN.
     """
+    reader = None if images.regions is None else region_encoder(encoder)
+    parts = []
     with console.progress("encoding images", len(images), "images") as bar:
-        parts = []
-        for start in _starts(len(images)):
-            paths = images.image_paths[start : start + _BATCH]
-            parts.append(encoder.encode_images([open_picture(path) for path in paths]))
-            bar.advance(len(paths))
+        for start in range(0, len(images), _BATCH):
+            places = np.arange(start, min(start + _BATCH, len(images)))
+            if images.regions is not None and reader is not None:
+                batch = images.regions.read(places)
+                counts = torch.from_numpy(batch.counts)
+                parts.append(reader.encode_regions(batch.features, counts))
+            else:
+                pictures = [open_picture(images.image_paths[place]) for place in places]
+                parts.append(encoder.encode_images(pictures))
+            bar.advance(len(places))
     return torch.cat(parts)
 
 
@@ -59,8 +68,4 @@ def show_report(title: str, report: RetrievalReport) -> None:
 
 def _cells(metrics: RetrievalMetrics) -> list[str]:
     recalls = (metrics.recall_at_1, metrics.recall_at_5, metrics.recall_at_10)
-    return [*(f"{recall:.1f}" for recall in recalls), str(metrics.median_rank)]
-
-
-def _starts(count: int) -> Iterator[int]:
-    return iter(range(0, count, _BATCH))
+    return [*(f"{recall:.1f}" for recall in recalls), f"{metrics.median_rank:g}"]

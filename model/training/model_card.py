@@ -17,7 +17,7 @@ from model.hrem import HREM
 
 hrem = HREM.from_pretrained("this folder")
 captions = hrem.encode_captions(["a dog on grass"])   # (1, {dim}), unit rows
-images = hrem.encode_images([picture])                # PIL pictures
+images = {encode_images}
 score = images @ captions.T
 ```
 
@@ -102,11 +102,14 @@ def model_card(
     """
     dev = metrics["dev"]
     kind = "regions"
+    encode_images = "hrem.encode_regions(features, counts)        # (image, region, region_dim)"
     if config.image.backbone is not None:
         kind = str(config.image.backbone.architecture.get("model_type", "grid"))
+        encode_images = "hrem.encode_images([picture])                # PIL pictures"
     return _CARD.format(
         name=f"{kind} + {config.text.kind}, {config.embedding_dim}-d",
         dim=config.embedding_dim,
+        encode_images=encode_images,
         dev_images=metrics["dev_images"],
         i2t=_cells(dev["image_to_text"]),
         t2i=_cells(dev["text_to_image"]),

@@ -45,6 +45,7 @@ def make_network(
     captions: Sequence[str],
     minimum_word_count: int,
     seed: int,
+    region_dim: int | None = None,
 ) -> HREM:
     """Return an untrained network in training mode, on the CPU.
 
@@ -55,31 +56,34 @@ def make_network(
         captions: Of the training images; their words become the vocabulary of a BiGRU.
         minimum_word_count: How often a word must be seen.
         seed: Of the initial weights.
+        region_dim: Width of the region features that it reads, without a backbone; None: it reads
+            pictures.
 
     Raises:
         CheckpointError: The named backbone or text encoder cannot be loaded.
         ConfigError: Sizes do not fit each other.
     """
     torch.manual_seed(stream_seed(seed, 0, purpose=Purpose.INITIAL_WEIGHTS))
-    vision = _make_backbone(config, backbone)
+    vision = _make_backbone(config, backbone) if region_dim is None else None
     tokenizer, text, bert = _make_text(config, captions, minimum_word_count)
-    preprocessor = vision.preprocessor
+    image: dict[str, Any] = {"fragments": "regions", "region_dim": region_dim}
+    if vision is not None:
+        image = {
+            "fragments": "grid",
+            "region_dim": vision.module.region_dim(vision.preprocessor.image_size),
+            "backbone": vision.module.config,
+        }
     try:
         hrem_config = HremConfig(
             embedding_dim=config.embedding_dim,
-            image=ImageEncoderConfig(
-                fragments="grid",
-                region_dim=vision.module.region_dim(preprocessor.image_size),
-                backbone=vision.module.config,
-                fragment_level=config.fragment_level("visual"),
-            ),
+            image=ImageEncoderConfig(**image, fragment_level=config.fragment_level("visual")),
             text=text.model_copy(update={"fragment_level": config.fragment_level("textual")}),
-            preprocessor=preprocessor,
+            preprocessor=None if vision is None else vision.preprocessor,
             tokenizer="words" if config.text == "bigru" else "wordpiece",
         )
     except ValueError as error:
         raise ConfigError([f"network: {error}"]) from error
-    hrem = HREM(hrem_config, tokenizer, vision.module.network)
+    hrem = HREM(hrem_config, tokenizer, None if vision is None else vision.module.network)
     if config.word_vectors is not None:
         _begin_from_word_vectors(hrem, config.word_vectors)
     if bert is not None:

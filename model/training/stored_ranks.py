@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.data.datasets import CaptionedImages
+from model.data.captioned_images import CaptionedImages
 from model.durable import write_file
 from model.errors import DataError
 from model.ranking import Ranking

@@ -15,9 +15,16 @@ from model.device import choose_device
 from model.durable import write_file
 from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
+from model.inputs.regions import ImageRegions
 from model.peak_memory import peak_memory_bytes
 from model.training.augmentation import AugmentationConfig
-from model.training.batches import BatchMaker, StoredPictures, TokenizedCaptions
+from model.training.batches import (
+    BatchMaker,
+    StoredImages,
+    StoredPictures,
+    StoredRegions,
+    TokenizedCaptions,
+)
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
 from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
 from model.training.model_card import model_card
@@ -29,7 +36,7 @@ from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
 from model.training.trainer import DevImages, Precision, Trainer
-from model.training.training_data import TrainingData, load_training_data
+from model.training.training_data import TrainingData, load_training_data, named_source
 
 __all__ = ["RECIPES", "Train"]
 
@@ -54,9 +61,15 @@ class Train(Command):
     )
 
     recipe: str | None = Field(None, description="Name of a shipped recipe.")
-    data: Path | None = Field(None, description="Folder with captions.jsonl and images/.")
+    data: Path | None = Field(
+        None,
+        description="Folder with captions.jsonl and images/, region arrays in the SCAN layout, or "
+        "Karpathy's dataset*.json.",
+    )
     images: Path | None = Field(None, description="Folder of pictures, with --captions.")
-    captions: Path | None = Field(None, description="JSON lines that name pictures and captions.")
+    captions: Path | None = Field(
+        None, description="JSON lines that name pictures and captions, or Karpathy's .json."
+    )
     backbone: str | None = Field(
         None, description="Folder or name of a pretrained vision backbone (transformers)."
     )
@@ -100,22 +113,22 @@ class Train(Command):
         return settings._train(is_resumed=self.resume)
 
     def _train(self, *, is_resumed: bool) -> int:
-        images_root, captions_file = self._sources()
+        source = named_source(self.data, self.images, self.captions)
         device = torch.device(choose_device(self.device))
         started = time.monotonic()
-        data = load_training_data(images_root, captions_file, self.dataset, seed=self.seed)
+        data = load_training_data(source, self.dataset, seed=self.seed)
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
         plan = plan_steps(
             self.schedule,
             self.instance_level,
-            opening_fraction=self._opening_fraction(),
+            opening_fraction=self._opening_fraction(reads_regions=data.train.regions is not None),
             steps_per_pass=sampler.steps_per_pass,
         )
         self._announce(data, hrem, plan, sampler, device)
         if not is_resumed:
             self._refuse_used_output()
-        pictures = self._stored_pictures(hrem, data)
+        pictures = self._stored_images(hrem, data)
         objective = Objective(hrem.dim, loss=self.loss, instance_level=self.instance_level)
         trainer = Trainer(
             hrem,
@@ -151,30 +164,43 @@ class Train(Command):
             return 130
         return 0
 
-    def _sources(self) -> tuple[Path, Path]:
-        """Return the folder of pictures and the captions file."""
-        if self.data is not None and self.images is None and self.captions is None:
-            return self.data / "images", self.data / "captions.jsonl"
-        if self.data is None and self.images is not None and self.captions is not None:
-            return self.images, self.captions
-        raise ConfigError(
-            ["data: give --data FOLDER (captions.jsonl and images/), or --images and --captions"]
-        )
-
-    def _opening_fraction(self) -> float:
+    def _opening_fraction(self, *, reads_regions: bool) -> float:
         if self.loss.opening_fraction is not None:
             return self.loss.opening_fraction
         # From random weights the drawn negative alone collapses the space.
-        return RANDOM_OPENING_FRACTION if self.backbone is None else 0.0
+        is_random = self.backbone is None and not reads_regions
+        return RANDOM_OPENING_FRACTION if is_random else 0.0
 
     def _network(self, data: TrainingData) -> HREM:
+        regions = data.train.regions
+        if regions is not None:
+            self._refuse_picture_settings()
         return make_network(
             self.network,
             backbone=self.backbone,
             captions=data.train.caption_texts,
             minimum_word_count=self.dataset.minimum_word_count,
             seed=self.seed,
+            region_dim=None if regions is None else regions.region_dim,
         )
+
+    def _refuse_picture_settings(self) -> None:
+        """Raise ConfigError with every setting that only pictures have."""
+        names = ("grid_size", "backbone_architecture", "train_backbone", "preprocessor")
+        default = NetworkConfig.model_fields
+        given = [
+            f"network.{name}"
+            for name in names
+            if getattr(self.network, name) != default[name].get_default(call_default_factory=True)
+        ]
+        if self.backbone is not None:
+            given.insert(0, "backbone")
+        if self.augmentation.mirror:
+            given.append("augmentation.mirror")
+        if given:
+            raise ConfigError(
+                [f"{name}: is for pictures; these data are region features" for name in given]
+            )
 
     def _sampler(self, data: TrainingData) -> Sampler:
         one_each = self.dataset.captions_per_pass == "one"
@@ -208,8 +234,10 @@ class Train(Command):
             seed=self.seed,
         )
 
-    def _stored_pictures(self, hrem: HREM, data: TrainingData) -> StoredPictures:
-        """Return what the network reads of the training pictures, then of the dev pictures."""
+    def _stored_images(self, hrem: HREM, data: TrainingData) -> StoredImages:
+        """Return what the network reads of the training images, then of the dev images."""
+        if data.train.regions is not None and data.dev.regions is not None:
+            return StoredRegions(ImageRegions.joined([data.train.regions, data.dev.regions]))
         assert hrem.backbone is not None and hrem.picture_transform is not None
         paths = [*data.train.image_paths, *data.dev.image_paths]
         folder = self.cache_directory.expanduser()
@@ -235,7 +263,7 @@ class Train(Command):
             )
         )
 
-    def _batch_maker(self, hrem: HREM, data: TrainingData, pictures: StoredPictures) -> BatchMaker:
+    def _batch_maker(self, hrem: HREM, data: TrainingData, pictures: StoredImages) -> BatchMaker:
         tokenizer = hrem.tokenizer
         is_special = np.zeros(tokenizer.vocabulary_size, dtype=np.bool_)
         is_special[sorted(tokenizer.special_ids)] = True
@@ -342,17 +370,17 @@ class Train(Command):
         )
 
 
-def _region_count(hrem: HREM, pictures: StoredPictures) -> int:
-    """Return how many regions the network sees of a picture."""
-    assert hrem.backbone is not None
-    if not pictures.is_pixels and hrem.backbone.config.grid_size is not None:
-        return hrem.backbone.config.grid_size**2
+def _region_count(hrem: HREM, pictures: StoredImages) -> int:
+    """Return how many regions the network sees of an image, padding included."""
+    first = pictures.read(np.zeros(1, dtype=np.int64)).values
+    if hrem.backbone is None:
+        return int(first.shape[1])
     if not pictures.is_pixels:
-        return int(pictures.plain.shape[1])
+        side = hrem.backbone.config.grid_size
+        return int(first.shape[1]) if side is None else side**2
     was_training = hrem.backbone.training
     hrem.backbone.eval()
     with torch.inference_mode():
-        pixels = pictures.rows(np.zeros(1, dtype=np.int64)).to(hrem.device)
-        count = int(hrem.backbone(pixels).shape[1])
+        count = int(hrem.backbone(first.to(hrem.device)).shape[1])
     hrem.backbone.train(was_training)
     return count

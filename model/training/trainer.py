@@ -25,7 +25,7 @@ from model.errors import CheckpointError, NonFiniteLossError
 from model.hrem import HREM
 from model.inputs.backbone import average_grid
 from model.metrics import RetrievalReport, evaluate_retrieval
-from model.training.batches import Batch, BatchMaker, StoredPictures, prefetched
+from model.training.batches import Batch, BatchMaker, StoredImages, prefetched
 from model.training.evaluation import encode_distinct
 from model.training.monitor import Monitor
 from model.training.neighbours import NeighbourSampler
@@ -93,7 +93,7 @@ class Trainer:
         hrem: HREM,
         objective: Objective,
         *,
-        pictures: StoredPictures,
+        pictures: StoredImages,
         sampler: Sampler,
         batches: BatchMaker,
         dev: DevImages,
@@ -234,8 +234,7 @@ class Trainer:
             # Pixels say little; what fragments say does not change.
             return
         else:
-            parts = [self._pictures.rows(part).float().mean(dim=1) for part in _parts(rows)]
-            features = torch.cat(parts)
+            features = torch.cat([self._pictures.read(part).means() for part in _parts(rows)])
         sampler.find_neighbours(features, epoch=step // sampler.steps_per_pass)
         self.position.neighbour_seconds += time.monotonic() - started
 
@@ -324,8 +323,11 @@ class Trainer:
         self.hrem.eval()
         encoded = []
         for part in _parts(rows):
-            regions = self._regions(self._pictures.rows(part))
+            stored = self._pictures.read(part)
+            regions = self._regions(stored.values)
             is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=regions.device)
+            if stored.is_padding is not None:
+                is_padding |= torch.from_numpy(stored.is_padding).to(regions.device)
             encoded.append(self.hrem.image_encoder(regions, is_padding).embeddings.float().cpu())
         self.hrem.train()
         return torch.cat(encoded)

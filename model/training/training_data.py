@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.datasets import CaptionedImages, load_captioned_images
-from model.errors import DataError
+from model.data.captioned_images import CaptionedImages
+from model.data.source import DataSource, find_source
+from model.errors import ConfigError, DataError
 from model.training.config import DatasetConfig
 from model.training.randomness import Purpose, stream_seed
 
-__all__ = ["TrainingData", "load_training_data", "with_shuffled_captions"]
+__all__ = ["TrainingData", "load_training_data", "named_source", "with_shuffled_captions"]
 
 _DEV_NAMES = ("dev", "val")
 
@@ -31,19 +32,39 @@ class TrainingData:
     origin: str
 
 
-def load_training_data(
-    images_root: Path, captions_file: Path, config: DatasetConfig, *, seed: int
-) -> TrainingData:
-    """Return the training and dev images of a captions file.
+def named_source(data: Path | None, images: Path | None, captions: Path | None) -> DataSource:
+    """Return the data set that --data, or --images and --captions, name.
+
+    Raises:
+        ConfigError: Neither of the two ways is given whole, or both.
+        DataError: There is no data set, or of no known layout.
+    """
+    if data is not None and images is None and captions is None:
+        return find_source(data)
+    if data is None and images is not None and captions is not None:
+        return DataSource.of_files(images, captions)
+    raise ConfigError(
+        [
+            "data: give --data FOLDER (captions.jsonl and images/, region arrays, or "
+            "dataset*.json), or --images and --captions"
+        ]
+    )
+
+
+def load_training_data(source: DataSource, config: DatasetConfig, *, seed: int) -> TrainingData:
+    """Return the training and dev images of a data set.
 
     The dev images are, in this order: the last `dev_last_count` of the training splits; those of
     `dev_splits`; those of a split named dev or val; a seeded share of a file without splits.
 
     Raises:
-        DataError: The file cannot be used, or one of the two sets would be empty.
+        DataError: The data set cannot be used, or one of the two sets would be empty.
     """
-    images = load_captioned_images(images_root, captions_file)
-    data = _cut(images, captions_file, config, seed=seed)
+    wanted = None
+    if source.layout == "scan":
+        # Opening an array may read two regions of every row: only those that are needed.
+        wanted = {*config.train_splits, *(config.dev_splits or _DEV_NAMES)}
+    data = _cut(source.load(wanted), source.captions, config, seed=seed)
     if config.shuffle_captions:
         data = replace(data, train=with_shuffled_captions(data.train, seed=seed))
     return data

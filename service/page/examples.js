@@ -23,7 +23,8 @@ export async function showExamples({ choose, hasGallery }) {
     if (fresh.length) sentences.add(fresh[Math.floor((fresh.length * place) / (2 * PROBES.length))]);
   }
   const best = pictureHits.flat().sort((one, other) => one.rank - other.rank);
-  const pictures = [...new Map(best.map((hit) => [hit.id, hit.image])).values()].slice(0, PICTURE_COUNT);
+  const drawable = best.filter((hit) => hit.image.thumbnail_url);
+  const pictures = [...new Map(drawable.map((hit) => [hit.id, hit.image])).values()].slice(0, PICTURE_COUNT);
 
   fill("example-sentences", [...sentences].map((text) => drawSentence(text, choose)));
   fill("example-pictures", pictures.map((image) => drawExamplePicture(image, choose)));

@@ -13,8 +13,10 @@ function fillScore(element, hit) {
 
 function fillPicture(frame, image) {
   const picture = frame.querySelector("img");
-  picture.src = image.thumbnail_url;
   picture.addEventListener("error", () => frame.classList.add("missing"), { once: true });
+  // An image that was indexed by its region features has no picture.
+  if (image.thumbnail_url) picture.src = image.thumbnail_url;
+  else frame.classList.add("missing");
   return picture;
 }
 

@@ -36,11 +36,17 @@ function show() {
     note.textContent = "The original file is not readable any more; this is its thumbnail.";
     note.hidden = false;
   };
-  picture.src = url;
+  if (url) picture.src = url;
+  else {
+    picture.removeAttribute("src");
+    note.textContent = "This image was indexed by its region features; there is no picture of it.";
+    note.hidden = false;
+  }
   picture.alt = hit.caption ?? `Picture ${id}`;
   picture.style.aspectRatio = width && height ? `${width} / ${height}` : "";
   picture.style.maxWidth = width ? `${LARGEST_ZOOM * width}px` : ""; // a small picture stays crisp
-  byId("viewer-original").href = url;
+  byId("viewer-original").hidden = !url;
+  byId("viewer-original").href = url ?? "";
 
   const facts = [["score", formatScore(hit.score)], ...describeMetadata(hit.metadata)];
   if (width && height) facts.push(["size", `${width} × ${height}`]);

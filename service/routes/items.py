@@ -30,7 +30,7 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={
         **PICTURE,
-        **describe_problems("gallery_missing", "unknown_item", "source_gone", *BUSY),
+        **describe_problems("gallery_missing", "unknown_item", "no_picture", "source_gone", *BUSY),
     },
 )
 async def read_image(id: str, request: Request, served: ServedHere) -> Response:
@@ -50,7 +50,10 @@ async def read_image(id: str, request: Request, served: ServedHere) -> Response:
     "/images/{id}/thumbnail",
     summary="A small copy of a picture",
     response_class=Response,
-    responses={**PICTURE, **describe_problems("gallery_missing", "unknown_item", *BUSY)},
+    responses={
+        **PICTURE,
+        **describe_problems("gallery_missing", "unknown_item", "no_picture", *BUSY),
+    },
 )
 async def read_thumbnail(id: str, request: Request, served: ServedHere) -> Response:
     """Return an indexed picture, its longest side at most 256 pixels; it needs no source file."""

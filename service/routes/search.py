@@ -9,12 +9,19 @@ from service.problems import describe_problems
 from service.retriever import Page, Retrieval, Upload
 from service.routes.served import Served, ServedHere
 from service.schemas import ImageSearch, SearchFields, TextSearch
-from service.uploads import media_type_of, read_json, read_multipart, unsupported_media_type
+from service.uploads import (
+    media_type_of,
+    read_json,
+    read_multipart,
+    read_regions,
+    unsupported_media_type,
+)
 
 __all__ = ["router"]
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
+NPY = "application/x-npy"
 
 router = APIRouter(tags=["search"])
 SEARCH_PROBLEMS = describe_problems(
@@ -42,6 +49,7 @@ IMAGE_SEARCH_PROBLEMS = describe_problems(
     "invalid_request",
     "malformed_json",
     "malformed_multipart",
+    "invalid_regions",
     "unsupported_input",
     "overloaded",
     "deadline_exceeded",
@@ -107,7 +115,21 @@ IMAGE_BODY = {
                 },
             },
         },
+        NPY: {
+            "schema": {
+                "type": "string",
+                "format": "binary",
+                "description": "region features of one image, (1 to 256 regions, width) floats, "
+                "as numpy.save writes them; for checkpoints trained on region features",
+            }
+        },
     },
+}
+PARAMS_OF_NPY = {
+    "name": "params",
+    "in": "query",
+    "description": f"the other fields of an {NPY} body",
+    "content": {JSON: {"schema": _schema("ImageSearchParams")}},
 }
 
 
@@ -130,13 +152,15 @@ async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     "/search/image",
     summary="Search with pictures",
     responses=IMAGE_SEARCH_PROBLEMS,
-    openapi_extra={"requestBody": IMAGE_BODY},
+    openapi_extra={"requestBody": IMAGE_BODY, "parameters": [PARAMS_OF_NPY]},
 )
 async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the captions (or images) by how well they fit each of 1 to 32 pictures.
 
     The pictures come as `file` parts, the other fields as one JSON part `params`; or one picture
-    comes inside a JSON body, as base64 or as the id of an indexed image.
+    comes inside a JSON body, as base64 or as the id of an indexed image. Where the checkpoint was
+    trained on region features, those of one image come as an npy body, the other fields as JSON in
+    the query parameter `params`.
     """
     retriever = served.retriever
     match media_type_of(request):
@@ -153,8 +177,13 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
                 upload = Upload("image.base64", asked.image.base64 or b"")
                 retrieval = await retriever.search_pictures([upload], page)
             return _answer(served, "image", retrieval, asked)
+        case "application/x-npy":
+            region_dim = retriever.region_dim_of_queries()
+            params, regions = await read_regions(request, served.bounds, region_dim=region_dim)
+            retrieval = await retriever.search_regions(regions, _page(params, params.target))
+            return _answer(served, "image", retrieval, params)
         case _:
-            raise unsupported_media_type(request, MULTIPART, JSON)
+            raise unsupported_media_type(request, MULTIPART, JSON, NPY)
 
 
 def _page(asked: SearchFields, target: Any) -> Page:

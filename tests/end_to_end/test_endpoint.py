@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from index_builder.build import build_index
-from model.data.datasets import load_captioned_images
+from model.data.jsonl import load_jsonl
 from model.training.endpoint import Endpoint, EndpointError, evaluate_endpoint, rank_of
 from tests.live_service import Service, start_service, stop_service
 from tests.worlds import tiny_checkpoint, write_world
@@ -74,7 +74,7 @@ def test_an_index_of_other_pictures_is_noticed(service: Service, tmp_path: Path)
     lines = (write_world(tmp_path, image_count=3) / "captions.jsonl").read_text().splitlines()
     renamed = [json.loads(line) | {"id": f"other-{n}"} for n, line in enumerate(lines)]
     (tmp_path / "captions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in renamed))
-    others = load_captioned_images(tmp_path / "images", tmp_path / "captions.jsonl")
+    others = load_jsonl(tmp_path / "images", tmp_path / "captions.jsonl")
     with pytest.raises(EndpointError, match="none of these images"):
         evaluate_endpoint(Endpoint(service.url), others)
 

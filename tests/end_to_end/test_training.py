@@ -399,7 +399,12 @@ def test_without_a_pretrained_backbone_a_run_opens_with_all_violations(
     given: tuple[str, ...], fraction: float
 ) -> None:
     settings = load_settings("train", Train, ["--data", "somewhere", *given])
-    assert settings._opening_fraction() == fraction
+    assert settings._opening_fraction(reads_regions=False) == fraction
+
+
+def test_region_features_are_trained_already_so_a_run_does_not_open() -> None:
+    settings = load_settings("train", Train, ["--data", "somewhere"])
+    assert settings._opening_fraction(reads_regions=True) == 0
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.toml")))
@@ -410,14 +415,39 @@ def test_every_recipe_is_valid_and_says_how_to_run_it(recipe: str, tmp_path: Pat
     assert f"python -m model.training train --recipe {recipe}" in opening
 
 
+@pytest.mark.parametrize("text", ["bert", "bigru"])
+@pytest.mark.parametrize(
+    ("data", "batch_size", "cutoff", "relevance_weight"),
+    [("f30k", 128, 1.7, 1.0), ("coco", 256, 1.9, 1.5)],
+)
+def test_the_recipes_of_the_paper_hold_the_authors_settings(
+    data: str, text: str, batch_size: int, cutoff: float, relevance_weight: float
+) -> None:
+    settings = load_settings("train", Train, ["--recipe", f"{data}-{text}", "--data", "somewhere"])
+    network, rates = settings.network, settings.optimization
+    assert (network.text, network.embedding_dim, network.head_count) == (text, 1024, 16)
+    assert network.text_encoder == ("bert-base-uncased" if text == "bert" else None)
+    assert (settings.schedule.batch_size, settings.schedule.epochs) == (batch_size, 30)
+    assert (settings.loss.cutoff, settings.loss.margin) == (cutoff, 0.2)
+    assert settings.loss.kind == "distance_weighted"
+    assert settings._opening_fraction(reads_regions=True) == 0
+    level = settings.instance_level
+    assert (level.mechanism, level.relevance_weight) == ("fusion", relevance_weight)
+    assert (level.warmup_fraction, level.regulariser_weight, level.top_k) == (0.24, 10, 10)
+    assert (rates.learning_rate, rates.bert_learning_rate, rates.weight_decay) == (5e-4, 5e-5, 1e-4)
+    assert (rates.course, rates.decay_factor, rates.clip_norm) == ("steps", 0.1, 2.0)
+    assert [round(30 * fraction) for fraction in rates.decay_fractions] == [15, 25]
+    assert (settings.augmentation.region_drop, settings.augmentation.word_change) == (0.2, 0.2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
         (("--dataset.min-count", "3"), 2, "min-count"),
-        (("--recipe", "nothing"), 2, "there is no such recipe; there are: flickr8k"),
+        (("--recipe", "nothing"), 2, "there is no such recipe; there are: coco-bert"),
         (("--instance-level.warmup-steps", "8"), 2, "would never start"),
         (("--schedule.steps", "0", "--seed", "-1"), 2, "schedule.steps"),
-        (("--data", "/nowhere"), 1, "no captions file /nowhere/captions.jsonl"),
+        (("--data", "/nowhere"), 1, "there is no folder /nowhere"),
         (("--dataset.train-splits", '["trian"]'), 1, "no image is of split trian"),
         (("--images", "/nowhere"), 2, "give --data FOLDER"),
         (("--device", "abacus"), 2, "device = 'abacus'"),

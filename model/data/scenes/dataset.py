@@ -5,8 +5,10 @@
     images-<split>.jsonl           what the index builder reads: one picture a line with `objects`
     captions-<split>.jsonl         ... and one caption a line with the id of its image
     scenes.jsonl                   graph and boxes of every picture, meaning of every caption
-    regions-<split>.npy            region features (image, region, region_dim), see regions.py
-    region-counts-<split>.npy      how many of an image's regions are real
+    precomp/<split>_ims.npy        region features in the SCAN layout, one row an image; regions.py
+    precomp/<split>_caps.txt       ... all captions, one a line
+    precomp/<split>_ids.txt        ... the id of each image
+    precomp/<split>_counts.npy     ... how many of an image's regions are real
 
 The folder appears whole or not at all.
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from model.data.scenes.captions import Caption, write_captions
 from model.data.scenes.drawing import Drawing, draw_scene
@@ -154,9 +157,24 @@ def _write_split(
     for name, rows in lines.items():
         with (folder / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
-    np.save(folder / f"regions-{split}.npy", regions)
+    _write_regions(folder / "precomp", split, items, regions)
+
+
+def _write_regions(
+    folder: Path,
+    split: str,
+    items: list[CaptionedScene],
+    regions: Float[np.ndarray, "image region region_dim"],
+) -> None:
+    """Write the region features of one split in the SCAN layout."""
+    folder.mkdir(exist_ok=True)
+    np.save(folder / f"{split}_ims.npy", regions)
     counts = [1 + len(item.scene.objects) for item in items]
-    np.save(folder / f"region-counts-{split}.npy", np.array(counts, dtype=np.int64))
+    np.save(folder / f"{split}_counts.npy", np.array(counts, dtype=np.int64))
+    captions = [caption.text for item in items for caption in item.captions]
+    for kind, lines in (("caps", captions), ("ids", [item.image_id for item in items])):
+        text = "".join(f"{line}\n" for line in lines)
+        (folder / f"{split}_{kind}.txt").write_text(text, encoding="utf-8", newline="\n")
 
 
 def _graph_json(item: CaptionedScene, drawing: Drawing, ids: list[str]) -> dict[str, Any]:

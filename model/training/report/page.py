@@ -14,7 +14,7 @@ import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from model.data.datasets import CaptionedImages
+from model.data.captioned_images import CaptionedImages
 from model.metrics import RetrievalReport
 from model.ranking import Hits, Ranking
 from model.training.analysis import (

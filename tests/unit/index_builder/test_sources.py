@@ -78,7 +78,7 @@ def test_duplicate_ids_are_listed_with_their_places(tmp_path):
     [
         (lambda _: None, "does not exist"),
         (lambda place: place.mkdir(), "holds no picture"),
-        (lambda place: place.write_text("x"), "a folder of pictures or a .jsonl file"),
+        (lambda place: place.write_text("x"), "a folder of pictures, a .jsonl file"),
     ],
 )
 def test_a_source_without_pictures_is_one_clear_sentence(tmp_path, make, message):

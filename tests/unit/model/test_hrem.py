@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -131,6 +132,15 @@ def test_wrong_region_features_are_refused(
 ) -> None:
     with pytest.raises(RegionFeatureError):
         tiny_hrem(backbone=None, region_dim=12).encode_regions(torch.zeros(shape), lengths)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_memory_map_of_regions_is_encoded(tmp_path: Path) -> None:
+    regions = np.random.default_rng(0).normal(size=(5, 3, 12)).astype(np.float32)
+    np.save(tmp_path / "regions.npy", regions)
+    network = tiny_hrem(backbone=None, region_dim=12)
+    mapped = network.encode_regions(np.load(tmp_path / "regions.npy", mmap_mode="r"))
+    assert torch.equal(mapped, network.encode_regions(regions))
 
 
 def test_a_missing_checkpoint_says_how_to_train_one(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from model.command_line import run_command
-from model.data.datasets import load_captioned_images
+from model.data.jsonl import load_jsonl
+from model.data.scan import load_scan
 from model.data.scenes.__main__ import Scenes
 from model.data.scenes.dataset import generate_scene, read_scenes, write_scenes
 from model.data.scenes.regions import REGION_COUNT, REGION_DIM
@@ -35,7 +36,7 @@ def test_what_is_read_is_what_was_generated(folder: Path) -> None:
 
 
 def test_the_training_loader_reads_it(folder: Path) -> None:
-    images = load_captioned_images(folder / "images", folder / "captions.jsonl", ["train"])
+    images = load_jsonl(folder / "images", folder / "captions.jsonl", ["train"])
     items = read_scenes(folder, "train")
     assert list(images.image_ids) == [item.image_id for item in items]
     assert list(images.captions[3]) == [caption.text for caption in items[3].captions]
@@ -57,12 +58,18 @@ def test_items_for_the_index_name_their_objects_and_images(folder: Path) -> None
     assert {row["image_id"] for row in captions} == {row["id"] for row in images}
 
 
-def test_region_features_have_a_row_for_every_picture(folder: Path) -> None:
+def test_region_features_in_the_scan_layout_are_the_same_images_and_captions(folder: Path) -> None:
+    regions = load_scan(folder / "precomp")
+    assert regions.regions is not None
     for split, count in COUNTS.items():
-        features = np.load(folder / f"regions-{split}.npy")
-        lengths = np.load(folder / f"region-counts-{split}.npy")
-        assert features.shape == (count, REGION_COUNT, REGION_DIM)
-        assert lengths.tolist() == [
+        part = regions.subset(regions.positions_of_splits([split]))
+        pictures = load_jsonl(folder / "images", folder / "captions.jsonl", [split])
+        assert part.image_ids == pictures.image_ids
+        assert part.captions == pictures.captions
+        assert part.regions is not None
+        batch = part.regions.read(np.arange(count))
+        assert batch.features.shape == (count, REGION_COUNT, REGION_DIM)
+        assert batch.counts.tolist() == [
             1 + len(item.scene.objects) for item in read_scenes(folder, split)
         ]
 

@@ -328,7 +328,7 @@ async def test_what_is_no_whole_multipart_is_refused(
         ("/search/text", {}),
         ("/search/text", {"content-type": "multipart/form-data; boundary=edge"}),
         ("/search/image", {"content-type": "image/png"}),
-        ("/search/image", {"content-type": "application/x-npy"}),
+        ("/search/image", {"content-type": "application/octet-stream"}),
         ("/search/image", {}),
         ("/search/text", {"content-type": "application/json", "content-encoding": "gzip"}),
     ],

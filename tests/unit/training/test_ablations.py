@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model.command_line import load_settings
+from model.data.source import find_source
 from model.encoders.fragment_level import EncodedItems
 from model.encoders.image import ImageEncoder
 from model.encoders.text import TextEncoder
@@ -283,7 +284,7 @@ def test_neighbour_batches_are_made_by_the_neighbour_sampler(tmp_path: Path) -> 
             *ROWS["neighbour-batches"].flags(),
         ],
     )
-    data = load_training_data(world / "images", world / "captions.jsonl", settings.dataset, seed=0)
+    data = load_training_data(find_source(world), settings.dataset, seed=0)
     sampler = settings._sampler(data)
     assert isinstance(sampler, NeighbourSampler)
     before = sampler.pairs(0)

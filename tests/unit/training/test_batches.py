@@ -1,18 +1,23 @@
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from model.data.scan import load_scan
 from model.training.augmentation import AugmentationConfig, changed_words, dropped_regions
 from model.training.batches import (
     Batch,
     BatchMaker,
+    StoredImages,
     StoredPictures,
+    StoredRegions,
     TokenizedCaptions,
     prefetched,
 )
 from model.training.samplers import Pairs
+from tests.unit.data.layouts import captions_for, made_up_regions, write_scan
 
 START, END, MASK, PAD = 1, 2, 3, 0
 CAPTIONS = [[START, *range(10, 10 + n), END] for n in (3, 9, 1, 6, 40)]
@@ -91,12 +96,24 @@ def test_every_picture_keeps_a_region(region_count: int) -> None:
     assert not is_dropped.all(axis=1).any()
 
 
+def test_padding_is_always_dropped_and_a_real_region_always_kept() -> None:
+    counts = np.arange(300) % 6 + 1
+    is_padding = np.arange(6) >= counts[:, None]
+    drawn = {"probability": 0.95, "seed": 0}
+    is_dropped = dropped_regions(pairs(300), 6, **drawn, is_padding=is_padding)
+    assert is_dropped[is_padding].all()
+    assert not is_dropped.all(axis=1).any()
+    # Without padding nothing changes.
+    whole = dropped_regions(pairs(300), 6, **drawn, is_padding=np.zeros_like(is_padding))
+    np.testing.assert_array_equal(whole, dropped_regions(pairs(300), 6, **drawn))
+
+
 def test_regions_are_dropped_with_the_given_probability() -> None:
     is_dropped = dropped_regions(pairs(500), 36, probability=0.2, seed=0)
     assert abs(is_dropped.mean() - 0.2) < 0.01
 
 
-def maker(pictures: StoredPictures, **varied: float) -> BatchMaker:
+def maker(pictures: StoredImages, **varied: float) -> BatchMaker:
     return BatchMaker(
         pictures,
         TokenizedCaptions(CAPTIONS),
@@ -118,6 +135,23 @@ def test_a_batch_holds_the_rows_of_its_pairs() -> None:
     for row, is_padding, place in zip(batch.token_ids, batch.is_word_padding, (3, 1), strict=True):
         assert row[~is_padding].tolist() == CAPTIONS[place]
         assert (row[is_padding] == PAD).all()
+
+
+def test_a_batch_of_regions_holds_their_rows_and_ignores_their_padding(tmp_path: Path) -> None:
+    regions = made_up_regions(5)
+    folder = write_scan(tmp_path, "test", regions, captions_for(5, 1), counts=[4, 3, 2, 1, 4])
+    images = load_scan(folder).regions
+    assert images is not None
+    chosen = Pairs(0, np.array([3, 1]), np.array([3, 1]))
+    kept = maker(StoredRegions(images), region_drop=0.0).batch(chosen)
+    assert kept.is_dropped.tolist() == [[False, True, True, True], [False, False, False, True]]
+    np.testing.assert_array_equal(kept.pictures.numpy()[0, 0], regions[3, 0])
+    assert not kept.pictures[kept.is_dropped].any()
+    means = StoredRegions(images).read(np.array([1])).means()
+    np.testing.assert_allclose(means.numpy()[0], regions[1, :3].mean(axis=0), rtol=1e-6)
+    dropped = maker(StoredRegions(images), region_drop=0.9).batch(chosen)
+    assert (dropped.is_dropped | ~kept.is_dropped).all()
+    assert not dropped.is_dropped.all(dim=1).any()
 
 
 def test_mirrored_pixels_are_turned_and_mirrored_features_are_read() -> None:

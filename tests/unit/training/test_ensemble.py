@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.command_line import load_settings, run_commands
-from model.data.datasets import load_captioned_images
+from model.data.jsonl import load_jsonl
 from model.encoders.pooling import unit_length
 from model.errors import ConfigError, DataError
 from model.hrem import HREM
@@ -72,7 +72,7 @@ def test_the_command_evaluates_the_mean_and_names_the_checkpoints(
     assert run(*both, *given, "--json") == 0
     said = json.loads(capsys.readouterr().out)
 
-    images = load_captioned_images(folder / "data" / "images", folder / "data" / "captions.jsonl")
+    images = load_jsonl(folder / "data" / "images", folder / "data" / "captions.jsonl")
     pictures = [open_picture(path) for path in images.image_paths]
     encoders = [HREM.from_pretrained(folder / name) for name in ("one", "two")]
     parts = [

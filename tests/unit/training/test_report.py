@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.data.datasets import CaptionedImages, load_captioned_images
+from model.data.captioned_images import CaptionedImages
+from model.data.jsonl import load_jsonl
 from model.encoders.pooling import unit_length
 from model.metrics import exact_scores, report_from_ranks
 from model.ranking import rank_retrieval
@@ -54,7 +55,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> CaptionedImages:
     folder = write_world(tmp_path_factory.mktemp("world"), image_count=24)
-    return load_captioned_images(folder / "images", folder / "captions.jsonl")
+    return load_jsonl(folder / "images", folder / "captions.jsonl")
 
 
 def rendered(images: CaptionedImages, **more: object) -> str:

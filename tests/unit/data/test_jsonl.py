@@ -4,11 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model.data.datasets import load_captioned_images
+from model.data.jsonl import load_jsonl
 from model.errors import DataError
 from model.identifiers import image_id_for_path
-from model.training.config import DatasetConfig
-from model.training.training_data import load_training_data
 from tests.worlds import captions_of, write_world
 
 
@@ -22,7 +20,7 @@ def write_lines(folder: Path, rows: list[object], names: tuple[str, ...] = ("a.p
 
 
 def load(folder: Path, splits: tuple[str, ...] | None = None):
-    return load_captioned_images(folder / "images", folder / "captions.jsonl", splits)
+    return load_jsonl(folder / "images", folder / "captions.jsonl", splits)
 
 
 def test_a_line_with_all_captions_of_an_image_is_one_image(tmp_path: Path) -> None:
@@ -88,37 +86,3 @@ def test_missing_files_and_empty_splits_are_told(tmp_path: Path) -> None:
     write_world(tmp_path)
     with pytest.raises(DataError, match="no image is of split nothing; found"):
         load(tmp_path, ("nothing",))
-
-
-def training_data(folder: Path, **settings: object):
-    config = DatasetConfig(**settings)
-    return load_training_data(folder / "images", folder / "captions.jsonl", config, seed=3)
-
-
-def test_the_dev_split_selects_by_default(tmp_path: Path) -> None:
-    data = training_data(write_world(tmp_path))
-    assert set(data.dev.splits) == {"dev"}
-    assert set(data.train.splits) == {"train"}
-
-
-def test_the_last_images_of_train_can_select(tmp_path: Path) -> None:
-    whole = training_data(write_world(tmp_path)).train.image_ids
-    data = training_data(tmp_path, dev_last_count=3)
-    assert data.train.image_ids + data.dev.image_ids == whole
-    assert len(data.dev) == 3
-
-
-def test_a_file_without_splits_is_cut_by_the_seed(tmp_path: Path) -> None:
-    write_world(tmp_path, splits=("",))
-    data, again = training_data(tmp_path), training_data(tmp_path)
-    assert len(data.dev) == 1
-    assert data.dev.image_ids == again.dev.image_ids
-    assert not set(data.dev.image_ids) & set(data.train.image_ids)
-
-
-def test_shuffled_captions_keep_every_caption_but_not_its_place(tmp_path: Path) -> None:
-    write_world(tmp_path)
-    plain, shuffled = training_data(tmp_path), training_data(tmp_path, shuffle_captions=True)
-    assert sorted(plain.train.captions) == sorted(shuffled.train.captions)
-    assert plain.train.captions != shuffled.train.captions
-    assert plain.dev == shuffled.dev

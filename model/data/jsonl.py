@@ -1,79 +1,27 @@
-"""Pictures with their captions, read from a folder and a captions file.
+"""The JSONL layout: a folder of pictures and a captions file of one JSON object a line.
 
 - One line of the file may hold an image with all its captions (`captions`) or one caption
   (`caption`); lines of the same image are gathered, in the order of their first line.
-- The number of captions of an image comes from the file, never from a constant.
 - Every line must name a picture that exists: what is missing is told before anything runs.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from model.data.captioned_images import CaptionedImages
+from model.data.picture_files import path_below, refuse_missing_pictures
 from model.errors import DataError
 from model.identifiers import check_item_id, image_id_for_path
 
-__all__ = ["CaptionedImages", "load_captioned_images"]
+__all__ = ["load_jsonl"]
 
-_SHOWN_COUNT = 3
 _RESERVED = frozenset({"image", "filename", "image_id", "id", "split", "caption", "captions"})
 
 
-@dataclass(frozen=True)
-class CaptionedImages:
-    """Images and the captions that describe them; position i of every field is image i.
-
-    Attributes:
-        image_ids: Ids, unique.
-        image_paths: Where the pictures lie.
-        captions: The captions of each image, at least one.
-        metadata: Whatever else the file said about each image.
-        splits: The split of each image; an empty string where the file has none.
-    """
-
-    image_ids: tuple[str, ...]
-    image_paths: tuple[Path, ...]
-    captions: tuple[tuple[str, ...], ...]
-    metadata: tuple[Mapping[str, Any], ...]
-    splits: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.image_ids)
-
-    @cached_property
-    def caption_texts(self) -> tuple[str, ...]:
-        """All captions, those of an image side by side, in the order of the images."""
-        return tuple(caption for captions in self.captions for caption in captions)
-
-    @cached_property
-    def caption_image(self) -> npt.NDArray[np.int64]:
-        """For each caption of `caption_texts` the position of its image."""
-        counts = [len(captions) for captions in self.captions]
-        return np.repeat(np.arange(len(self), dtype=np.int64), counts)
-
-    def subset(self, positions: Sequence[int]) -> "CaptionedImages":
-        """Return the images at `positions`, in that order."""
-        return CaptionedImages(
-            image_ids=tuple(self.image_ids[i] for i in positions),
-            image_paths=tuple(self.image_paths[i] for i in positions),
-            captions=tuple(self.captions[i] for i in positions),
-            metadata=tuple(self.metadata[i] for i in positions),
-            splits=tuple(self.splits[i] for i in positions),
-        )
-
-    def positions_of_splits(self, splits: Collection[str]) -> list[int]:
-        """Return the positions of the images whose split is one of `splits`."""
-        return [i for i, split in enumerate(self.splits) if split in splits]
-
-
-def load_captioned_images(
+def load_jsonl(
     images_root: Path, captions_file: Path, splits: Collection[str] | None = None
 ) -> CaptionedImages:
     """Return the images of a captions file, in the order of their first line.
@@ -91,11 +39,6 @@ def load_captioned_images(
     """
     if not captions_file.is_file():
         raise DataError(f"there is no captions file {captions_file}")
-    if captions_file.suffix != ".jsonl":
-        raise DataError(
-            f"{captions_file.name}: training reads captions that say which picture they belong "
-            'to, one JSON object a line (.jsonl), such as {"image": "dog.jpg", "captions": [...]}'
-        )
     if not images_root.is_dir():
         raise DataError(f"there is no folder of pictures {images_root}")
     gathered = _gather(images_root, captions_file)
@@ -107,7 +50,7 @@ def load_captioned_images(
         if not gathered:
             wanted = ", ".join(sorted(splits))
             raise DataError(f"{captions_file}: no image is of split {wanted}; found {found}")
-    _refuse_missing_pictures(gathered, captions_file)
+    refuse_missing_pictures([entry.path for entry in gathered], captions_file)
     return CaptionedImages(
         image_ids=tuple(entry.image_id for entry in gathered),
         image_paths=tuple(entry.path for entry in gathered),
@@ -144,7 +87,7 @@ def _gather(images_root: Path, captions_file: Path) -> list[_Entry]:
             path = paths_of_ids.get(str(given_id), images_root / str(given_id))
             image_id = str(given_id)
         else:
-            path = _path_below(images_root, str(relative), where)
+            path = path_below(images_root, str(relative), where)
             posix = PurePosixPath(str(relative)).as_posix()
             image_id = image_id_for_path(posix) if given_id is None else str(given_id)
         check_item_id(image_id)
@@ -188,27 +131,7 @@ def _captions_of(row: Mapping[str, Any], where: str) -> list[str]:
     return list(captions)
 
 
-def _path_below(root: Path, relative: str, where: str) -> Path:
-    """Return root / relative, refusing paths that lead out of the root."""
-    pure = PurePosixPath(relative)
-    if pure.is_absolute() or ".." in pure.parts:
-        raise DataError(f"{where}: {relative!r} does not lie below the folder of pictures")
-    return root / pure
-
-
 def _paths_by_default_id(root: Path) -> dict[str, Path]:
     """Return the files below root by their default id, for lines that name only an id."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
     return {image_id_for_path(path.relative_to(root).as_posix()): path for path in files}
-
-
-def _refuse_missing_pictures(entries: Sequence[_Entry], captions_file: Path) -> None:
-    """Raise DataError with the first few pictures that are not there."""
-    missing = [entry.path for entry in entries if not entry.path.is_file()]
-    if missing:
-        shown = ", ".join(str(path) for path in missing[:_SHOWN_COUNT])
-        more = f" and {len(missing) - _SHOWN_COUNT} more" if len(missing) > _SHOWN_COUNT else ""
-        raise DataError(
-            f"{captions_file.name} names {len(missing)} of {len(entries)} pictures that do not "
-            f"exist: {shown}{more}"
-        )
