@@ -51,9 +51,11 @@ class Rounds:
         return statistics.median(above / below for above, below in pairs)
 
 
-def timed_rounds(sides: Mapping[str, Callable[[], object]], *, rounds: int) -> Rounds:
-    """Run all sides once untimed, then in turns, and return their seconds."""
-    for run in sides.values():
+def timed_rounds(
+    sides: Mapping[str, Callable[[], object]], *, rounds: int, is_warm: bool = False
+) -> Rounds:
+    """Run all sides in turns and return their seconds; before that once untimed, unless warm."""
+    for run in sides.values() if not is_warm else ():
         run()
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(rounds):

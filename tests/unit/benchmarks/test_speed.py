@@ -31,6 +31,8 @@ def test_sides_are_timed_in_turns_after_one_untimed_run_each():
     timed = timed_rounds({side: lambda side=side: order.append(side) for side in "ab"}, rounds=2)
     assert order == ["a", "b"] * 3
     assert [len(seconds) for seconds in timed.seconds.values()] == [2, 2]
+    timed_rounds({"c": lambda: order.append("c")}, rounds=1, is_warm=True)
+    assert order.count("c") == 1
 
 
 def test_a_run_takes_the_seconds_it_takes():
