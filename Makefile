@@ -6,7 +6,7 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity browser experiments scenes-report serve openapi clean
+.PHONY: help demo test setup check fix parity browser experiments benchmarks scenes-report serve openapi clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
@@ -51,6 +51,10 @@ ABLATE := -m model.training ablate --recipe flickr8k-cpu --split val --results d
 experiments: $(READY)  ## run what is left of the real-photo experiments (HREM_DATA=, HREM_BACKBONE=)
 	@$(RUN) $(ABLATE) --rows no-instance-level,fusion,standalone,full,without-cross
 	@$(RUN) $(ABLATE)
+
+benchmarks: $(READY)  ## speed and memory, as ratios in one run; wants a quiet machine
+	@for name in relation_graph training_step query; do \
+		$(RUN) -m benchmarks.$$name || exit 1; done
 
 scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes' test split
 	@$(RUN) -m benchmarks.scenes --checkpoint checkpoints/scenes --data data/scenes

@@ -5,13 +5,16 @@ then unit length over the regions (image -> text) or over the words (text -> ima
 of it is small, and float32 whatever the fragments are: for each region its best word, for each
 word its best region.
 
-- All pairs come from one matrix product, cut along the images so that no intermediate exceeds a
-  memory bound; the released code loops over captions and renormalises all regions for each.
+- All pairs come from one matrix product of the real rows alone: nearly all of the time is in that
+  product, and where captions differ in length half of the words are padding. It is cut along the
+  images, so that what is done to a piece is done while the piece is still in the cache.
+  (The released code loops over captions and renormalises all regions for each.)
 - Padding takes no part in any norm, maximum or mean.
 
 Source: HREM (CVPR 2023), inter-modal relation; SCAN (ECCV 2018) for LeakyReLU and norms.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +27,8 @@ from model.encoders.pooling import unit_length
 __all__ = ["Alignment", "align"]
 
 _LEAK = 0.1
+# What a CPU's cache holds; elsewhere few launches of large kernels count.
+_CHUNK_BYTES_CPU = 4 * 2**20
 _CHUNK_BYTES = 64 * 2**20
 
 
@@ -68,7 +73,7 @@ def align(
     word_is_padding: Bool[Tensor, "caption word"],
     *,
     has_transform: bool = True,
-    chunk_bytes: int = _CHUNK_BYTES,
+    chunk_bytes: int | None = None,
 ) -> Alignment:
     """Return the alignment of every image with every caption; no gradient flows.
 
@@ -78,54 +83,75 @@ def align(
         words: Projected words, before the relation layer.
         word_is_padding: True = padding.
         has_transform: False keeps the plain cosine: no LeakyReLU, no norms.
-        chunk_bytes: Bound on the largest intermediate, about.
+        chunk_bytes: Size of the largest intermediate, about (one image's similarities at least);
+            None = 4 MiB on a CPU, 64 MiB elsewhere.
 
     Source: HREM (CVPR 2023), region-word alignment; the transform is SCAN's.
     Differs: in the released code padded regions, and padded words of short captions, take part in
         maxima, means and norms.
     """
-    image_count, region_count, dim = regions.shape
+    image_count, region_count, _ = regions.shape
     caption_count, word_count, _ = words.shape
-    # Zeroed rows have zero similarity to everything, so sums and norms need no further mask.
-    region_rows = unit_length(regions).masked_fill(region_is_padding[:, :, None], 0)
-    # Under autocast one encoder may end in bfloat16 and the other not: the regions' type it is.
-    words = words.to(regions.dtype)
-    word_rows = unit_length(words).masked_fill(word_is_padding[:, :, None], 0).view(-1, dim)
-    word_mask = word_is_padding[None, None]  # (1, 1, caption, word)
-    per_image = max(1, region_count * caption_count * word_count * regions.element_size())
-    step = max(1, min(image_count, chunk_bytes // per_image))
-
     kept_dtype = torch.promote_types(regions.dtype, torch.float32)
+    if chunk_bytes is None:
+        chunk_bytes = _CHUNK_BYTES_CPU if regions.device.type == "cpu" else _CHUNK_BYTES
+    per_image = max(1, region_count * caption_count * word_count * kept_dtype.itemsize)
+    step = max(1, chunk_bytes // per_image)
+
+    # Captions come last, (region, word, caption): both reductions then run along long rows.
+    word_is_real = ~word_is_padding.T
+    # Under autocast one encoder may end in bfloat16 and the other not: the regions' type it is.
+    word_rows = unit_length(words.to(regions.dtype).transpose(0, 1)[word_is_real])
     region_maxima = regions.new_empty((image_count, caption_count, region_count), dtype=kept_dtype)
     word_maxima = regions.new_empty((caption_count, image_count, word_count), dtype=kept_dtype)
     for start in range(0, image_count, step):
         rows = slice(start, min(start + step, image_count))
-        flat = region_rows[rows].reshape(-1, dim) @ word_rows.T
-        # (image, region, caption, word)
-        similarity = flat.view(-1, region_count, caption_count, word_count)
+        region_is_real = ~region_is_padding[rows]
+        region_rows = unit_length(regions[rows][region_is_real])
+        similarity = _padded_with_zeros(
+            (region_rows @ word_rows.T).to(kept_dtype), region_is_real, word_is_real
+        )
+        to_text = to_image = similarity  # (image, region, word, caption)
         if has_transform:
-            functional.leaky_relu_(flat, _LEAK)
-            squares = similarity.square()
-            over_regions = squares.sum(dim=1, keepdim=True).sqrt_().add_(1e-8)
-            over_words = squares.sum(dim=3, keepdim=True).sqrt_().add_(1e-8)
-            to_text = torch.div(similarity, over_regions, out=squares)
-            to_image = similarity.div_(over_words)
-        else:
-            to_text, to_image = similarity.clone(), similarity
-
-        best_word = to_text.masked_fill_(word_mask, -torch.inf).amax(dim=3)
-        best_word = best_word.masked_fill(region_is_padding[rows, :, None], 0)
+            to_text, to_image = _transformed(similarity)
+        best_word = to_text.masked_fill_(~word_is_real, -torch.inf).amax(dim=2)
+        best_region = to_image.masked_fill_(~region_is_real[:, :, None, None], -torch.inf)
         region_maxima[rows] = best_word.transpose(1, 2)
-
-        to_image = to_image.masked_fill_(region_is_padding[rows, :, None, None], -torch.inf)
-        best_region = to_image.amax(dim=1).masked_fill(word_is_padding[None], 0)
-        word_maxima[:, rows] = best_region.transpose(0, 1)
+        word_maxima[:, rows] = best_region.amax(dim=1).permute(2, 0, 1)
+    region_maxima.masked_fill_(region_is_padding[:, None, :], 0)
+    word_maxima.masked_fill_(word_is_padding[:, None, :], 0)
     return Alignment(
         region_maxima=region_maxima,
         word_maxima=word_maxima,
         region_is_padding=region_is_padding,
         word_is_padding=word_is_padding,
     )
+
+
+def _padded_with_zeros(products: Tensor, region_is_real: Tensor, word_is_real: Tensor) -> Tensor:
+    """Return (real region, real word) as (image, region, word, caption): 0 where one is padding.
+
+    Zeros add nothing to a norm; maxima need a mask.
+    """
+    shape = (*region_is_real.shape, *word_is_real.shape)
+    if products.numel() == math.prod(shape):
+        return products.view(shape)
+    padded = products.new_zeros(region_is_real.numel(), word_is_real.numel())
+    padded[region_is_real.flatten().nonzero(), word_is_real.flatten().nonzero().T] = products
+    return padded.view(shape)
+
+
+def _transformed(similarity: Tensor) -> tuple[Tensor, Tensor]:
+    """Return SCAN's transform for image -> text and for text -> image; overwrites its argument.
+
+    LeakyReLU, then unit length over the regions, and over the words.
+    """
+    functional.leaky_relu_(similarity, _LEAK)
+    squares = similarity.square()
+    over_regions = squares.sum(dim=1, keepdim=True).sqrt_().add_(1e-8)
+    over_words = squares.sum(dim=2, keepdim=True).sqrt_().add_(1e-8)
+    to_text = torch.mul(similarity, over_regions.reciprocal_(), out=squares)
+    return to_text, similarity.mul_(over_words.reciprocal_())
 
 
 def _largest(maxima: Tensor, is_padding: Tensor, k: int) -> Tensor:
