@@ -11,16 +11,15 @@ Each side runs in a process of its own, so that neither's memory is counted for 
 mean something on a quiet machine only; memory does anywhere.
 """
 
-import multiprocessing
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
+from benchmarks.stopwatch import in_fresh_process
 from model import console
 from model.command_line import Command, run_command
 from model.peak_memory import peak_memory_bytes
@@ -47,9 +46,9 @@ class EvaluationBenchmark(Command):
     def run(self) -> int:
         """Measure and print; 1 if ranks and hits take 2 GiB or more over the embeddings."""
         sizes = (self.images, self.captions_per_image, self.embedding_dim)
-        ranks = _in_a_process(_measure_ranking, *sizes, 0)
-        hits = _in_a_process(_measure_ranking, *sizes, self.hit_count)
-        loops = _in_a_process(_measure_loops, *sizes, min(self.loop_images, self.images))
+        ranks = in_fresh_process(_measure_ranking, *sizes, 0)
+        hits = in_fresh_process(_measure_ranking, *sizes, self.hit_count)
+        loops = in_fresh_process(_measure_loops, *sizes, min(self.loop_images, self.images))
         looped = loops["loop_ranks"]
         equal = [mine == theirs for mine, theirs in zip(ranks["ranks"], looped, strict=False)]
         figures = {
@@ -132,14 +131,6 @@ def _embeddings(
     for rows in (image_embeddings, captions):
         rows.div_(torch.linalg.vector_norm(rows, dim=1, keepdim=True))
     return image_embeddings, captions, owner
-
-
-def _in_a_process(measure: Any, *arguments: int) -> dict[str, Any]:
-    """Return what `measure` returns in a fresh interpreter."""
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=fresh) as pool:
-        measured: dict[str, Any] = pool.submit(measure, *arguments).result()
-    return measured
 
 
 if __name__ == "__main__":
