@@ -140,3 +140,9 @@ class ScheduleConfig(Section):
     evaluate_every: int | None = Field(
         None, ge=1, description="Steps between two looks at the dev images; unset: once a pass."
     )
+    save_every_steps: int | None = Field(
+        None, ge=1, description="Save the training state after so many steps, between looks too."
+    )
+    save_every_minutes: float | None = Field(
+        10.0, gt=0, description="Save the training state when so many minutes have passed."
+    )

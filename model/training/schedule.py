@@ -20,6 +20,8 @@ class StepPlan:
         warmup_step_count: Steps after which the embeddings may be trusted: what the warm-up of an
             instance level is, or would be.
         evaluate_every: Steps between two looks at the dev images.
+        save_every_steps: Steps between two saved states; None = at looks and at the end.
+        save_every_minutes: Longest time that a kill may cost; None = however long.
     """
 
     step_count: int
@@ -27,6 +29,8 @@ class StepPlan:
     instance_level_from: int | None
     warmup_step_count: int
     evaluate_every: int
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = None
 
     def has_instance_level(self, step: int) -> bool:
         """Return whether zero-based `step` runs with the instance level."""
@@ -43,6 +47,12 @@ class StepPlan:
     def looks_at_dev(self, steps_done: int) -> bool:
         """Return whether the dev images are looked at after so many steps."""
         return steps_done % self.evaluate_every == 0 or steps_done == self.step_count
+
+    def saves(self, steps_done: int, *, seconds_unsaved: float) -> bool:
+        """Return whether the state is saved after so many steps, the last one being so old."""
+        by_steps = self.save_every_steps is not None and steps_done % self.save_every_steps == 0
+        minutes = self.save_every_minutes
+        return by_steps or (minutes is not None and seconds_unsaved >= 60 * minutes)
 
 
 def plan_steps(
@@ -75,4 +85,6 @@ def plan_steps(
         instance_level_from=warmup if instance_level.enabled else None,
         warmup_step_count=warmup,
         evaluate_every=schedule.evaluate_every or steps_per_pass,
+        save_every_steps=schedule.save_every_steps,
+        save_every_minutes=schedule.save_every_minutes,
     )

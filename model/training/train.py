@@ -2,12 +2,13 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from model import console
 from model.command_line import Command
@@ -28,6 +29,7 @@ from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
+from model.training.state import has_state
 from model.training.trainer import DevImages, Precision, Trainer
 from model.training.training_data import TrainingData, load_training_data
 
@@ -36,11 +38,12 @@ __all__ = ["RECIPES", "Train"]
 RANDOM_OPENING_FRACTION = 0.45
 RECIPES = Path(__file__).parent / "recipes"
 _SETTINGS = "training/settings.json"
-# What may differ when a run goes on: where things lie, never what is computed.
+# What may differ when a run goes on: where things lie and what is kept, never what is computed.
 _PLACES = frozenset(
     {"resume", "output", "data", "images", "captions", "cache_directory", "device", "debug"}
     | {"json_output", "config", "backbone"}
 )
+_SAVING = frozenset({"save_every_steps", "save_every_minutes"})
 
 
 class Train(Command):
@@ -92,7 +95,9 @@ class Train(Command):
 
         The weights of a backbone decide the result too; a run that goes on compares them itself.
         """
-        return self.model_dump(mode="json", exclude={*_PLACES, "recipe"}, exclude_defaults=True)
+        exclude = dict.fromkeys((*_PLACES, "recipe"), True) | {"schedule": set(_SAVING)}
+        kept = self.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
+        return {name: value for name, value in kept.items() if value != {}}
 
     def run(self) -> int:
         """Train, and return 0, or 130 where the run was asked to stop early."""
@@ -134,9 +139,11 @@ class Train(Command):
             seed=self.seed,
             output=self.output,
         )
-        if is_resumed:
+        if is_resumed and has_state(self.output / "training"):
             trainer.restore()
             console.say(f"going on after   step {trainer.position.step:,}")
+        elif is_resumed:
+            console.say("nothing was saved before the run ended; beginning with its first step")
         else:
             text = self.model_dump_json(indent=2, exclude={"config", "debug", "json_output"})
             (self.output / "training").mkdir(parents=True, exist_ok=True)
@@ -262,16 +269,21 @@ class Train(Command):
         path = self.output / _SETTINGS
         if not path.is_file():
             raise CheckpointError(f"'{self.output}' holds no run to go on with")
-        saved = json.loads(path.read_text())
-        given = self.model_dump(mode="json", include=self.model_fields_set)
+        saved = Train(**json.loads(path.read_text()))
+        free = _PLACES | {f"schedule.{name}" for name in _SAVING}
         differing = [
             f"{name}: a resumed run keeps its settings; leave it out, or start a new run"
-            for name, value in given.items()
-            if name not in _PLACES and value != saved.get(name)
+            for name in _differing(self, saved)
+            if name not in free
         ]
         if differing:
             raise ConfigError(differing)
-        return Train(**(saved | {name: given[name] for name in _PLACES & given.keys()}))
+        saving = _SAVING & self.schedule.model_fields_set
+        schedule = saved.schedule.model_copy(
+            update={name: getattr(self.schedule, name) for name in saving}
+        )
+        places = {name: getattr(self, name) for name in _PLACES & self.model_fields_set}
+        return saved.model_copy(update=places | {"schedule": schedule})
 
     def _announce(
         self,
@@ -340,6 +352,18 @@ class Train(Command):
             "next: python -m index_builder build --checkpoint "
             f"{self.output} --images FOLDER --output INDEX"
         )
+
+
+def _differing(given: BaseModel, saved: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of the settings that are given and differ from the saved ones."""
+    for name in type(given).model_fields:
+        if name not in given.model_fields_set:
+            continue
+        value, kept = getattr(given, name), getattr(saved, name)
+        if isinstance(value, BaseModel) and isinstance(kept, BaseModel):
+            yield from _differing(value, kept, f"{prefix}{name}.")
+        elif value != kept:
+            yield prefix + name
 
 
 def _region_count(hrem: HREM, pictures: StoredPictures) -> int:

@@ -3,8 +3,10 @@
 - What a step sees and draws is a function of (seed, step): batches, augmentation, dropout, sampled
   negatives. A run that stops between two steps and goes on later ends with the same bits.
 - Ctrl-C (or a termination signal) lets the step end, saves, and says how to resume.
-- The checkpoint folder always holds the best network on the dev images; `training/` beside it holds
-  the last one and whatever else going on needs.
+- The checkpoint folder holds the best network on the dev images; `training/` beside it holds the
+  last one and whatever else going on needs.
+- The state is written before the checkpoint that it makes the best, and going on from such a state
+  writes that checkpoint again: whatever moment a process is killed at, the two agree.
 """
 
 import signal
@@ -44,6 +46,7 @@ from model.training.state import (
     module_tensors,
     optimizer_tensors,
     read_state,
+    remove_leftovers,
     restore_optimizer,
     under,
     write_state,
@@ -125,6 +128,8 @@ class Trainer:
             if optimization.weight_average_decay is not None
             else None
         )
+        self._saved_step = 0
+        self._saved_at = time.monotonic()
         self._stop_asked = False
         self._learning_rate = 0.0
 
@@ -134,7 +139,8 @@ class Trainer:
         Raises:
             NonFiniteLossError: A loss term or a gradient became NaN or infinite.
         """
-        first_step = self.position.step
+        first_step = self._saved_step = self.position.step
+        self._saved_at = time.monotonic()
         monitor = Monitor(
             self._output / "training",
             first_step=first_step,
@@ -146,15 +152,18 @@ class Trainer:
         with monitor, self._stop_on_signal():
             started = time.monotonic() - self.position.seconds
             for step, batch in self._batches_from(first_step):
-                terms = self._take_step(step, batch)
-                monitor.step_done(step + 1, terms, learning_rate=self._learning_rate)
+                self.position.add_terms(self._take_step(step, batch))
+                means = self.position.mean_terms()
+                monitor.step_done(step + 1, means, learning_rate=self._learning_rate)
                 self.position.step = step + 1
                 self.position.seconds = time.monotonic() - started
                 if self._plan.looks_at_dev(step + 1):
                     self._look_at_dev(monitor)
+                elif self._plan.saves(step + 1, seconds_unsaved=time.monotonic() - self._saved_at):
+                    self.save()
                 if self._stop_asked:
                     break
-            if self.position.step > first_step:
+            if self.position.step != self._saved_step:
                 self.save()
         return self.position.step == self._plan.step_count
 
@@ -169,6 +178,8 @@ class Trainer:
         if isinstance(self._sampler, NeighbourSampler) and self._sampler.clusters is not None:
             tensors["sampler.clusters"] = torch.from_numpy(self._sampler.clusters)
         write_state(self._output / "training", self.position, tensors)
+        self._saved_step = self.position.step
+        self._saved_at = time.monotonic()
 
     def restore(self) -> None:
         """Put back what `save` wrote.
@@ -196,6 +207,9 @@ class Trainer:
                 [averaged[str(place)] for place in range(len(averaged))],
                 update_count=self.position.step,
             )
+        remove_leftovers(self._output / "training")
+        if self.position.best_rsum is not None and self.position.best_step == self.position.step:
+            self._write_best()
 
     def _refuse_another_backbone(self, weights: dict[str, Tensor]) -> None:
         """Features of a frozen backbone are stored, so loading its old weights would not do."""
@@ -300,17 +314,22 @@ class Trainer:
         """Evaluate on the dev images, and keep the network if it is the best so far."""
         with self._average.in_use() if self._average is not None else nullcontext():
             report = self._dev_report()
-            is_best = self.position.best_rsum is None or report.rsum > self.position.best_rsum
-            terms = monitor.dev_done(self.position.step, report, is_best=is_best)
-            self.position.history.append(
-                {"step": self.position.step, "terms": terms, "dev": report.as_dict()}
-            )
-            if is_best:
-                self.position.best_rsum = report.rsum
-                self.position.best_step = self.position.step
-                self.hrem.save_pretrained(self._output)
+        position = self.position
+        is_best = position.best_rsum is None or report.rsum > position.best_rsum
+        monitor.dev_done(position.step, position.mean_terms(), report, is_best=is_best)
+        position.add_look(report.as_dict())
+        if is_best:
+            position.best_rsum = report.rsum
+            position.best_step = position.step
         self.save()
+        if is_best:
+            self._write_best()
         monitor.training_goes_on()
+
+    def _write_best(self) -> None:
+        """Write the present network, averaged where it is, as the checkpoint."""
+        with self._average.in_use() if self._average is not None else nullcontext():
+            self.hrem.save_pretrained(self._output)
 
     @torch.inference_mode()
     def _dev_report(self) -> RetrievalReport:

@@ -229,7 +229,38 @@ def test_a_resumed_run_keeps_its_settings(
     assert run("train", *given) == 2
     said = capsys.readouterr().err
     assert "seed: a resumed run keeps its settings" in said
-    assert "schedule: a resumed run keeps its settings" in said
+    assert "schedule.steps: a resumed run keeps its settings" in said
+
+
+def test_how_often_a_resumed_run_saves_may_change(trained: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    assert run("train", "--resume", "--output", run_folder, "--schedule.save-every-steps", 1) == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--optimization.weight-average-decay", 0.9)])
+def test_going_on_writes_the_checkpoint_that_a_kill_left_unwritten(
+    world: World, tmp_path: Path, more: tuple[object, ...]
+) -> None:
+    # One look at the dev images, at the end: the state is saved, the checkpoint comes after it.
+    output = tmp_path / "run"
+    steps = ("--schedule.steps", 3, "--schedule.evaluate-every", 3)
+    assert run("train", *world.arguments("unused", *steps, *more, "--output", output)) == 0
+    written = (output / "model.safetensors").read_bytes()
+    (output / "model.safetensors").unlink()
+    assert run("train", "--resume", "--output", output) == 0
+    assert (output / "model.safetensors").read_bytes() == written
+
+
+def test_a_run_killed_before_its_first_save_begins_with_its_first_step(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    (output / "training").mkdir(parents=True)
+    shutil.copy(trained / "training" / "settings.json", output / "training")
+    assert run("train", "--resume", "--output", output) == 0
+    assert "beginning with its first step" in capsys.readouterr().err
+    assert are_equal(last_weights_of(output), last_weights_of(trained))
 
 
 def test_a_run_does_not_go_on_with_other_captions(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -99,6 +101,14 @@ def test_the_authors_warmup_is_a_fraction_of_their_steps() -> None:
 def test_the_dev_images_are_looked_at_every_pass_and_at_the_end() -> None:
     looks = [step for step in range(1, 101) if plan().looks_at_dev(step)]
     assert looks == [40, 80, 100]
+
+
+def test_the_state_is_saved_by_steps_and_by_minutes() -> None:
+    saving = replace(plan(), save_every_steps=30, save_every_minutes=2.0)
+    assert [step for step in range(1, 101) if saving.saves(step, seconds_unsaved=0)] == [30, 60, 90]
+    assert [saving.saves(7, seconds_unsaved=age) for age in (119.0, 120.0)] == [False, True]
+    never = replace(plan(), save_every_minutes=None)
+    assert not any(never.saves(step, seconds_unsaved=1e9) for step in range(1, 101))
 
 
 def test_an_instance_level_that_would_never_start_is_refused() -> None:
