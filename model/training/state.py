@@ -46,6 +46,8 @@ class Position:
         best_step: After how many steps that was.
         seconds: Time spent so far, over all sittings.
         neighbour_seconds: Of them, spent on finding neighbours.
+        stepping_seconds: Of them, in steps: without looks at the dev images and saving.
+        waiting_seconds: Of these, in waiting for batches.
         history: One entry a look at the dev images.
         recent: Each term of the loss, summed over the steps since the last look.
         recent_count: How many steps these are.
@@ -57,9 +59,16 @@ class Position:
     best_step: int = 0
     seconds: float = 0.0
     neighbour_seconds: float = 0.0
+    stepping_seconds: float = 0.0
+    waiting_seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     recent: dict[str, float] = field(default_factory=dict)
     recent_count: int = 0
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time of the steps that was spent waiting for batches."""
+        return self.waiting_seconds / self.stepping_seconds if self.stepping_seconds else 0.0
 
     def add_terms(self, terms: Mapping[str, float]) -> None:
         """Count the terms of one more step."""

@@ -20,6 +20,7 @@ from model.peak_memory import peak_memory_bytes
 from model.training.augmentation import AugmentationConfig
 from model.training.batches import BatchMaker, StoredPictures, TokenizedCaptions
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
+from model.training.failures import BatchFailures
 from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
 from model.training.model_card import model_card
 from model.training.neighbours import NeighbourSampler
@@ -41,7 +42,7 @@ _SETTINGS = "training/settings.json"
 # What may differ when a run goes on: where things lie and what is kept, never what is computed.
 _PLACES = frozenset(
     {"resume", "output", "data", "images", "captions", "cache_directory", "device", "debug"}
-    | {"json_output", "config", "backbone"}
+    | {"json_output", "config", "backbone", "workers"}
 )
 _SAVING = frozenset({"save_every_steps", "save_every_minutes"})
 
@@ -67,6 +68,9 @@ class Train(Command):
     resume: bool = Field(False, description="Go on with the run that stopped in --output.")
     seed: int = Field(0, ge=0, lt=2**31, description="Of weights, order and everything random.")
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+    workers: int = Field(
+        1, ge=0, le=64, description="Threads that make batches ahead; they never change a run."
+    )
     precision: Precision = Field(
         "float32", description="bfloat16: encoders and alignment by autocast; weights stay float32."
     )
@@ -115,7 +119,7 @@ class Train(Command):
             self.schedule,
             self.instance_level,
             opening_fraction=self._opening_fraction(),
-            steps_per_pass=sampler.steps_per_pass,
+            batches_per_pass=sampler.steps_per_pass,
         )
         self._announce(data, hrem, plan, sampler, device)
         if not is_resumed:
@@ -138,6 +142,8 @@ class Train(Command):
             precision=self.precision,
             seed=self.seed,
             output=self.output,
+            failures=BatchFailures(data.train, self.output),
+            workers=self.workers,
         )
         if is_resumed and has_state(self.output / "training"):
             trainer.restore()
@@ -299,6 +305,7 @@ class Train(Command):
             if plan.instance_level_from is None
             else f"{self.instance_level.mechanism}, from step {plan.instance_level_from:,} on"
         )
+        batches = f"{plan.batches_per_step} x " if plan.batches_per_step > 1 else ""
         console.say(f"training  → {self.output}")
         console.say(
             f"  data            {len(data.train):,} images, {len(data.train.caption_texts):,} "
@@ -309,8 +316,8 @@ class Train(Command):
             f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, {self.precision}"
         )
         console.say(
-            f"  schedule        {plan.step_count:,} steps of {sampler.batch_size} pairs, seed "
-            f"{self.seed}; instance level {instance}"
+            f"  schedule        {plan.step_count:,} steps of {batches}{sampler.batch_size} pairs, "
+            f"seed {self.seed}; instance level {instance}"
         )
 
     def _write_report(
@@ -334,6 +341,7 @@ class Train(Command):
             "seed": self.seed,
             "recipe": self.recipe,
             "training_seconds": round(position.seconds, 1),
+            "waiting_share": round(position.waiting_share, 4),
             "peak_memory_bytes": peak_memory_bytes(),
             "history": position.history,
         }

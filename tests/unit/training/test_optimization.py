@@ -75,7 +75,7 @@ def plan(*, steps: int = 100, **settings: object) -> StepPlan:
         ScheduleConfig(steps=steps),
         InstanceLevelConfig(**settings),
         opening_fraction=0.1,
-        steps_per_pass=40,
+        batches_per_pass=40,
     )
 
 
@@ -87,12 +87,25 @@ def test_warmup_is_a_fraction_of_all_steps() -> None:
     assert [plan().is_opening(step) for step in (9, 10)] == [True, False]
 
 
+def test_a_step_may_be_of_several_batches() -> None:
+    plan = plan_steps(
+        ScheduleConfig(epochs=3, accumulate=4),
+        InstanceLevelConfig(warmup_fraction=0.5),
+        opening_fraction=0.2,
+        batches_per_pass=41,
+    )
+    assert (plan.step_count, plan.evaluate_every) == (3 * 41 // 4, 10)
+    assert (plan.instance_level_from, plan.opening_step_count) == (15, 6)
+    numbers = [number for step in range(plan.step_count) for number in plan.batches_of(step)]
+    assert numbers == list(range(4 * plan.step_count))
+
+
 def test_the_authors_warmup_is_a_fraction_of_their_steps() -> None:
     authors = plan_steps(
         ScheduleConfig(),
         InstanceLevelConfig(),
         opening_fraction=0,
-        steps_per_pass=29_000 * 5 // 128,
+        batches_per_pass=29_000 * 5 // 128,
     )
     assert authors.step_count == 33_960
     assert authors.instance_level_from == pytest.approx(8_000, rel=0.02)

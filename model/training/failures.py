@@ -1,0 +1,104 @@
+"""What is told of a batch that ends a run: one message, and the whole batch in a file.
+
+A message names the first few pairs, each as `<image id>#<number of the caption>`, and
+`training/failed-batch.json` all of them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+
+import torch
+
+from model.data.datasets import CaptionedImages
+from model.durable import write_file
+from model.errors import BatchTooLargeError, NonFiniteLossError
+from model.training.samplers import Pairs
+
+__all__ = ["BatchFailures", "is_out_of_memory"]
+
+_SHOWN_PAIRS = 8
+_FILE = "training/failed-batch.json"
+_SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, of the machine or of a GPU."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+class BatchFailures:
+    """Makes the errors of a run over known images; each writes its batch into a file.
+
+    Args:
+        images: What the positions of pairs mean.
+        output: The checkpoint folder.
+    """
+
+    def __init__(self, images: CaptionedImages, output: Path) -> None:
+        self._images = images
+        self._output = output
+
+    def non_finite(
+        self, step: int, pairs: Sequence[Pairs], terms: Mapping[str, float]
+    ) -> NonFiniteLossError:
+        """Return the error of a zero-based step with a loss or gradient that is no number.
+
+        Args:
+            step: Zero-based.
+            pairs: The batches that it may come from.
+            terms: Every term of the loss, and the norm of the gradient where that was reached.
+        """
+        wrong = " and ".join(name for name, value in terms.items() if not isfinite(value))
+        listed = ", ".join(f"{name} = {value:g}" for name, value in terms.items())
+        return NonFiniteLossError(
+            f"step {step + 1}: {wrong} not finite ({listed}) in the batch of "
+            f"{self._named(step, pairs)}; lower --optimization.learning-rate, or look at these "
+            "images and captions"
+        )
+
+    def out_of_memory(
+        self, step: int, pairs: Pairs, *, sizes: str, device: str, saved_step: int | None
+    ) -> BatchTooLargeError:
+        """Return the error of a step whose batch does not fit in memory.
+
+        Args:
+            step: Zero-based.
+            pairs: The batch that was being made or learnt from.
+            sizes: Of its tensors, in words; empty where they were not made yet.
+            device: Where the network is.
+            saved_step: How many steps the last saved state has taken; None: there is none.
+        """
+        saved = (
+            f"the state after step {saved_step:,} is kept: where more memory is free, go on with "
+            f"python -m model.training train --resume --output {self._output}"
+            if saved_step is not None
+            else "nothing was saved yet"
+        )
+        return BatchTooLargeError(
+            f"step {step + 1}: memory of {device} ran out in the batch of "
+            f"{self._named(step, [pairs])}{sizes}; {saved}; or start a new run with a smaller "
+            "--schedule.batch-size (and --schedule.accumulate), or with --precision bfloat16"
+        )
+
+    def _named(self, step: int, pairs: Sequence[Pairs]) -> str:
+        """Write the file of a failed batch, and return its first pairs and where the rest is."""
+        names = [name for batch in pairs for name in self._names(batch)]
+        path = self._output / _FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, json.dumps({"step": step + 1, "pairs": names}, ensure_ascii=False) + "\n")
+        more = len(names) - _SHOWN_PAIRS
+        rest = f" and {more} more (all: {path})" if more > 0 else ""
+        return ", ".join(names[:_SHOWN_PAIRS]) + rest
+
+    def _names(self, pairs: Pairs) -> list[str]:
+        """Return each pair as `<image id>#<number of the caption among those of the image>`."""
+        first_caption = self._images.caption_image.searchsorted(pairs.images)
+        numbers = pairs.captions - first_caption
+        return [
+            f"{self._images.image_ids[image]}#{number}"
+            for image, number in zip(pairs.images.tolist(), numbers.tolist(), strict=True)
+        ]
