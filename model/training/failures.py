@@ -19,7 +19,6 @@ from model.training.samplers import Pairs
 __all__ = ["BatchFailures", "is_out_of_memory"]
 
 _SHOWN_PAIRS = 8
-_FILE = "training/failed-batch.json"
 _SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
 
@@ -36,11 +35,13 @@ class BatchFailures:
     Args:
         images: What the positions of pairs mean.
         output: The checkpoint folder.
+        rank: Of this process among those of the run; each has a file of its own.
     """
 
-    def __init__(self, images: CaptionedImages, output: Path) -> None:
+    def __init__(self, images: CaptionedImages, output: Path, *, rank: int = 0) -> None:
         self._images = images
         self._output = output
+        self._path = output / "training" / f"failed-batch{f'-{rank}' if rank else ''}.json"
 
     def non_finite(
         self, step: int, pairs: Sequence[Pairs], terms: Mapping[str, float]
@@ -87,7 +88,7 @@ class BatchFailures:
     def _named(self, step: int, pairs: Sequence[Pairs]) -> str:
         """Write the file of a failed batch, and return its first pairs and where the rest is."""
         names = [name for batch in pairs for name in self._names(batch)]
-        path = self._output / _FILE
+        path = self._path
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, json.dumps({"step": step + 1, "pairs": names}, ensure_ascii=False) + "\n")
         more = len(names) - _SHOWN_PAIRS

@@ -18,17 +18,20 @@ _SHOWN_STEPS = 20
 class Monitor(AbstractContextManager["Monitor"]):
     """Follow a run over `step_count` steps of `batch_size` pairs, from `first_step` on."""
 
-    def __init__(self, folder: Path, *, first_step: int, step_count: int, batch_size: int) -> None:
-        """Prepare a bar and, where TensorBoard is installed, a log below `folder`."""
+    def __init__(
+        self, folder: Path | None, *, first_step: int, step_count: int, batch_size: int
+    ) -> None:
+        """Prepare a bar and, given a folder and TensorBoard, a log below it."""
         self._step_count = step_count
         self._batch_size = batch_size
         pair_count = (step_count - first_step) * batch_size
         self._progress = console.progress("training", pair_count, "pairs")
         self._writer: Any = None
-        with suppress(ImportError):
-            from torch.utils.tensorboard import SummaryWriter
+        if folder is not None:
+            with suppress(ImportError):
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+                self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
         self._timed_steps = 0
         self._clock_started = time.monotonic()
 

@@ -132,7 +132,7 @@ class RandomSampler:
         self._captions_of_pass = lru_cache(maxsize=2)(self._shuffled_captions)
 
     def pairs(self, step: int) -> Pairs:
-        """Return the pairs of zero-based batch `step`, whatever was asked before."""
+        """Return the pairs of zero-based `step`, whatever was asked before."""
         epoch, place = divmod(step, self.steps_per_pass)
         start = place * self.batch_size
         captions = self._captions_of_pass(epoch)[start : start + self.batch_size]

@@ -24,11 +24,11 @@ from model.errors import CheckpointError
 
 __all__ = [
     "Position",
-    "has_state",
     "optimizer_tensors",
     "read_state",
     "remove_leftovers",
     "restore_optimizer",
+    "saved_step",
     "write_state",
 ]
 
@@ -99,9 +99,10 @@ def write_state(folder: Path, position: Position, tensors: Mapping[str, Tensor])
     remove_leftovers(folder)
 
 
-def has_state(folder: Path) -> bool:
-    """Return whether a state was ever saved."""
-    return (folder / _STATE).is_file()
+def saved_step(folder: Path) -> int | None:
+    """Return how many steps the saved state has taken; None where there is none."""
+    path = folder / _STATE
+    return int(json.loads(path.read_text())["position"]["step"]) if path.is_file() else None
 
 
 def remove_leftovers(folder: Path) -> None:

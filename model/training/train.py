@@ -20,6 +20,7 @@ from model.peak_memory import peak_memory_bytes
 from model.training.augmentation import AugmentationConfig
 from model.training.batches import BatchMaker, StoredPictures, TokenizedCaptions
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
+from model.training.distributed import Collective, joined_processes
 from model.training.failures import BatchFailures
 from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
 from model.training.model_card import model_card
@@ -30,7 +31,7 @@ from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
-from model.training.state import has_state
+from model.training.state import saved_step
 from model.training.trainer import DevImages, Precision, Trainer
 from model.training.training_data import TrainingData, load_training_data
 
@@ -106,25 +107,31 @@ class Train(Command):
     def run(self) -> int:
         """Train, and return 0, or 130 where the run was asked to stop early."""
         settings = self._resumed() if self.resume else self
-        return settings._train(is_resumed=self.resume)
+        device = torch.device(choose_device(settings.device))
+        with joined_processes(device.type) as collective:
+            if device.type == "cuda" and not collective.is_alone:
+                device = torch.device("cuda", collective.local_rank)
+                torch.cuda.set_device(device)
+            return settings._train(device, collective, is_resumed=self.resume)
 
-    def _train(self, *, is_resumed: bool) -> int:
+    def _train(self, device: torch.device, collective: Collective, *, is_resumed: bool) -> int:
         images_root, captions_file = self._sources()
-        device = torch.device(choose_device(self.device))
         started = time.monotonic()
         data = load_training_data(images_root, captions_file, self.dataset, seed=self.seed)
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
+        collective.refuse_uneven(sampler.batch_size)
         plan = plan_steps(
             self.schedule,
             self.instance_level,
             opening_fraction=self._opening_fraction(),
             batches_per_pass=sampler.steps_per_pass,
         )
-        self._announce(data, hrem, plan, sampler, device)
-        if not is_resumed:
+        self._announce(data, hrem, plan, sampler, device, collective)
+        if collective.is_main and not is_resumed:
             self._refuse_used_output()
-        pictures = self._stored_pictures(hrem, data)
+        with collective.main_first():
+            pictures = self._stored_pictures(hrem, data)
         objective = Objective(hrem.dim, loss=self.loss, instance_level=self.instance_level)
         trainer = Trainer(
             hrem,
@@ -142,20 +149,22 @@ class Train(Command):
             precision=self.precision,
             seed=self.seed,
             output=self.output,
-            failures=BatchFailures(data.train, self.output),
+            failures=BatchFailures(data.train, self.output, rank=collective.rank),
             workers=self.workers,
+            collective=collective,
         )
-        if is_resumed and has_state(self.output / "training"):
+        if is_resumed and saved_step(self.output / "training") is not None:
             trainer.restore()
             console.say(f"going on after   step {trainer.position.step:,}")
         elif is_resumed:
             console.say("nothing was saved before the run ended; beginning with its first step")
-        else:
+        elif collective.is_main:
             text = self.model_dump_json(indent=2, exclude={"config", "debug", "json_output"})
             (self.output / "training").mkdir(parents=True, exist_ok=True)
             write_file(self.output / _SETTINGS, text + "\n")
         is_done = trainer.run()
-        self._write_report(trainer, data, plan, time.monotonic() - started)
+        if collective.is_main:
+            self._write_report(trainer, data, plan, time.monotonic() - started)
         if not is_done:
             console.say(
                 f"stopped after step {trainer.position.step:,} of {plan.step_count:,}; go on with: "
@@ -298,6 +307,7 @@ class Train(Command):
         plan: StepPlan,
         sampler: Sampler,
         device: torch.device,
+        collective: Collective,
     ) -> None:
         weights = sum(parameter.numel() for parameter in hrem.parameters())
         instance = (
@@ -314,6 +324,7 @@ class Train(Command):
         console.say(
             f"  network         {hrem.name}, {weights / 1e6:.1f} M weights, "
             f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, {self.precision}"
+            + (f", {collective.size} processes" if not collective.is_alone else "")
         )
         console.say(
             f"  schedule        {plan.step_count:,} steps of {batches}{sampler.batch_size} pairs, "

@@ -5,6 +5,8 @@
 - A step learns from one batch, or from several whose gradients are added; each of these has a
   number, counted over the run, and its own graph and negatives.
 - Ctrl-C (or a termination signal) lets the step end, saves, and says how to resume.
+- Several processes may share a batch (`distributed`); each encodes its part, all compute the same
+  objective over the whole, and the main one alone looks at the dev images and saves.
 - The checkpoint folder holds the best network on the dev images; `training/` beside it holds the
   last one and whatever else going on needs.
 - The state is written before the checkpoint that it makes the best, and going on from such a state
@@ -32,6 +34,7 @@ from model.hrem import HREM
 from model.inputs.backbone import average_grid
 from model.metrics import RetrievalReport, evaluate_retrieval
 from model.training.batches import Batch, BatchMaker, StoredPictures, prefetched
+from model.training.distributed import Collective
 from model.training.evaluation import encode_distinct
 from model.training.failures import BatchFailures, is_out_of_memory
 from model.training.monitor import Monitor
@@ -53,6 +56,7 @@ from model.training.state import (
     read_state,
     remove_leftovers,
     restore_optimizer,
+    saved_step,
     under,
     write_state,
 )
@@ -97,6 +101,7 @@ class Trainer:
         output: The checkpoint folder.
         failures: Makes the error of a batch that ends the run.
         workers: Threads that make batches ahead.
+        collective: The processes that share each batch.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class Trainer:
         output: Path,
         failures: BatchFailures,
         workers: int = 1,
+        collective: Collective | None = None,
     ) -> None:
         self.hrem = hrem
         self.objective = objective
@@ -130,6 +136,8 @@ class Trainer:
         self._output = output
         self._failures = failures
         self._workers = workers
+        self._collective = collective or Collective()
+        self._collective.span_batch_norms(hrem)
         self._optimizer = make_optimizer(
             _parameter_groups(hrem, objective, optimization),
             weight_decay=optimization.weight_decay,
@@ -156,14 +164,15 @@ class Trainer:
         self._saved_at = time.monotonic()
         step_count, each = self._plan.step_count, self._plan.batches_per_step
         monitor = Monitor(
-            self._output / "training",
+            self._output / "training" if self._collective.is_main else None,
             first_step=first_step,
             step_count=step_count,
             batch_size=self._sampler.batch_size * each,
         )
         made_ahead = closing(self._batches_from(first_step * each))
-        self.hrem.train()
-        self.objective.train()
+        for module in (self.hrem, self.objective):
+            module.train()
+            self._collective.copy_from_main(*module.parameters(), *module.buffers())
         with monitor, self._stop_on_signal(), made_ahead as batches:
             started = time.monotonic() - self.position.seconds
             for step in range(first_step, step_count):
@@ -173,13 +182,11 @@ class Trainer:
                 self.position.step = step + 1
                 self.position.seconds = time.monotonic() - started
                 self._warn_of_waiting(step - first_step)
-                if self._plan.looks_at_dev(step + 1):
-                    self._look_at_dev(monitor)
-                elif self._plan.saves(step + 1, seconds_unsaved=time.monotonic() - self._saved_at):
-                    self.save()
-                if self._stop_asked:
+                if self._collective.is_main:
+                    self._look_or_save(monitor)
+                if self._collective.any(self._stop_asked):
                     break
-            if self.position.step != self._saved_step:
+            if self._collective.is_main and self.position.step != self._saved_step:
                 self.save()
         return self.position.step == step_count
 
@@ -224,6 +231,8 @@ class Trainer:
                 [averaged[str(place)] for place in range(len(averaged))],
                 update_count=self.position.step,
             )
+        if not self._collective.is_main:
+            return
         remove_leftovers(self._output / "training")
         if self.position.best_rsum is not None and self.position.best_step == self.position.step:
             self._write_best()
@@ -275,10 +284,15 @@ class Trainer:
             parts = [self._pictures.rows(part).float().mean(dim=1) for part in _parts(rows)]
             features = torch.cat(parts)
         sampler.find_neighbours(features, epoch=number // sampler.steps_per_pass)
+        if sampler.clusters is not None and not self._collective.is_alone:
+            # Rounding must not make another process see other groups.
+            clusters = torch.from_numpy(sampler.clusters)
+            self._collective.copy_from_main(clusters)
+            sampler.clusters = clusters.numpy()
         self.position.neighbour_seconds += time.monotonic() - started
 
     def _batch(self, number: int) -> Batch:
-        return self._batches.batch(self._sampler.pairs(number))
+        return self._batches.batch(self._collective.share(self._sampler.pairs(number)))
 
     def _take_step(self, step: int, batches: Iterator[Batch]) -> dict[str, float]:
         """Learn from the batches of a step; return the terms of their loss."""
@@ -314,16 +328,19 @@ class Trainer:
                 terms = self._losses(step, number, batch)
                 shown = {name: float(term) for name, term in terms.named().items()}
                 if not all(isfinite(value) for value in shown.values()):
-                    raise self._failures.non_finite(step, [batch.pairs], shown)
+                    pairs = self._sampler.pairs(number)
+                    raise self._failures.non_finite(step, [pairs], shown)
                 terms.total.backward()  # type: ignore[no-untyped-call]
             for name, value in shown.items():
                 summed[name] = summed.get(name, 0.0) + value
+        self._collective.unite_gradients(self.hrem, self.objective)
         return summed
 
     def _losses(self, step: int, number: int, batch: Batch) -> LossTerms:
         """Encode the pairs of a batch and compare them."""
         device = self.hrem.device
-        torch.manual_seed(stream_seed(self._seed, number, purpose=Purpose.ENCODERS))
+        place = number * self._collective.size + self._collective.rank
+        torch.manual_seed(stream_seed(self._seed, place, purpose=Purpose.ENCODERS))
         with torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
             images = self.hrem.image_encoder(
                 self._regions(batch.pictures), batch.is_dropped.to(device)
@@ -333,9 +350,9 @@ class Trainer:
             )
         torch.manual_seed(stream_seed(self._seed, number, purpose=Purpose.OBJECTIVE))
         return self.objective(
-            images,
-            captions,
-            batch.image_ids.to(device),
+            self._collective.gathered_items(images),
+            self._collective.gathered_items(captions),
+            self._collective.gathered(batch.image_ids).to(device),
             with_instance_level=self._plan.has_instance_level(step),
             is_opening=self._plan.is_opening(step),
         )
@@ -351,10 +368,10 @@ class Trainer:
                 raise
             raise self._failures.out_of_memory(
                 step,
-                self._sampler.pairs(number),
+                self._collective.share(self._sampler.pairs(number)),
                 sizes="".join(sizes),
                 device=str(self.hrem.device),
-                saved_step=self._saved_step,
+                saved_step=saved_step(self._output / "training"),
             ) from error
 
     def _warn_of_waiting(self, steps_before: int) -> None:
@@ -375,6 +392,14 @@ class Trainer:
         if self._pictures.is_pixels:
             return backbone(on_device)
         return average_grid(on_device.float(), backbone.config.grid_size)
+
+    def _look_or_save(self, monitor: Monitor) -> None:
+        """Do what is due after a step."""
+        seconds_unsaved = time.monotonic() - self._saved_at
+        if self._plan.looks_at_dev(self.position.step):
+            self._look_at_dev(monitor)
+        elif self._plan.saves(self.position.step, seconds_unsaved=seconds_unsaved):
+            self.save()
 
     def _look_at_dev(self, monitor: Monitor) -> None:
         """Evaluate on the dev images, and keep the network if it is the best so far."""
