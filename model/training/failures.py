@@ -1,7 +1,7 @@
 """What is told of a batch that ends a run: one message, and the whole batch in a file.
 
-A message names the first few pairs, each as `<image id>#<number of the caption>`, and
-`training/failed-batch.json` all of them.
+A message names the first few pairs, each as `<image id>#<number of the caption>`;
+`training/failed-batch.json` holds all of them, with picture and caption.
 """
 
 import json
@@ -85,21 +85,26 @@ class BatchFailures:
             "--schedule.batch-size (and --schedule.accumulate), or with --precision bfloat16"
         )
 
-    def _named(self, step: int, pairs: Sequence[Pairs]) -> str:
+    def _named(self, step: int, batches: Sequence[Pairs]) -> str:
         """Write the file of a failed batch, and return its first pairs and where the rest is."""
-        names = [name for batch in pairs for name in self._names(batch)]
-        path = self._path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, json.dumps({"step": step + 1, "pairs": names}, ensure_ascii=False) + "\n")
-        more = len(names) - _SHOWN_PAIRS
-        rest = f" and {more} more (all: {path})" if more > 0 else ""
-        return ", ".join(names[:_SHOWN_PAIRS]) + rest
+        pairs = [pair for batch in batches for pair in self._described(batch)]
+        content = {"step": step + 1, "pairs": pairs}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self._path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        shown = ", ".join(str(pair["pair"]) for pair in pairs[:_SHOWN_PAIRS])
+        more = len(pairs) - _SHOWN_PAIRS
+        return shown + (f" and {more} more" if more > 0 else "") + f" (all: {self._path})"
 
-    def _names(self, pairs: Pairs) -> list[str]:
-        """Return each pair as `<image id>#<number of the caption among those of the image>`."""
-        first_caption = self._images.caption_image.searchsorted(pairs.images)
-        numbers = pairs.captions - first_caption
-        return [
-            f"{self._images.image_ids[image]}#{number}"
-            for image, number in zip(pairs.images.tolist(), numbers.tolist(), strict=True)
-        ]
+    def _described(self, pairs: Pairs) -> list[dict[str, str]]:
+        """Return of each pair `<image id>#<number among the image's captions>`, and what it is."""
+        images = self._images
+        first_captions = images.caption_image.searchsorted(pairs.images)
+        described = []
+        for image, caption, first in zip(
+            pairs.images.tolist(), pairs.captions.tolist(), first_captions.tolist(), strict=True
+        ):
+            pair = {"pair": f"{images.image_ids[image]}#{caption - first}"}
+            if images.image_paths:  # region features have no pictures
+                pair["picture"] = str(images.image_paths[image])
+            described.append(pair | {"caption": images.caption_texts[caption]})
+        return described

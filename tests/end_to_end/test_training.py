@@ -190,11 +190,13 @@ def test_a_loss_that_is_no_number_ends_in_one_message(
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     failed = json.loads((output / "training" / "failed-batch.json").read_text())
     assert f"step {failed['step']}: " in said and "not finite" in said
-    assert len(failed["pairs"]) == 16 and ", ".join(failed["pairs"][:8]) in said
-    known = {json.loads(line)["image"] for line in (world.data / "captions.jsonl").open()}
-    assert {name.rsplit("#", 1)[0] for name in failed["pairs"]} <= {
-        image_id_for_path(name) for name in known
-    }
+    assert len(failed["pairs"]) == 16
+    assert ", ".join(pair["pair"] for pair in failed["pairs"][:8]) in said
+    captions = {}
+    for row in map(json.loads, (world.data / "captions.jsonl").read_text().splitlines()):
+        for number, caption in enumerate(row["captions"]):
+            captions[f"{image_id_for_path(row['image'])}#{number}"] = caption
+    assert all(captions[pair["pair"]] == pair["caption"] for pair in failed["pairs"])
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_named_and_the_state_kept(
@@ -242,7 +244,7 @@ def test_a_batch_that_does_not_fit_in_memory_is_named_and_the_state_kept(
     (said,) = [line for line in ended.stderr.splitlines() if "error" in line]
     failed = json.loads((output / "training" / "failed-batch.json").read_text())
     assert failed["step"] == 2 and len(failed["pairs"]) == 32
-    assert "step 2: memory of cpu ran out in the batch of " + failed["pairs"][0] in said
+    assert "step 2: memory of cpu ran out in the batch of " + failed["pairs"][0]["pair"] in said
     assert "the state after step 1 is kept: where more memory is free, go on with " in said
     assert f"--resume --output {output}" in said and "--schedule.accumulate" in said
     assert "Traceback" not in ended.stderr
