@@ -6,7 +6,8 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity browser experiments benchmarks scenes-report serve openapi clean
+.PHONY: help demo test setup check fix parity kills browser experiments benchmarks scenes-report serve \
+	openapi clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
@@ -42,6 +43,9 @@ fix: $(READY)  ## format and mend what the linter can mend
 parity: $(READY)  ## compare with the recorded outputs of the released code
 	@for folder in full ragged scan; do \
 		$(RUN) -m tests.parity.compare tests/parity/fixtures/$$folder || exit 1; done
+
+kills: $(READY)  ## kill a training run 50 times at random moments; it must end with the same bits
+	@HREM_KILL_COUNT=50 $(RUN) -m pytest -s tests/end_to_end/test_kills.py
 
 browser: $(READY)  ## the search page in a real Chromium
 	@$(RUN) -m pytest tests/browser

@@ -10,6 +10,7 @@ HremError                      one sentence, exit status 1
 │       ├── UnreadablePictureError   not a picture, truncated, or of a format not on the list
 │       └── TooManyPixelsError       larger than the pixel limit, seen before decoding
 ├── TrainingError              a run cannot start or go on
+│   ├── BatchTooLargeError     a batch does not fit in memory
 │   └── NonFiniteLossError     a loss term became NaN or infinite
 ├── GalleryIndexError          an index folder is missing, damaged or does not match
 └── ServiceError               the service cannot start
@@ -20,6 +21,7 @@ A message says what was found, what was expected, and what to do.
 from collections.abc import Sequence
 
 __all__ = [
+    "BatchTooLargeError",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -87,6 +89,10 @@ class TooManyPixelsError(PictureError):
 
 class TrainingError(HremError):
     """A training run cannot start or go on."""
+
+
+class BatchTooLargeError(TrainingError):
+    """Memory ran out in a batch."""
 
 
 class NonFiniteLossError(TrainingError):

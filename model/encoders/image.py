@@ -2,8 +2,10 @@
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from model.config import FragmentLevelConfig
+from model.encoders.batch_norm import joint_batch_norm
 from model.encoders.fragment_level import EncodedItems, FragmentLevel
 
 __all__ = ["ImageEncoder", "MaskedBatchNorm", "RegionProjection"]
@@ -14,8 +16,13 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     In eval mode it is `nn.BatchNorm1d` by its running statistics.
 
+    Attributes:
+        group: Processes that share a batch, whose rows count together; None = this one alone.
+
     Differs: in training mode the released code's mean and variance include padded rows.
     """
+
+    group: ProcessGroup | None = None
 
     def forward_masked(
         self,
@@ -25,11 +32,14 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         """Return normalised rows; padded rows come back as zeros in training mode."""
         if not self.training:
             return self(rows.flatten(0, 1)).view_as(rows)
-        if not bool(is_padding.any()):
+        if self.group is None and not bool(is_padding.any()):
             return self(rows.flatten(0, 1)).view_as(rows)
         real = ~is_padding
         normalised = rows.new_zeros(rows.shape)
-        normalised[real] = self(rows[real]).to(rows.dtype)
+        if self.group is None:
+            normalised[real] = self(rows[real]).to(rows.dtype)
+        else:
+            normalised[real] = joint_batch_norm(rows[real], self, self.group)
         return normalised
 
 

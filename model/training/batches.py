@@ -1,11 +1,12 @@
 """From the pairs of a step to the tensors that the network reads.
 
-Batches are made a few steps ahead in a thread of their own, so that reading pictures and changing
-words never keep the network waiting; what a batch holds depends on the step alone.
+Batches are made ahead of their use in threads of their own, so that reading pictures and changing
+words need not keep the network waiting; what a batch holds depends on its number alone, never on
+the threads.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,7 +36,7 @@ __all__ = [
     "prefetched",
 ]
 
-_STEPS_AHEAD = 2
+_SPARE_BATCHES = 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ class Batch:
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.image_ids)
+
+    @property
+    def sizes(self) -> str:
+        """The sizes of the batch in words, to stand behind its ids in a message."""
+        regions, words = self.is_dropped.shape[1], self.token_ids.shape[1]
+        return f" ({len(self)} pairs of {regions} regions and {words} words)"
 
 
 @dataclass(frozen=True)
@@ -237,19 +244,32 @@ class BatchMaker:
         )
 
 
-def prefetched(make: Callable[[int], Batch], steps: Iterable[int]) -> Iterator[tuple[int, Batch]]:
-    """Yield (step, batch) in order, each batch made ahead of its use."""
+def prefetched(
+    make: Callable[[int], Batch], numbers: Iterable[int], *, workers: int = 1
+) -> Generator[tuple[int, Batch]]:
+    """Yield (number, batch) in order, each batch made ahead of its use.
+
+    Args:
+        make: Called from the threads.
+        numbers: Of the batches.
+        workers: Threads that make batches, one more batch ahead than there are; with 0 each batch
+            is made when it is asked for.
+    """
+    if workers == 0:
+        for number in numbers:
+            yield number, make(number)
+        return
     waiting: deque[tuple[int, Future[Batch]]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as maker:
+    with ThreadPoolExecutor(workers, thread_name_prefix="batches") as makers:
         try:
-            for step in steps:
-                waiting.append((step, maker.submit(make, step)))
-                if len(waiting) > _STEPS_AHEAD:
-                    ready_step, ready = waiting.popleft()
-                    yield ready_step, ready.result()
+            for number in numbers:
+                waiting.append((number, makers.submit(make, number)))
+                if len(waiting) > workers + _SPARE_BATCHES:
+                    ready_number, ready = waiting.popleft()
+                    yield ready_number, ready.result()
             while waiting:
-                ready_step, ready = waiting.popleft()
-                yield ready_step, ready.result()
+                ready_number, ready = waiting.popleft()
+                yield ready_number, ready.result()
         finally:
             for _, unused in waiting:
                 unused.cancel()

@@ -134,9 +134,23 @@ class SamplingConfig(Section):
 class ScheduleConfig(Section):
     """How long, and how often to look at the dev images."""
 
-    batch_size: int = Field(128, ge=2, description="Pairs a step.")
+    batch_size: int = Field(128, ge=2, description="Pairs a batch.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Batches a step, their gradients added; each has a graph and negatives of its "
+        "own, so 2 of 64 are not one of 128.",
+    )
     epochs: int = Field(30, ge=1, description="Passes over the training data.")
-    steps: int | None = Field(None, ge=1, description="Number of steps, instead of epochs.")
+    steps: int | None = Field(
+        None, ge=1, description="Number of optimiser steps, instead of epochs."
+    )
     evaluate_every: int | None = Field(
         None, ge=1, description="Steps between two looks at the dev images; unset: once a pass."
+    )
+    save_every_steps: int | None = Field(
+        None, ge=1, description="Save the training state after so many steps, between looks too."
+    )
+    save_every_minutes: float | None = Field(
+        10.0, gt=0, description="Save the training state when so many minutes have passed."
     )

@@ -18,20 +18,22 @@ _SHOWN_STEPS = 20
 class Monitor(AbstractContextManager["Monitor"]):
     """Follow a run over `step_count` steps of `batch_size` pairs, from `first_step` on."""
 
-    def __init__(self, folder: Path, *, first_step: int, step_count: int, batch_size: int) -> None:
-        """Prepare a bar and, where TensorBoard is installed, a log below `folder`."""
+    def __init__(
+        self, folder: Path | None, *, first_step: int, step_count: int, batch_size: int
+    ) -> None:
+        """Prepare a bar and, given a folder and TensorBoard, a log below it."""
         self._step_count = step_count
         self._batch_size = batch_size
         pair_count = (step_count - first_step) * batch_size
         self._progress = console.progress("training", pair_count, "pairs")
         self._writer: Any = None
-        with suppress(ImportError):
-            from torch.utils.tensorboard import SummaryWriter
+        if folder is not None:
+            with suppress(ImportError):
+                from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-        self._recent: dict[str, float] = {}
-        self._recent_count = 0
-        self._recent_started = time.monotonic()
+                self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._timed_steps = 0
+        self._clock_started = time.monotonic()
 
     def __enter__(self) -> "Monitor":
         """Show the bar."""
@@ -49,24 +51,23 @@ class Monitor(AbstractContextManager["Monitor"]):
         if self._writer is not None:
             self._writer.close()
 
-    def step_done(self, step: int, terms: Mapping[str, float], *, learning_rate: float) -> None:
-        """Count one step and the terms of its loss; means are shown every few steps."""
-        for name, value in terms.items():
-            self._recent[name] = self._recent.get(name, 0.0) + value
-        self._recent_count += 1
+    def step_done(self, step: int, means: Mapping[str, float], *, learning_rate: float) -> None:
+        """Count one step; the mean terms since the last look are shown every few steps."""
+        self._timed_steps += 1
         self._bar.advance(self._batch_size)
         if step % _SHOWN_STEPS == 0:
-            means = self._means()
             self._bar.note(f"step {step}/{self._step_count}  {_as_text(means)}")
             if self._writer is not None:
                 for name, value in means.items():
                     self._writer.add_scalar(f"loss/{name}", value, step)
                 self._writer.add_scalar("learning_rate", learning_rate, step)
 
-    def dev_done(self, step: int, report: RetrievalReport, *, is_best: bool) -> dict[str, float]:
-        """Tell of a look at the dev images, and return the mean terms since the last one."""
-        means = self._means()
-        rate = self._recent_count * self._batch_size / (time.monotonic() - self._recent_started)
+    def dev_done(
+        self, step: int, means: Mapping[str, float], report: RetrievalReport, *, is_best: bool
+    ) -> None:
+        """Tell of a look at the dev images, and of the mean terms since the last one."""
+        seconds = time.monotonic() - self._clock_started
+        rate = self._timed_steps * self._batch_size / seconds
         first = f"{report.image_to_text.recall_at_1:.1f} / {report.text_to_image.recall_at_1:.1f}"
         console.say(
             f"step {step:,}/{self._step_count:,}  {_as_text(means)}  {rate:.0f} pairs/s  "
@@ -78,16 +79,11 @@ class Monitor(AbstractContextManager["Monitor"]):
                 recall = getattr(report, direction).recall_at_1
                 self._writer.add_scalar(f"dev/{direction}/recall_at_1", recall, step)
             self._writer.flush()
-        self._recent = {}
-        self._recent_count = 0
-        return means
 
     def training_goes_on(self) -> None:
         """Start the clock of the pairs a second anew, after a look at the dev images."""
-        self._recent_started = time.monotonic()
-
-    def _means(self) -> dict[str, float]:
-        return {name: value / max(1, self._recent_count) for name, value in self._recent.items()}
+        self._timed_steps = 0
+        self._clock_started = time.monotonic()
 
 
 def _as_text(terms: Mapping[str, float]) -> str:

@@ -20,6 +20,9 @@ class StepPlan:
         warmup_step_count: Steps after which the embeddings may be trusted: what the warm-up of an
             instance level is, or would be.
         evaluate_every: Steps between two looks at the dev images.
+        batches_per_step: Batches whose gradients are added in one step.
+        save_every_steps: Steps between two saved states; None = at looks and at the end.
+        save_every_minutes: Longest time that a kill may cost; None = however long.
     """
 
     step_count: int
@@ -27,6 +30,9 @@ class StepPlan:
     instance_level_from: int | None
     warmup_step_count: int
     evaluate_every: int
+    batches_per_step: int = 1
+    save_every_steps: int | None = None
+    save_every_minutes: float | None = None
 
     def has_instance_level(self, step: int) -> bool:
         """Return whether zero-based `step` runs with the instance level."""
@@ -44,20 +50,38 @@ class StepPlan:
         """Return whether the dev images are looked at after so many steps."""
         return steps_done % self.evaluate_every == 0 or steps_done == self.step_count
 
+    def batches_of(self, step: int) -> range:
+        """Return the numbers, counted over the run, of the batches of zero-based `step`."""
+        return range(step * self.batches_per_step, (step + 1) * self.batches_per_step)
+
+    def saves(self, steps_done: int, *, seconds_unsaved: float) -> bool:
+        """Return whether the state is saved after so many steps, the last one being so old."""
+        by_steps = self.save_every_steps is not None and steps_done % self.save_every_steps == 0
+        minutes = self.save_every_minutes
+        return by_steps or (minutes is not None and seconds_unsaved >= 60 * minutes)
+
 
 def plan_steps(
     schedule: ScheduleConfig,
     instance_level: InstanceLevelConfig,
     *,
     opening_fraction: float,
-    steps_per_pass: int,
+    batches_per_pass: int,
 ) -> StepPlan:
-    """Return the course of a run.
+    """Return the course of a run; where steps are counted, a step is one of the optimiser.
+
+    Args:
+        schedule: How long, and how often what happens.
+        instance_level: When it starts.
+        opening_fraction: Share of the steps with the opening loss.
+        batches_per_pass: Batches in one pass over the training data. A step of several may
+            reach into the next pass; no pair is left out or seen twice for that.
 
     Raises:
         ConfigError: The instance level is on but would never start.
     """
-    step_count = schedule.steps or schedule.epochs * steps_per_pass
+    batch_count = schedule.epochs * batches_per_pass
+    step_count = schedule.steps or max(1, batch_count // schedule.accumulate)
     warmup = instance_level.warmup_steps
     if warmup is None:
         warmup = round(instance_level.warmup_fraction * step_count)
@@ -74,5 +98,8 @@ def plan_steps(
         opening_step_count=round(opening_fraction * step_count),
         instance_level_from=warmup if instance_level.enabled else None,
         warmup_step_count=warmup,
-        evaluate_every=schedule.evaluate_every or steps_per_pass,
+        evaluate_every=schedule.evaluate_every or max(1, batches_per_pass // schedule.accumulate),
+        batches_per_step=schedule.accumulate,
+        save_every_steps=schedule.save_every_steps,
+        save_every_minutes=schedule.save_every_minutes,
     )

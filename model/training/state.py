@@ -5,7 +5,8 @@
                                        the averaged weights
 
 The tensors are written first, under a name of their own; replacing state.json is what makes them
-the state. Nothing is ever unpickled.
+the state. A process killed at any moment therefore leaves the old state or the new one, whole, and
+perhaps a file that the next one removes. Nothing is ever unpickled.
 """
 
 import json
@@ -21,7 +22,15 @@ from torch import Tensor, nn
 from model.durable import move_file, write_file
 from model.errors import CheckpointError
 
-__all__ = ["Position", "optimizer_tensors", "read_state", "restore_optimizer", "write_state"]
+__all__ = [
+    "Position",
+    "optimizer_tensors",
+    "read_state",
+    "remove_leftovers",
+    "restore_optimizer",
+    "saved_step",
+    "write_state",
+]
 
 _STATE = "state.json"
 
@@ -37,7 +46,11 @@ class Position:
         best_step: After how many steps that was.
         seconds: Time spent so far, over all sittings.
         neighbour_seconds: Of them, spent on finding neighbours.
+        stepping_seconds: Of them, in steps: without looks at the dev images and saving.
+        waiting_seconds: Of these, in waiting for batches.
         history: One entry a look at the dev images.
+        recent: Each term of the loss, summed over the steps since the last look.
+        recent_count: How many steps these are.
     """
 
     step: int = 0
@@ -46,7 +59,32 @@ class Position:
     best_step: int = 0
     seconds: float = 0.0
     neighbour_seconds: float = 0.0
+    stepping_seconds: float = 0.0
+    waiting_seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+    recent: dict[str, float] = field(default_factory=dict)
+    recent_count: int = 0
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time of the steps that was spent waiting for batches."""
+        return self.waiting_seconds / self.stepping_seconds if self.stepping_seconds else 0.0
+
+    def add_terms(self, terms: Mapping[str, float]) -> None:
+        """Count the terms of one more step."""
+        for name, value in terms.items():
+            self.recent[name] = self.recent.get(name, 0.0) + value
+        self.recent_count += 1
+
+    def mean_terms(self) -> dict[str, float]:
+        """Return the mean of each term over the steps since the last look."""
+        return {name: value / max(1, self.recent_count) for name, value in self.recent.items()}
+
+    def add_look(self, report: Mapping[str, Any]) -> None:
+        """Enter a look at the dev images, and begin the next stretch of steps."""
+        self.history.append({"step": self.step, "terms": self.mean_terms(), "dev": report})
+        self.recent = {}
+        self.recent_count = 0
 
 
 def write_state(folder: Path, position: Position, tensors: Mapping[str, Tensor]) -> None:
@@ -58,9 +96,21 @@ def write_state(folder: Path, position: Position, tensors: Mapping[str, Tensor])
     move_file(partial, folder / name)
     described = {"tensors": name, "position": asdict(position)}
     write_file(folder / _STATE, json.dumps(described, indent=2) + "\n")
-    for old in folder.glob("*step-*.safetensors*"):
-        if old.name != name:
-            old.unlink()
+    remove_leftovers(folder)
+
+
+def saved_step(folder: Path) -> int | None:
+    """Return how many steps the saved state has taken; None where there is none."""
+    path = folder / _STATE
+    return int(json.loads(path.read_text())["position"]["step"]) if path.is_file() else None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the tensors of older states, and of one that was not finished."""
+    kept = json.loads((folder / _STATE).read_text())["tensors"]
+    for path in folder.glob("*step-*.safetensors*"):
+        if path.name != kept:
+            path.unlink()
 
 
 def read_state(folder: Path) -> tuple[Position, dict[str, Tensor]]:

@@ -2,12 +2,13 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from model import console
 from model.command_line import Command
@@ -26,6 +27,8 @@ from model.training.batches import (
     TokenizedCaptions,
 )
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
+from model.training.distributed import Collective, joined_processes
+from model.training.failures import BatchFailures
 from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
 from model.training.model_card import model_card
 from model.training.neighbours import NeighbourSampler
@@ -35,6 +38,7 @@ from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
+from model.training.state import saved_step
 from model.training.trainer import DevImages, Precision, Trainer
 from model.training.training_data import TrainingData, load_training_data, named_source
 
@@ -43,11 +47,12 @@ __all__ = ["RECIPES", "Train"]
 RANDOM_OPENING_FRACTION = 0.45
 RECIPES = Path(__file__).parent / "recipes"
 _SETTINGS = "training/settings.json"
-# What may differ when a run goes on: where things lie, never what is computed.
+# What may differ when a run goes on: where things lie and what is kept, never what is computed.
 _PLACES = frozenset(
     {"resume", "output", "data", "images", "captions", "cache_directory", "device", "debug"}
-    | {"json_output", "config", "backbone"}
+    | {"json_output", "config", "backbone", "workers"}
 )
+_SAVING = frozenset({"save_every_steps", "save_every_minutes"})
 
 
 class Train(Command):
@@ -77,6 +82,9 @@ class Train(Command):
     resume: bool = Field(False, description="Go on with the run that stopped in --output.")
     seed: int = Field(0, ge=0, lt=2**31, description="Of weights, order and everything random.")
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one.")
+    workers: int = Field(
+        1, ge=0, le=64, description="Threads that make batches ahead; they never change a run."
+    )
     precision: Precision = Field(
         "float32", description="bfloat16: encoders and alignment by autocast; weights stay float32."
     )
@@ -105,30 +113,38 @@ class Train(Command):
 
         The weights of a backbone decide the result too; a run that goes on compares them itself.
         """
-        return self.model_dump(mode="json", exclude={*_PLACES, "recipe"}, exclude_defaults=True)
+        exclude = dict.fromkeys((*_PLACES, "recipe"), True) | {"schedule": set(_SAVING)}
+        kept = self.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
+        return {name: value for name, value in kept.items() if value != {}}
 
     def run(self) -> int:
         """Train, and return 0, or 130 where the run was asked to stop early."""
         settings = self._resumed() if self.resume else self
-        return settings._train(is_resumed=self.resume)
+        device = torch.device(choose_device(settings.device))
+        with joined_processes(device.type) as collective:
+            if device.type == "cuda" and not collective.is_alone:
+                device = torch.device("cuda", collective.local_rank)
+                torch.cuda.set_device(device)
+            return settings._train(device, collective, is_resumed=self.resume)
 
-    def _train(self, *, is_resumed: bool) -> int:
+    def _train(self, device: torch.device, collective: Collective, *, is_resumed: bool) -> int:
         source = named_source(self.data, self.images, self.captions)
-        device = torch.device(choose_device(self.device))
         started = time.monotonic()
         data = load_training_data(source, self.dataset, seed=self.seed)
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
+        collective.refuse_uneven(sampler.batch_size)
         plan = plan_steps(
             self.schedule,
             self.instance_level,
             opening_fraction=self._opening_fraction(reads_regions=data.train.regions is not None),
-            steps_per_pass=sampler.steps_per_pass,
+            batches_per_pass=sampler.steps_per_pass,
         )
-        self._announce(data, hrem, plan, sampler, device)
-        if not is_resumed:
+        self._announce(data, hrem, plan, sampler, device, collective)
+        if collective.is_main and not is_resumed:
             self._refuse_used_output()
-        pictures = self._stored_images(hrem, data)
+        with collective.main_first():
+            pictures = self._stored_images(hrem, data)
         objective = Objective(hrem.dim, loss=self.loss, instance_level=self.instance_level)
         trainer = Trainer(
             hrem,
@@ -146,16 +162,22 @@ class Train(Command):
             precision=self.precision,
             seed=self.seed,
             output=self.output,
+            failures=BatchFailures(data.train, self.output, rank=collective.rank),
+            workers=self.workers,
+            collective=collective,
         )
-        if is_resumed:
+        if is_resumed and saved_step(self.output / "training") is not None:
             trainer.restore()
             console.say(f"going on after   step {trainer.position.step:,}")
-        else:
+        elif is_resumed:
+            console.say("nothing was saved before the run ended; beginning with its first step")
+        elif collective.is_main:
             text = self.model_dump_json(indent=2, exclude={"config", "debug", "json_output"})
             (self.output / "training").mkdir(parents=True, exist_ok=True)
             write_file(self.output / _SETTINGS, text + "\n")
         is_done = trainer.run()
-        self._write_report(trainer, data, plan, time.monotonic() - started)
+        if collective.is_main:
+            self._write_report(trainer, data, plan, time.monotonic() - started)
         if not is_done:
             console.say(
                 f"stopped after step {trainer.position.step:,} of {plan.step_count:,}; go on with: "
@@ -290,16 +312,21 @@ class Train(Command):
         path = self.output / _SETTINGS
         if not path.is_file():
             raise CheckpointError(f"'{self.output}' holds no run to go on with")
-        saved = json.loads(path.read_text())
-        given = self.model_dump(mode="json", include=self.model_fields_set)
+        saved = Train(**json.loads(path.read_text()))
+        free = _PLACES | {f"schedule.{name}" for name in _SAVING}
         differing = [
             f"{name}: a resumed run keeps its settings; leave it out, or start a new run"
-            for name, value in given.items()
-            if name not in _PLACES and value != saved.get(name)
+            for name in _differing(self, saved)
+            if name not in free
         ]
         if differing:
             raise ConfigError(differing)
-        return Train(**(saved | {name: given[name] for name in _PLACES & given.keys()}))
+        saving = _SAVING & self.schedule.model_fields_set
+        schedule = saved.schedule.model_copy(
+            update={name: getattr(self.schedule, name) for name in saving}
+        )
+        places = {name: getattr(self, name) for name in _PLACES & self.model_fields_set}
+        return saved.model_copy(update=places | {"schedule": schedule})
 
     def _announce(
         self,
@@ -308,6 +335,7 @@ class Train(Command):
         plan: StepPlan,
         sampler: Sampler,
         device: torch.device,
+        collective: Collective,
     ) -> None:
         weights = sum(parameter.numel() for parameter in hrem.parameters())
         instance = (
@@ -315,6 +343,7 @@ class Train(Command):
             if plan.instance_level_from is None
             else f"{self.instance_level.mechanism}, from step {plan.instance_level_from:,} on"
         )
+        batches = f"{plan.batches_per_step} x " if plan.batches_per_step > 1 else ""
         console.say(f"training  → {self.output}")
         console.say(
             f"  data            {len(data.train):,} images, {len(data.train.caption_texts):,} "
@@ -323,10 +352,11 @@ class Train(Command):
         console.say(
             f"  network         {hrem.name}, {weights / 1e6:.1f} M weights, "
             f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, {self.precision}"
+            + (f", {collective.size} processes" if not collective.is_alone else "")
         )
         console.say(
-            f"  schedule        {plan.step_count:,} steps of {sampler.batch_size} pairs, seed "
-            f"{self.seed}; instance level {instance}"
+            f"  schedule        {plan.step_count:,} steps of {batches}{sampler.batch_size} pairs, "
+            f"seed {self.seed}; instance level {instance}"
         )
 
     def _write_report(
@@ -350,6 +380,7 @@ class Train(Command):
             "seed": self.seed,
             "recipe": self.recipe,
             "training_seconds": round(position.seconds, 1),
+            "waiting_share": round(position.waiting_share, 4),
             "peak_memory_bytes": peak_memory_bytes(),
             "history": position.history,
         }
@@ -368,6 +399,18 @@ class Train(Command):
             "next: python -m index_builder build --checkpoint "
             f"{self.output} --images FOLDER --output INDEX"
         )
+
+
+def _differing(given: BaseModel, saved: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted names of the settings that are given and differ from the saved ones."""
+    for name in type(given).model_fields:
+        if name not in given.model_fields_set:
+            continue
+        value, kept = getattr(given, name), getattr(saved, name)
+        if isinstance(value, BaseModel) and isinstance(kept, BaseModel):
+            yield from _differing(value, kept, f"{prefix}{name}.")
+        elif value != kept:
+            yield prefix + name
 
 
 def _region_count(hrem: HREM, pictures: StoredImages) -> int:

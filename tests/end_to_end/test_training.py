@@ -17,7 +17,9 @@ from transformers import AutoBackbone, ResNetConfig
 
 from model.command_line import load_settings, run_commands
 from model.hrem import HREM
+from model.identifiers import image_id_for_path
 from model.inputs.pictures import open_picture
+from model.training.batches import BatchMaker
 from model.training.evaluate import Evaluate
 from model.training.train import RECIPES, Train
 from model.training.trainer import Trainer
@@ -135,6 +137,120 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     assert not are_equal(last_weights_of(trained), other)
 
 
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_number_of_workers_never_changes_a_run(
+    trained: Path, world: World, tmp_path: Path, workers: int
+) -> None:
+    output = tmp_path / "run"
+    given = world.arguments("unused", "--workers", workers, "--output", output)
+    assert run("train", *given) == 0
+    assert are_equal(last_weights_of(output), last_weights_of(trained))
+    # A run may go on with another number.
+    assert run("train", "--resume", "--output", output, "--workers", 2) == 0
+    assert 0 < json.loads((output / "metrics.json").read_text())["waiting_share"] < 1
+
+
+def test_a_run_that_waits_for_its_data_says_so(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    plain = BatchMaker.batch
+
+    def slow(self: BatchMaker, pairs: Any) -> Any:
+        time.sleep(0.02)
+        return plain(self, pairs)
+
+    monkeypatch.setattr(BatchMaker, "batch", slow)
+    more = ("--schedule.steps", 53, "--schedule.evaluate-every", 53, "--workers", 0)
+    given = world.arguments("unused", *more, "--no-instance-level.enabled")
+    assert run("train", *given, "--output", tmp_path / "run") == 0
+    said = capsys.readouterr().err
+    assert said.count("is spent waiting for data; more --workers may help") == 1
+
+
+def test_gradients_of_several_batches_make_one_step(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 80 pairs, 5 batches a pass, 2 a step: 4 steps in 2 passes.
+    more = ("--schedule.accumulate", 2, "--schedule.epochs", 2, "--schedule.evaluate-every", 2)
+    settings = {k: v for k, v in SETTINGS["schedule"].items() if k == "batch_size"}
+    config = write_settings(tmp_path / "epochs.toml", SETTINGS | {"schedule": settings})
+    given = ("--config", config, "--output", tmp_path / "run")
+    assert run("train", *world.arguments("unused", *more, *given)) == 0
+    assert "5 steps of 2 x 16 pairs" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["steps"], [look["step"] for look in metrics["history"]]) == (5, [2, 4, 5])
+
+
+def test_a_loss_that_is_no_number_ends_in_one_message(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    rates = ("--optimization.learning-rate", 1e38, "--optimization.backbone-learning-rate", 1e38)
+    assert run("train", *world.arguments("unused", *rates, "--output", output)) == 1
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    failed = json.loads((output / "training" / "failed-batch.json").read_text())
+    assert f"step {failed['step']}: " in said and "not finite" in said
+    assert len(failed["pairs"]) == 16
+    assert ", ".join(pair["pair"] for pair in failed["pairs"][:8]) in said
+    captions = {}
+    for row in map(json.loads, (world.data / "captions.jsonl").read_text().splitlines()):
+        for number, caption in enumerate(row["captions"]):
+            captions[f"{image_id_for_path(row['image'])}#{number}"] = caption
+    assert all(captions[pair["pair"]] == pair["caption"] for pair in failed["pairs"])
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_named_and_the_state_kept(
+    world: World, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    # 1,024 patches a picture: a layer of 32 pictures takes 67 MB, four times over.
+    vit = BACKBONES["vit"] | {"intermediate_size": 512, "image_size": 256}
+    network = SETTINGS["network"] | {"backbone_architecture": vit, "grid_size": 2}
+    network |= {"preprocessor": {"image_size": 256, "resize": "squash"}}
+    schedule = {"batch_size": 32, "steps": 3}
+    config = write_settings(
+        tmp_path / "large.toml", SETTINGS | {"network": network, "schedule": schedule}
+    )
+    given = world.arguments("unused", "--config", config, "--output", output)
+    plain = Trainer._take_step
+
+    def stopping(self: Trainer, step: int, batches: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, step, batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_take_step", stopping)
+        assert run("train", *given) == 130
+    # What is in use when everything is imported, and 150 MB.
+    bounded = (
+        "import resource, sys\n"
+        "import torch.utils.tensorboard, transformers.models.vit.modeling_vit\n"
+        "from model.training.train import Train\n"
+        "from model.command_line import run_command\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "limit = pages * resource.getpagesize() + 150_000_000\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "sys.exit(run_command('train', Train))\n"
+    )
+    resumed = ["--resume", "--output", str(output)]
+    ended = subprocess.run(
+        [sys.executable, "-c", bounded, *resumed],
+        env=os.environ | {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    (said,) = [line for line in ended.stderr.splitlines() if "error" in line]
+    failed = json.loads((output / "training" / "failed-batch.json").read_text())
+    assert failed["step"] == 2 and len(failed["pairs"]) == 32
+    assert "step 2: memory of cpu ran out in the batch of " + failed["pairs"][0]["pair"] in said
+    assert "the state after step 1 is kept: where more memory is free, go on with " in said
+    assert f"--resume --output {output}" in said and "--schedule.accumulate" in said
+    assert "Traceback" not in ended.stderr
+    assert run("train", *resumed) == 0
+
+
 def test_dropping_the_instance_level_changes_the_trained_weights(
     trained: Path, world: World
 ) -> None:
@@ -229,7 +345,38 @@ def test_a_resumed_run_keeps_its_settings(
     assert run("train", *given) == 2
     said = capsys.readouterr().err
     assert "seed: a resumed run keeps its settings" in said
-    assert "schedule: a resumed run keeps its settings" in said
+    assert "schedule.steps: a resumed run keeps its settings" in said
+
+
+def test_how_often_a_resumed_run_saves_may_change(trained: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    assert run("train", "--resume", "--output", run_folder, "--schedule.save-every-steps", 1) == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--optimization.weight-average-decay", 0.9)])
+def test_going_on_writes_the_checkpoint_that_a_kill_left_unwritten(
+    world: World, tmp_path: Path, more: tuple[object, ...]
+) -> None:
+    # One look at the dev images, at the end: the state is saved, the checkpoint comes after it.
+    output = tmp_path / "run"
+    steps = ("--schedule.steps", 3, "--schedule.evaluate-every", 3)
+    assert run("train", *world.arguments("unused", *steps, *more, "--output", output)) == 0
+    written = (output / "model.safetensors").read_bytes()
+    (output / "model.safetensors").unlink()
+    assert run("train", "--resume", "--output", output) == 0
+    assert (output / "model.safetensors").read_bytes() == written
+
+
+def test_a_run_killed_before_its_first_save_begins_with_its_first_step(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    (output / "training").mkdir(parents=True)
+    shutil.copy(trained / "training" / "settings.json", output / "training")
+    assert run("train", "--resume", "--output", output) == 0
+    assert "beginning with its first step" in capsys.readouterr().err
+    assert are_equal(last_weights_of(output), last_weights_of(trained))
 
 
 def test_a_run_does_not_go_on_with_other_captions(
@@ -489,15 +636,6 @@ def test_a_damaged_picture_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     given = ("--config", config, "--data", data, "--output", tmp_path / "run")
     assert run("train", *given, "--cache-directory", tmp_path / "cache") == 1
     assert "picture-02.png" in capsys.readouterr().err
-
-
-def test_a_loss_that_is_no_number_stops_the_run_and_names_its_pictures(
-    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = world.arguments("exploding", "--optimization.learning-rate", 1e30)
-    assert run("train", *given) == 1
-    said = capsys.readouterr().err
-    assert "is not finite" in said and "batch of images" in said
 
 
 def test_the_parts_of_inference_load_no_training() -> None:

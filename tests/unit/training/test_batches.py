@@ -163,10 +163,11 @@ def test_mirrored_pixels_are_turned_and_mirrored_features_are_read() -> None:
     assert 0 < float(read.float().mean()) < 1
 
 
-def test_prefetching_changes_nothing_and_passes_errors_on() -> None:
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_prefetching_changes_nothing_and_passes_errors_on(workers: int) -> None:
     make = maker(StoredPictures(np.zeros((5, 4, 3), np.float16)))
     direct = [make.batch(pairs(epoch=step)) for step in range(6)]
-    ahead = list(prefetched(lambda step: make.batch(pairs(epoch=step)), range(6)))
+    ahead = list(prefetched(lambda step: make.batch(pairs(epoch=step)), range(6), workers=workers))
     assert [step for step, _ in ahead] == list(range(6))
     for (_, fetched), expected in zip(ahead, direct, strict=True):
         assert torch.equal(fetched.token_ids, expected.token_ids)
@@ -176,4 +177,4 @@ def test_prefetching_changes_nothing_and_passes_errors_on() -> None:
         raise RuntimeError("no such picture")
 
     with pytest.raises(RuntimeError, match="no such picture"):
-        list(prefetched(fail, range(3)))
+        list(prefetched(fail, range(3), workers=workers))

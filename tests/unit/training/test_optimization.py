@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -73,7 +75,7 @@ def plan(*, steps: int = 100, **settings: object) -> StepPlan:
         ScheduleConfig(steps=steps),
         InstanceLevelConfig(**settings),
         opening_fraction=0.1,
-        steps_per_pass=40,
+        batches_per_pass=40,
     )
 
 
@@ -85,12 +87,25 @@ def test_warmup_is_a_fraction_of_all_steps() -> None:
     assert [plan().is_opening(step) for step in (9, 10)] == [True, False]
 
 
+def test_a_step_may_be_of_several_batches() -> None:
+    plan = plan_steps(
+        ScheduleConfig(epochs=3, accumulate=4),
+        InstanceLevelConfig(warmup_fraction=0.5),
+        opening_fraction=0.2,
+        batches_per_pass=41,
+    )
+    assert (plan.step_count, plan.evaluate_every) == (3 * 41 // 4, 10)
+    assert (plan.instance_level_from, plan.opening_step_count) == (15, 6)
+    numbers = [number for step in range(plan.step_count) for number in plan.batches_of(step)]
+    assert numbers == list(range(4 * plan.step_count))
+
+
 def test_the_authors_warmup_is_a_fraction_of_their_steps() -> None:
     authors = plan_steps(
         ScheduleConfig(),
         InstanceLevelConfig(),
         opening_fraction=0,
-        steps_per_pass=29_000 * 5 // 128,
+        batches_per_pass=29_000 * 5 // 128,
     )
     assert authors.step_count == 33_960
     assert authors.instance_level_from == pytest.approx(8_000, rel=0.02)
@@ -99,6 +114,14 @@ def test_the_authors_warmup_is_a_fraction_of_their_steps() -> None:
 def test_the_dev_images_are_looked_at_every_pass_and_at_the_end() -> None:
     looks = [step for step in range(1, 101) if plan().looks_at_dev(step)]
     assert looks == [40, 80, 100]
+
+
+def test_the_state_is_saved_by_steps_and_by_minutes() -> None:
+    saving = replace(plan(), save_every_steps=30, save_every_minutes=2.0)
+    assert [step for step in range(1, 101) if saving.saves(step, seconds_unsaved=0)] == [30, 60, 90]
+    assert [saving.saves(7, seconds_unsaved=age) for age in (119.0, 120.0)] == [False, True]
+    never = replace(plan(), save_every_minutes=None)
+    assert not any(never.saves(step, seconds_unsaved=1e9) for step in range(1, 101))
 
 
 def test_an_instance_level_that_would_never_start_is_refused() -> None:
