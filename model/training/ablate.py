@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -184,11 +183,9 @@ class _Queue:
             places += ["--backbone", run.backbone]
         train = ["-m", "model.training", "train", *run.flags()]
         started = time.monotonic()
-        if (output / "training" / "state.json").is_file():
+        if (output / "training" / "settings.json").is_file():
             self._call(run, ["-m", "model.training", "train", "--resume", *places])
         else:
-            # Killed before it saved anything: the folder is of this very run, and worth nothing.
-            shutil.rmtree(output, ignore_errors=True)
             self._call(run, [*train, *places])
         wall_s = time.monotonic() - started
         metrics = json.loads((output / "metrics.json").read_text())

@@ -9,14 +9,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.inputs.regions import ImageRegions
 from model.training.augmentation import (
     AugmentationConfig,
     changed_words,
@@ -24,14 +22,11 @@ from model.training.augmentation import (
     mirrored,
 )
 from model.training.samplers import Pairs
+from model.training.stored_images import StoredImages
 
 __all__ = [
     "Batch",
     "BatchMaker",
-    "StoredImages",
-    "StoredPictures",
-    "StoredRegions",
-    "StoredRows",
     "TokenizedCaptions",
     "prefetched",
 ]
@@ -69,86 +64,6 @@ class Batch:
         """The sizes of the batch in words, to stand behind its ids in a message."""
         regions, words = self.is_dropped.shape[1], self.token_ids.shape[1]
         return f" ({len(self)} pairs of {regions} regions and {words} words)"
-
-
-@dataclass(frozen=True)
-class StoredRows:
-    """What the network reads of some images.
-
-    Attributes:
-        values: As `Batch.pictures`.
-        is_padding: (image, region), True = padding; None where every region is real.
-    """
-
-    values: Tensor
-    is_padding: npt.NDArray[np.bool_] | None = None
-
-    def means(self) -> Tensor:
-        """Return (image, channel), the mean of each image's real regions."""
-        if self.is_padding is None:
-            return self.values.float().mean(dim=1)
-        is_real = torch.from_numpy(~self.is_padding)[..., None]
-        return (self.values * is_real).sum(dim=1) / is_real.sum(dim=1)
-
-
-class StoredImages(Protocol):
-    """What the network reads of every image of a data set."""
-
-    is_pixels: bool
-
-    def read(
-        self, images: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_] | None = None
-    ) -> StoredRows:
-        """Return the rows of `images`, mirrored where asked."""
-
-
-class StoredRegions:
-    """Region features, read from their memory maps batch by batch; they are never mirrored."""
-
-    is_pixels = False
-
-    def __init__(self, regions: ImageRegions) -> None:
-        """Keep the regions of every image."""
-        self._regions = regions
-
-    def read(
-        self, images: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_] | None = None
-    ) -> StoredRows:
-        """Return the regions of `images`, zeros where padding is."""
-        if is_mirrored is not None:
-            raise ValueError("region features cannot be mirrored")
-        batch = self._regions.read(images)
-        return StoredRows(torch.from_numpy(batch.features), batch.is_padding)
-
-
-class StoredPictures:
-    """What the network reads of every picture: an array in memory or mapped from a file."""
-
-    def __init__(
-        self, plain: npt.NDArray[Any], mirrored_rows: npt.NDArray[Any] | None = None
-    ) -> None:
-        """Keep pixels (image, 3, height, width) uint8 or features (image, region, channel).
-
-        Mirrored features come from `mirrored_rows`; pixels are mirrored here.
-        """
-        self.plain = plain
-        self._mirrored = mirrored_rows
-        self.is_pixels = plain.dtype == np.uint8
-
-    def read(
-        self, images: npt.NDArray[np.int64], is_mirrored: npt.NDArray[np.bool_] | None = None
-    ) -> StoredRows:
-        """Return the rows of `images`, mirrored where asked."""
-        rows = self.plain[images]
-        if is_mirrored is not None and is_mirrored.any():
-            turned = images[is_mirrored]
-            if self.is_pixels:
-                rows[is_mirrored] = self.plain[turned][..., ::-1]
-            elif self._mirrored is not None:
-                rows[is_mirrored] = self._mirrored[turned]
-            else:
-                raise ValueError("mirrored features were not stored")
-        return StoredRows(torch.from_numpy(rows))
 
 
 class TokenizedCaptions:

@@ -13,8 +13,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from model.config import Section
+from model.hrem import HREM
 
-__all__ = ["OptimizationConfig", "WeightAverage", "learning_rate_factor", "make_optimizer"]
+__all__ = [
+    "OptimizationConfig",
+    "WeightAverage",
+    "learning_rate_factor",
+    "make_optimizer",
+    "parameter_groups",
+]
 
 
 class OptimizationConfig(Section):
@@ -64,6 +71,24 @@ def learning_rate_factor(step: int, *, step_count: int, config: OptimizationConf
         factor = 0.5 * (1 + math.cos(math.pi * step / step_count))
     rise = min(1.0, (step + 1) / config.rising_steps) if config.rising_steps else 1.0
     return factor * rise
+
+
+def parameter_groups(
+    hrem: HREM, objective: nn.Module, config: OptimizationConfig
+) -> list[tuple[str, list[nn.Parameter], float]]:
+    """Return (name, parameters, rate): a BERT and a backbone learn at rates of their own."""
+    bert = getattr(hrem.text_encoder.words, "bert", None)
+    own_rates = {
+        "bert": (list(bert.parameters()) if bert is not None else [], config.bert_learning_rate),
+        "backbone": (
+            list(hrem.backbone.parameters()) if hrem.backbone is not None else [],
+            config.backbone_learning_rate,
+        ),
+    }
+    taken = {id(parameter) for parameters, _ in own_rates.values() for parameter in parameters}
+    others = [p for module in (hrem, objective) for p in module.parameters() if id(p) not in taken]
+    groups = [(name, parameters, rate) for name, (parameters, rate) in own_rates.items()]
+    return [*groups, ("others", others, config.learning_rate)]
 
 
 def make_optimizer(

@@ -1,7 +1,6 @@
 """The command `train`: settings -> data, network, stored pictures -> the loop -> a checkpoint."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,29 +15,21 @@ from model.device import choose_device
 from model.durable import write_file
 from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
-from model.inputs.regions import ImageRegions
-from model.peak_memory import peak_memory_bytes
 from model.training.augmentation import AugmentationConfig
-from model.training.batches import (
-    BatchMaker,
-    StoredImages,
-    StoredPictures,
-    StoredRegions,
-    TokenizedCaptions,
-)
+from model.training.batches import BatchMaker, TokenizedCaptions
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
 from model.training.distributed import Collective, joined_processes
 from model.training.failures import BatchFailures
-from model.training.feature_cache import cached_grid_features, cached_pixels, weights_hash
-from model.training.model_card import model_card
 from model.training.neighbours import NeighbourSampler
 from model.training.network import make_network
 from model.training.objective import LossConfig, Objective
 from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
+from model.training.run_report import write_run_report
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
 from model.training.state import saved_step
+from model.training.stored_images import StoredEncoder, StoredImages, store_images
 from model.training.trainer import DevImages, Precision, Trainer
 from model.training.training_data import TrainingData, load_training_data, named_source
 
@@ -129,7 +120,6 @@ class Train(Command):
 
     def _train(self, device: torch.device, collective: Collective, *, is_resumed: bool) -> int:
         source = named_source(self.data, self.images, self.captions)
-        started = time.monotonic()
         data = load_training_data(source, self.dataset, seed=self.seed)
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
@@ -144,14 +134,19 @@ class Train(Command):
         if collective.is_main and not is_resumed:
             self._refuse_used_output()
         with collective.main_first():
-            pictures = self._stored_images(hrem, data)
+            stored = store_images(
+                hrem,
+                data,
+                has_mirrored=self.augmentation.mirror > 0,
+                cache_folder=self.cache_directory.expanduser(),
+            )
         objective = Objective(hrem.dim, loss=self.loss, instance_level=self.instance_level)
         trainer = Trainer(
             hrem,
             objective.to(device),
-            pictures=pictures,
+            images=stored,
             sampler=sampler,
-            batches=self._batch_maker(hrem, data, pictures),
+            batches=self._batch_maker(hrem, data, stored),
             dev=DevImages(
                 rows=np.arange(len(data.train), len(data.train) + len(data.dev)),
                 captions=data.dev.caption_texts,
@@ -177,7 +172,7 @@ class Train(Command):
             write_file(self.output / _SETTINGS, text + "\n")
         is_done = trainer.run()
         if collective.is_main:
-            self._write_report(trainer, data, plan, time.monotonic() - started)
+            self._tell_of(trainer, data, plan)
         if not is_done:
             console.say(
                 f"stopped after step {trainer.position.step:,} of {plan.step_count:,}; go on with: "
@@ -256,43 +251,14 @@ class Train(Command):
             seed=self.seed,
         )
 
-    def _stored_images(self, hrem: HREM, data: TrainingData) -> StoredImages:
-        """Return what the network reads of the training images, then of the dev images."""
-        if data.train.regions is not None and data.dev.regions is not None:
-            return StoredRegions(ImageRegions.joined([data.train.regions, data.dev.regions]))
-        assert hrem.backbone is not None and hrem.picture_transform is not None
-        paths = [*data.train.image_paths, *data.dev.image_paths]
-        folder = self.cache_directory.expanduser()
-        if not hrem.backbone.config.is_frozen:
-            return StoredPictures(
-                cached_pixels(paths, transform=hrem.picture_transform, folder=folder)
-            )
-        kinds = (False, True) if self.augmentation.mirror else (False,)
-        network_hash = weights_hash(hrem.backbone)
-        backbone = hrem.backbone.eval()
-        return StoredPictures(
-            *(
-                cached_grid_features(
-                    paths,
-                    transform=hrem.picture_transform,
-                    grid_features=backbone.grid_features,
-                    network_hash=network_hash,
-                    folder=folder,
-                    is_mirrored=is_mirrored,
-                    device=hrem.device,
-                )
-                for is_mirrored in kinds
-            )
-        )
-
-    def _batch_maker(self, hrem: HREM, data: TrainingData, pictures: StoredImages) -> BatchMaker:
+    def _batch_maker(self, hrem: HREM, data: TrainingData, stored: StoredImages) -> BatchMaker:
         tokenizer = hrem.tokenizer
         is_special = np.zeros(tokenizer.vocabulary_size, dtype=np.bool_)
         is_special[sorted(tokenizer.special_ids)] = True
         return BatchMaker(
-            pictures,
+            stored,
             TokenizedCaptions(tokenizer.encode(data.train.caption_texts)),
-            region_count=_region_count(hrem, pictures),
+            region_count=StoredEncoder(hrem, stored).region_count,
             augmentation=self.augmentation,
             seed=self.seed,
             mask_id=tokenizer.mask_id,
@@ -359,41 +325,27 @@ class Train(Command):
             f"seed {self.seed}; instance level {instance}"
         )
 
-    def _write_report(
-        self, trainer: Trainer, data: TrainingData, plan: StepPlan, seconds: float
-    ) -> None:
+    def _tell_of(self, trainer: Trainer, data: TrainingData, plan: StepPlan) -> None:
         """Write metrics.json and the model card, and tell what was written."""
         position = trainer.position
-        if position.best_rsum is None:
-            return
-        best = next(
-            entry["dev"] for entry in position.history if entry["step"] == position.best_step
+        metrics = write_run_report(
+            self.output,
+            position,
+            network=trainer.hrem.config,
+            planned_steps=plan.step_count,
+            dev_images=data.origin,
+            seed=self.seed,
+            recipe=self.recipe,
+            settings=self.model_dump(mode="json"),
         )
-        metrics = {
-            "dev": best,
-            "dev_images": data.origin,
-            "best_step": position.best_step,
-            "steps": position.step,
-            "planned_steps": plan.step_count,
-            "steps_with_instance_level": position.instance_level_steps,
-            "neighbour_seconds": round(position.neighbour_seconds, 1),
-            "seed": self.seed,
-            "recipe": self.recipe,
-            "training_seconds": round(position.seconds, 1),
-            "waiting_share": round(position.waiting_share, 4),
-            "peak_memory_bytes": peak_memory_bytes(),
-            "history": position.history,
-        }
-        text = json.dumps(metrics, indent=2, ensure_ascii=False)
-        write_file(self.output / "metrics.json", text + "\n")
-        card = model_card(trainer.hrem.config, metrics, settings=self.model_dump(mode="json"))
-        write_file(self.output / "README.md", card)
+        if metrics is None:
+            return
         if self.json_output:
-            console.result_json(metrics | {"wall_seconds": round(seconds, 1)})
+            console.result_json(metrics)
         console.say(
             f"wrote  {self.output}  (best dev rSum {position.best_rsum:.1f} after step "
-            f"{position.best_step:,}; {seconds / 60:.1f} minutes, at most "
-            f"{peak_memory_bytes() / 1e9:.1f} GB of memory)"
+            f"{position.best_step:,}; {position.seconds / 60:.1f} minutes, at most "
+            f"{metrics['peak_memory_bytes'] / 1e9:.1f} GB of memory)"
         )
         console.say(
             "next: python -m index_builder build --checkpoint "
@@ -411,19 +363,3 @@ def _differing(given: BaseModel, saved: BaseModel, prefix: str = "") -> Iterator
             yield from _differing(value, kept, f"{prefix}{name}.")
         elif value != kept:
             yield prefix + name
-
-
-def _region_count(hrem: HREM, pictures: StoredImages) -> int:
-    """Return how many regions the network sees of an image, padding included."""
-    first = pictures.read(np.zeros(1, dtype=np.int64)).values
-    if hrem.backbone is None:
-        return int(first.shape[1])
-    if not pictures.is_pixels:
-        side = hrem.backbone.config.grid_size
-        return int(first.shape[1]) if side is None else side**2
-    was_training = hrem.backbone.training
-    hrem.backbone.eval()
-    with torch.inference_mode():
-        count = int(hrem.backbone(first.to(hrem.device)).shape[1])
-    hrem.backbone.train(was_training)
-    return count

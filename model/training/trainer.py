@@ -31,9 +31,8 @@ from torch import Tensor
 from model import console
 from model.errors import CheckpointError
 from model.hrem import HREM
-from model.inputs.backbone import average_grid
 from model.metrics import RetrievalReport, evaluate_retrieval
-from model.training.batches import Batch, BatchMaker, StoredImages, prefetched
+from model.training.batches import Batch, BatchMaker, prefetched
 from model.training.distributed import Collective
 from model.training.evaluation import encode_distinct
 from model.training.failures import BatchFailures, is_out_of_memory
@@ -45,6 +44,7 @@ from model.training.optimization import (
     WeightAverage,
     learning_rate_factor,
     make_optimizer,
+    parameter_groups,
 )
 from model.training.randomness import Purpose, stream_seed
 from model.training.samplers import Sampler
@@ -60,11 +60,11 @@ from model.training.state import (
     under,
     write_state,
 )
+from model.training.stored_images import StoredEncoder, StoredImages
 
 __all__ = ["DevImages", "Precision", "Trainer"]
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
-_DEV_BATCH = 128
 _MOST_WAITING = 0.05
 _STEPS_BEFORE_WARNING = 50
 
@@ -90,7 +90,7 @@ class Trainer:
     Args:
         hrem: The network, on the device it trains on.
         objective: The losses and the instance level, on the same device.
-        pictures: What the network reads of every image, training and dev.
+        images: What the network reads of every image, training and dev.
         sampler: Which pairs form a batch.
         batches: Makes their tensors.
         dev: Images that select the checkpoint.
@@ -109,7 +109,7 @@ class Trainer:
         hrem: HREM,
         objective: Objective,
         *,
-        pictures: StoredImages,
+        images: StoredImages,
         sampler: Sampler,
         batches: BatchMaker,
         dev: DevImages,
@@ -125,7 +125,8 @@ class Trainer:
         self.hrem = hrem
         self.objective = objective
         self.position = Position()
-        self._pictures = pictures
+        self._images = StoredEncoder(hrem, images)
+        self._has_pixels = images.is_pixels
         self._sampler = sampler
         self._batches = batches
         self._dev = dev
@@ -139,7 +140,7 @@ class Trainer:
         self._collective = collective or Collective()
         self._collective.span_batch_norms(hrem)
         self._optimizer = make_optimizer(
-            _parameter_groups(hrem, objective, optimization),
+            parameter_groups(hrem, objective, optimization),
             weight_decay=optimization.weight_decay,
         )
         self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
@@ -276,12 +277,12 @@ class Trainer:
         started = time.monotonic()
         rows = np.arange(self._dev.rows[0])
         if self._plan.is_warm(number // self._plan.batches_per_step):
-            features = self._encoded(rows)
-        elif self._pictures.is_pixels or sampler.clusters is not None:
+            features = self._images.embeddings(rows)
+        elif self._has_pixels or sampler.clusters is not None:
             # Pixels say little; what fragments say does not change.
             return
         else:
-            features = torch.cat([self._pictures.read(part).means() for part in _parts(rows)])
+            features = self._images.means(rows)
         sampler.find_neighbours(features, epoch=number // sampler.steps_per_pass)
         if sampler.clusters is not None and not self._collective.is_alone:
             # Rounding must not make another process see other groups.
@@ -342,7 +343,7 @@ class Trainer:
         torch.manual_seed(stream_seed(self._seed, place, purpose=Purpose.ENCODERS))
         with torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
             images = self.hrem.image_encoder(
-                self._regions(batch.pictures), batch.is_dropped.to(device)
+                self._images.regions(batch.pictures), batch.is_dropped.to(device)
             )
             captions = self.hrem.text_encoder(
                 batch.token_ids.to(device), batch.is_word_padding.to(device)
@@ -382,16 +383,6 @@ class Trainer:
                 "help, they never change a run"
             )
 
-    def _regions(self, pictures: Tensor) -> Tensor:
-        """Return the regions (image, region, region_dim) of stored pixels or features."""
-        on_device = pictures.to(self.hrem.device, non_blocking=True)
-        backbone = self.hrem.backbone
-        if backbone is None:
-            return on_device.float()
-        if self._pictures.is_pixels:
-            return backbone(on_device)
-        return average_grid(on_device.float(), backbone.config.grid_size)
-
     def _look_or_save(self, monitor: Monitor) -> None:
         """Do what is due after a step."""
         seconds_unsaved = time.monotonic() - self._saved_at
@@ -421,26 +412,10 @@ class Trainer:
         with self._average.in_use() if self._average is not None else nullcontext():
             self.hrem.save_pretrained(self._output)
 
-    @torch.inference_mode()
     def _dev_report(self) -> RetrievalReport:
-        images = self._encoded(self._dev.rows)
+        images = self._images.embeddings(self._dev.rows)
         captions = encode_distinct(self.hrem.encode_captions, self._dev.captions)
         return evaluate_retrieval(images, captions, self._dev.caption_image)
-
-    @torch.inference_mode()
-    def _encoded(self, rows: npt.NDArray[np.int64]) -> Tensor:
-        """Return the embeddings (image, dim) of stored pictures, as they would be served."""
-        self.hrem.eval()
-        encoded = []
-        for part in _parts(rows):
-            stored = self._pictures.read(part)
-            regions = self._regions(stored.values)
-            is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=regions.device)
-            if stored.is_padding is not None:
-                is_padding |= torch.from_numpy(stored.is_padding).to(regions.device)
-            encoded.append(self.hrem.image_encoder(regions, is_padding).embeddings.float().cpu())
-        self.hrem.train()
-        return torch.cat(encoded)
 
     @contextmanager
     def _stop_on_signal(self) -> Iterator[None]:
@@ -457,25 +432,3 @@ class Trainer:
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
-
-
-def _parts(rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    return (rows[start : start + _DEV_BATCH] for start in range(0, len(rows), _DEV_BATCH))
-
-
-def _parameter_groups(
-    hrem: HREM, objective: Objective, config: OptimizationConfig
-) -> list[tuple[str, list[torch.nn.Parameter], float]]:
-    """Return (name, parameters, rate): a BERT and a backbone learn at rates of their own."""
-    bert = getattr(hrem.text_encoder.words, "bert", None)
-    own_rates = {
-        "bert": (list(bert.parameters()) if bert is not None else [], config.bert_learning_rate),
-        "backbone": (
-            list(hrem.backbone.parameters()) if hrem.backbone is not None else [],
-            config.backbone_learning_rate,
-        ),
-    }
-    taken = {id(parameter) for parameters, _ in own_rates.values() for parameter in parameters}
-    others = [p for module in (hrem, objective) for p in module.parameters() if id(p) not in taken]
-    groups = [(name, parameters, rate) for name, (parameters, rate) in own_rates.items()]
-    return [*groups, ("others", others, config.learning_rate)]

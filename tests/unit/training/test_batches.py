@@ -10,13 +10,11 @@ from model.training.augmentation import AugmentationConfig, changed_words, dropp
 from model.training.batches import (
     Batch,
     BatchMaker,
-    StoredImages,
-    StoredPictures,
-    StoredRegions,
     TokenizedCaptions,
     prefetched,
 )
 from model.training.samplers import Pairs
+from model.training.stored_images import StoredImages, StoredPictures, StoredRegions
 from tests.unit.data.layouts import captions_for, made_up_regions, write_scan
 
 START, END, MASK, PAD = 1, 2, 3, 0

@@ -10,13 +10,14 @@ from torch import nn
 from model.data.captioned_images import CaptionedImages
 from model.hrem import HREM
 from model.training.augmentation import AugmentationConfig
-from model.training.batches import BatchMaker, StoredPictures, TokenizedCaptions
+from model.training.batches import BatchMaker, TokenizedCaptions
 from model.training.failures import BatchFailures
 from model.training.objective import LossConfig, Objective
 from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.samplers import RandomSampler
 from model.training.schedule import StepPlan
+from model.training.stored_images import StoredPictures
 from model.training.trainer import DevImages, Trainer
 from tests.worlds import captions_of, tiny_hrem
 
@@ -75,7 +76,7 @@ def tiny_trainer(
     return Trainer(
         hrem,
         objective,
-        pictures=pictures,
+        images=pictures,
         sampler=RandomSampler(
             images.caption_image, batch_size=batch_size, captions_per_pass="all", seed=0
         ),
