@@ -6,14 +6,14 @@ can be built, replaced and served alone.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from PIL.Image import Image
 from torch import Tensor
 
 from model.errors import CheckpointError
 
-__all__ = ["DualEncoder", "RegionEncoder", "load_dual_encoder", "region_encoder"]
+__all__ = ["DualEncoder", "RegionEncoder", "load_dual_encoder", "reads_regions", "region_encoder"]
 
 
 @runtime_checkable
@@ -56,13 +56,18 @@ class RegionEncoder(Protocol):
         """Return (image, dim) of region features, as `HREM.encode_regions`."""
 
 
+def reads_regions(encoder: DualEncoder) -> TypeGuard[RegionEncoder]:
+    """Return whether `encoder` reads region features, and not pictures."""
+    return isinstance(encoder, RegionEncoder) and encoder.region_dim is not None
+
+
 def region_encoder(encoder: DualEncoder) -> RegionEncoder:
     """Return `encoder`, which reads region features.
 
     Raises:
         CheckpointError: It reads pictures.
     """
-    if isinstance(encoder, RegionEncoder) and encoder.region_dim is not None:
+    if reads_regions(encoder):
         return encoder
     raise CheckpointError(
         f"this checkpoint ({encoder.name}) was trained on pictures and cannot read region "

@@ -67,7 +67,9 @@ class AblationTable:
     ) -> "AblationTable":
         """Return the table of what is finished of some runs."""
         found = [
-            _FinishedRun.of(run, finished[run.key], results) for run in runs if run.key in finished
+            _FinishedRun.of(run, finished[key], ranks_path(results, key))
+            for run in runs
+            if (key := run.key) in finished  # a key parses the settings of a run: once each
         ]
         by_row: dict[str, list[_FinishedRun]] = {}
         for run in found:
@@ -134,9 +136,8 @@ class _FinishedRun:
     stored: StoredRanks | None
 
     @classmethod
-    def of(cls, run: Run, line: Mapping[str, Any], results: Path) -> "_FinishedRun":
-        path = ranks_path(results, run.key)
-        stored = read_ranks(path) if path.is_file() else None
+    def of(cls, run: Run, line: Mapping[str, Any], ranks: Path) -> "_FinishedRun":
+        stored = read_ranks(ranks) if ranks.is_file() else None
         return cls(run.row, run.seed, line[run.split], stored)
 
 

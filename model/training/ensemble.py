@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model import console
 from model.data.captioned_images import CaptionedImages
-from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.dual_encoder import load_dual_encoder, reads_regions
 from model.errors import CheckpointError
 from model.training.evaluation import encode_distinct, encode_images
 
@@ -96,7 +96,7 @@ def _refuse_unlike(checkpoints: Sequence[str]) -> None:
     first_kind: str | None = None
     for name in checkpoints:
         encoder = load_dual_encoder(name)
-        kind = _kind(encoder)
+        kind = "region features" if reads_regions(encoder) else "pictures"
         first_kind = first_kind or kind
         if kind != first_kind:
             raise CheckpointError(
@@ -108,10 +108,3 @@ def _refuse_unlike(checkpoints: Sequence[str]) -> None:
             raise CheckpointError(
                 f"'{twin}' and '{name}' are the same network; name each checkpoint once"
             )
-
-
-def _kind(encoder: DualEncoder) -> str:
-    from model.hrem import HREM
-
-    is_of_regions = isinstance(encoder, HREM) and encoder.backbone is None
-    return "region features" if is_of_regions else "pictures"

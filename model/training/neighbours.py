@@ -13,8 +13,6 @@ pass after the warm-up, the network's own embeddings.
 Source: HREM (CVPR 2023), neighbour batch sampling; P, K, features and refresh are unpublished.
 """
 
-from functools import lru_cache
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,7 +21,7 @@ from torch import Tensor
 
 from model.encoders.pooling import unit_length
 from model.training.randomness import Purpose, stream_seed
-from model.training.samplers import CaptionSchedule, CaptionsPerPass, Pairs
+from model.training.samplers import CaptionsPerPass, Sampler
 
 __all__ = ["NeighbourSampler", "cluster", "grouped"]
 
@@ -31,15 +29,12 @@ _ITERATIONS = 20
 _CHUNK = 8192
 
 
-class NeighbourSampler:
-    """Batches of neighbours, a pure function of (seed, step, clusters).
+class NeighbourSampler(Sampler):
+    """Batches of P groups of K neighbours, a pure function of (seed, step, clusters).
 
     Attributes:
         clusters: (image,), the cluster of each image; None before they are known: batches are
             random until then.
-        batch_size: Pairs a batch, P x K.
-        samples_per_pass: Pairs of a pass.
-        steps_per_pass: Whole batches of a pass.
     """
 
     def __init__(
@@ -52,7 +47,7 @@ class NeighbourSampler:
         mean_cluster_size: int,
         seed: int,
     ) -> None:
-        """Prepare to draw from captions of known images.
+        """Prepare as every sampler does.
 
         Args:
             caption_image: Position of each caption's image, ascending.
@@ -60,22 +55,14 @@ class NeighbourSampler:
             captions_per_pass: "all" or "one" caption of each image in a pass.
             group_size: K, images of a cluster that stand in a batch together.
             mean_cluster_size: Images a cluster, on average.
-            seed: Of the order.
+            seed: Of order and clusters.
         """
-        self._schedule = CaptionSchedule(
-            caption_image, captions_per_pass=captions_per_pass, seed=seed
+        super().__init__(
+            caption_image, batch_size=batch_size, captions_per_pass=captions_per_pass, seed=seed
         )
-        self._caption_image = caption_image
         self._group_size = group_size
         self._mean_cluster_size = mean_cluster_size
-        self._seed = seed
-        self.batch_size = batch_size
-        self.samples_per_pass = self._schedule.samples_per_pass
-        if not 1 <= batch_size <= self.samples_per_pass:
-            raise ValueError(f"batch of {batch_size} from {self.samples_per_pass} samples")
-        self.steps_per_pass = self.samples_per_pass // batch_size
         self._clusters: npt.NDArray[np.int64] | None = None
-        self._captions_of_pass = lru_cache(maxsize=2)(self._ordered_captions)
 
     @property
     def clusters(self) -> npt.NDArray[np.int64] | None:
@@ -93,16 +80,9 @@ class NeighbourSampler:
         seed = stream_seed(self._seed, epoch, purpose=Purpose.CLUSTERS)
         self.clusters = cluster(features, count, seed=seed).cpu().numpy()
 
-    def pairs(self, step: int) -> Pairs:
-        """Return the pairs of zero-based `step`, given the clusters as they are now."""
-        epoch, place = divmod(step, self.steps_per_pass)
-        start = place * self.batch_size
-        captions = self._captions_of_pass(epoch)[start : start + self.batch_size]
-        return Pairs(epoch, self._caption_image[captions], captions)
-
     def _ordered_captions(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the captions of a pass in their order."""
-        random = np.random.default_rng(stream_seed(self._seed, epoch, purpose=Purpose.ORDER))
+        random = self._random_of_pass(epoch)
         whole, rest = [], []
         for captions in self._schedule.rounds(epoch):
             images = self._caption_image[captions]

@@ -6,10 +6,11 @@
   Flickr30K show), so every step sees the same number of pairs.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,21 +37,11 @@ class Pairs:
     captions: npt.NDArray[np.int64]
 
 
-class Sampler(Protocol):
-    """Says which pairs form the batch of a step."""
-
-    batch_size: int
-    samples_per_pass: int
-    steps_per_pass: int
-
-    def pairs(self, step: int) -> Pairs:
-        """Return the pairs of zero-based `step`."""
-
-
 class CaptionSchedule:
     """Which captions a pass shows.
 
     Attributes:
+        shows_all: Every caption, not one of each image.
         samples_per_pass: Pairs of a pass: images ("one") or captions ("all").
     """
 
@@ -71,9 +62,9 @@ class CaptionSchedule:
         self._caption_image = caption_image
         self._first_caption = np.flatnonzero(np.diff(caption_image, prepend=-1))
         self._caption_count = np.diff(self._first_caption, append=len(caption_image))
-        self._is_one_each = captions_per_pass == "one"
+        self.shows_all = captions_per_pass == "all"
         self._seed = seed
-        counted = self._first_caption if self._is_one_each else caption_image
+        counted = caption_image if self.shows_all else self._first_caption
         self.samples_per_pass = len(counted)
 
     def drawn(self, epoch: int, images: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -87,7 +78,7 @@ class CaptionSchedule:
 
         "one" is a single round; with "all" an image with five captions stands in five.
         """
-        if self._is_one_each:
+        if not self.shows_all:
             yield self.drawn(epoch, np.arange(len(self._first_caption)))
             return
         captions = np.arange(len(self._caption_image))
@@ -99,8 +90,14 @@ class CaptionSchedule:
             yield order[turn == round_]
 
 
-class RandomSampler:
-    """Uniformly shuffled batches."""
+class Sampler(ABC):
+    """Says which pairs form the batch of a step; the kinds differ in the order of a pass.
+
+    Attributes:
+        batch_size: Pairs a batch.
+        samples_per_pass: Pairs of a pass.
+        steps_per_pass: Whole batches of a pass.
+    """
 
     def __init__(
         self,
@@ -122,14 +119,13 @@ class RandomSampler:
             caption_image, captions_per_pass=captions_per_pass, seed=seed
         )
         self._caption_image = caption_image
-        self._captions_per_pass = captions_per_pass
         self._seed = seed
+        self.batch_size = batch_size
         self.samples_per_pass = self._schedule.samples_per_pass
         if not 1 <= batch_size <= self.samples_per_pass:
             raise ValueError(f"batch of {batch_size} from {self.samples_per_pass} samples")
-        self.batch_size = batch_size
         self.steps_per_pass = self.samples_per_pass // batch_size
-        self._captions_of_pass = lru_cache(maxsize=2)(self._shuffled_captions)
+        self._captions_of_pass = lru_cache(maxsize=2)(self._ordered_captions)
 
     def pairs(self, step: int) -> Pairs:
         """Return the pairs of zero-based `step`, whatever was asked before."""
@@ -138,10 +134,19 @@ class RandomSampler:
         captions = self._captions_of_pass(epoch)[start : start + self.batch_size]
         return Pairs(epoch, self._caption_image[captions], captions)
 
-    def _shuffled_captions(self, epoch: int) -> npt.NDArray[np.int64]:
+    @abstractmethod
+    def _ordered_captions(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the captions of a pass in their order."""
-        order_seed = stream_seed(self._seed, epoch, purpose=Purpose.ORDER)
-        order = np.random.default_rng(order_seed).permutation(self.samples_per_pass)
-        if self._captions_per_pass == "all":
-            return order
-        return self._schedule.drawn(epoch, order)
+
+    def _random_of_pass(self, epoch: int) -> np.random.Generator:
+        """Return the source of the order of a pass."""
+        return np.random.default_rng(stream_seed(self._seed, epoch, purpose=Purpose.ORDER))
+
+
+class RandomSampler(Sampler):
+    """Uniformly shuffled batches."""
+
+    def _ordered_captions(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the captions of a pass in their order."""
+        order = self._random_of_pass(epoch).permutation(self.samples_per_pass)
+        return order if self._schedule.shows_all else self._schedule.drawn(epoch, order)
