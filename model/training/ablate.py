@@ -70,6 +70,7 @@ class Ablate(Command):
 
     def run(self) -> int:
         """Run what is left of the table and print it; 0 when nothing is left."""
+        self._refuse_what_is_missing()
         data = self._data()
         runs = self._runs()
         results = self.results if self.results is not None else self.output / "results.jsonl"
@@ -86,6 +87,16 @@ class Ablate(Command):
             table.show()
         return 0 if is_whole else 1
 
+    def _refuse_what_is_missing(self) -> None:
+        """Raise ConfigError with everything that only the user can say and did not."""
+        problems = []
+        if self.recipe is None and self.settings is None:
+            problems.append("recipe: give --recipe NAME or --settings FILE of what is changed")
+        if self.data is None and self.recipe != "scenes":
+            problems.append("data: give --data FOLDER of the data set (or set HREM_DATA)")
+        if problems:
+            raise ConfigError(problems)
+
     def _runs(self) -> list[Run]:
         rows = self._chosen(read_rows(self.table))
         common: list[str] = []
@@ -93,8 +104,6 @@ class Ablate(Command):
             common += ["--recipe", self.recipe]
         if self.settings is not None:
             common += ["--config", str(self.settings)]
-        if not common:
-            raise ConfigError(["recipe: give --recipe NAME or --settings FILE of what is changed"])
         if self.quick:
             steps = str(_QUICK_STEPS)
             common += ["--schedule.steps", steps, "--schedule.evaluate-every", steps]
@@ -125,8 +134,6 @@ class Ablate(Command):
     def _data(self) -> Path:
         if self.data is not None:
             return self.data
-        if self.recipe != "scenes":
-            raise ConfigError(["data: give --data FOLDER of the data set (or set HREM_DATA)"])
         if not self.show and not _SCENES.exists():
             _call(["-m", "model.data.scenes", "--output", str(_SCENES)])
         return _SCENES

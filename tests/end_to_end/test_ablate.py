@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from model.command_line import run_command
 from model.metrics import metrics_from_ranks
+from model.training.ablate import Ablate
 from tests.end_to_end.test_training import SETTINGS, write_settings
 from tests.worlds import write_world
 
@@ -141,6 +143,12 @@ def test_an_ensemble_whose_members_are_gone_is_told_and_stays_in_the_queue(table
         tables.results.rename(moved / "results.jsonl")
         (tables.folder / "runs").rmdir()
         moved.rename(tables.folder / "runs")
+
+
+def test_everything_that_is_missing_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("ablate", Ablate, []) == 2
+    said = capsys.readouterr().err
+    assert "recipe: give --recipe" in said and "data: give --data" in said
 
 
 @pytest.mark.parametrize(
