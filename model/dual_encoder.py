@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from model.errors import CheckpointError
+from model.inputs.pictures import PictureTransform
 
 __all__ = ["DualEncoder", "RegionEncoder", "load_dual_encoder", "reads_regions", "region_encoder"]
 
@@ -32,8 +33,15 @@ class DualEncoder(Protocol):
     def name(self) -> str:
         """What people call this network, for `/info` and logs."""
 
+    @property
+    def picture_transform(self) -> PictureTransform | None:
+        """Makes pixels of a picture, in any process; None where it reads no pictures."""
+
     def encode_images(self, pictures: Sequence[Image], *, batch_size: int = 64) -> Tensor:
         """Return (image, dim): float32 on the CPU, unit rows, in the order given, no gradient."""
+
+    def encode_pixels(self, pixels: Tensor, *, batch_size: int = 64) -> Tensor:
+        """Return (image, dim) of (image, 3, height, width) uint8, what `picture_transform` gave."""
 
     def encode_captions(self, captions: Sequence[str], *, batch_size: int = 64) -> Tensor:
         """Return (caption, dim): float32 on the CPU, unit rows, in the order given, no gradient."""

@@ -166,20 +166,47 @@ class HREM(nn.Module):
         Raises:
             CheckpointError: The checkpoint is of region features and cannot read pictures.
         """
+        transform, encode_pixels = self._picture_half()
+
+        def encode(rows: Sequence[int]) -> Tensor:
+            return encode_pixels(torch.stack([transform(pictures[row]) for row in rows]))
+
+        return self._in_batches(range(len(pictures)), encode, batch_size)
+
+    def encode_pixels(self, pixels: Tensor, *, batch_size: int = 64) -> Tensor:
+        """Return image embeddings (image, dim) of what `picture_transform` made of pictures.
+
+        `encode_images` cut in two, so that other processes can do the first half.
+
+        Args:
+            pixels: (image, 3, height, width), uint8, 0..255.
+            batch_size: How many go through the network at once.
+
+        Raises:
+            CheckpointError: The checkpoint is of region features and cannot read pictures.
+        """
+        _, encode_pixels = self._picture_half()
+
+        def encode(rows: Sequence[int]) -> Tensor:
+            return encode_pixels(pixels[rows[0] : rows[-1] + 1])
+
+        return self._in_batches(range(len(pixels)), encode, batch_size)
+
+    def _picture_half(self) -> tuple[PictureTransform, Callable[[Tensor], Tensor]]:
+        """Return what makes pixels of a picture, and embeddings of a batch of pixels."""
         if self.backbone is None or self.picture_transform is None:
             raise CheckpointError(
                 "this checkpoint was trained on region features and cannot read pictures; "
                 "use encode_regions, or a checkpoint with a vision backbone"
             )
-        backbone, transform = self.backbone, self.picture_transform
+        backbone = self.backbone
 
-        def encode(rows: Sequence[int]) -> Tensor:
-            pixels = torch.stack([transform(pictures[row]) for row in rows])
+        def encode(pixels: Tensor) -> Tensor:
             regions = backbone(pixels.to(self.device))
             is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=self.device)
             return self.image_encoder(regions, is_padding).embeddings  # (image, dim)
 
-        return self._in_batches(range(len(pictures)), encode, batch_size)
+        return self.picture_transform, encode
 
     def encode_regions(
         self, features: Any, lengths: Sequence[int] | Tensor | None = None, *, batch_size: int = 64

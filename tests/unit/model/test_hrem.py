@@ -51,6 +51,15 @@ def test_batch_size_never_changes_an_embedding(hrem: HREM, batch_size: int) -> N
         assert torch.allclose(encode(items, batch_size=batch_size), together, **SAME)
 
 
+def test_both_halves_of_encode_images_make_the_whole(hrem: HREM) -> None:
+    assert hrem.picture_transform is not None
+    pixels = torch.stack([hrem.picture_transform(picture) for picture in PICTURES])
+    assert pixels.dtype == torch.uint8
+    for batch_size in (4, 64):
+        whole = hrem.encode_images(PICTURES, batch_size=batch_size)
+        assert torch.equal(hrem.encode_pixels(pixels, batch_size=batch_size), whole)
+
+
 def test_batch_order_never_changes_an_embedding(hrem: HREM) -> None:
     assert torch.allclose(
         hrem.encode_captions(CAPTIONS[::-1]).flip(0), hrem.encode_captions(CAPTIONS), **SAME
