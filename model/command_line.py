@@ -150,7 +150,7 @@ def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
     """
     problems: list[str] = []
     flags = _flags(prog, command, argv, problems)
-    variables = EnvSettingsSource(command)()
+    variables = _variables(command, problems)
     for common in Command.model_fields:
         variables.pop(common, None)
     merged: dict[str, Any] = {}
@@ -168,6 +168,23 @@ def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+def _variables(command: type[Command], problems: list[str]) -> dict[str, Any]:
+    source = EnvSettingsSource(command)
+    everything = source.env_vars
+    try:
+        return source()
+    except SettingsError:
+        # The error names the section; read one by one, the variables tell which of them it is.
+        for name, value in everything.items():
+            source.env_vars = {name: value}
+            try:
+                source()
+            except SettingsError as error:
+                reason = getattr(error.__cause__, "msg", "")
+                problems.append(f"{name.upper()}: {value!r} is no JSON value ({reason})")
+        return {}
 
 
 def _flags(

@@ -16,6 +16,7 @@ class Relation(Section):
 
     top_k: int = Field(default=10, ge=1, description="how many")
     weight: float = Field(default=1.0, description="how much")
+    layers: tuple[int, ...] = Field(default=(), description="which")
 
 
 class Train(Command):
@@ -89,6 +90,19 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     assert "--no-such-flag" in told
     assert "epochs = '0': input should be greater than or equal to 1" in told
     assert "relation.topk: unknown setting; did you mean 'relation.top_k'?" in told
+
+
+def test_a_variable_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HREM_RELATION__TOP_K", "7")
+    monkeypatch.setenv("HREM_RELATION__LAYERS", "[1, 2]")
+    assert load_settings("x", Train, []).relation == Relation(top_k=7, layers=(1, 2))
+    monkeypatch.setenv("HREM_RELATION__LAYERS", "[1, 2")
+    with pytest.raises(ConfigError) as caught:
+        load_settings("x", Train, ["--epochs", "0"])
+    assert len(caught.value.problems) == 2
+    assert any(
+        "HREM_RELATION__LAYERS: '[1, 2' is no JSON" in told for told in caught.value.problems
+    )
 
 
 def test_an_unknown_option_in_a_recipe_is_named(
