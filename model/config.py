@@ -52,6 +52,10 @@ class BackboneConfig(Section):
         default=None, ge=1, description="average the grid to this many cells a side"
     )
     is_frozen: bool = Field(default=True, description="the backbone is not trained")
+    has_fixed_statistics: bool = Field(
+        default=False,
+        description="trained, its batch norms go on with the statistics that it came with",
+    )
 
 
 class ImageEncoderConfig(Section):

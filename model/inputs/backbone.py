@@ -70,10 +70,14 @@ class VisionBackbone(nn.Module):
             self.network.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "VisionBackbone":
-        """Switch to training mode; a frozen backbone stays in eval mode (batch statistics)."""
+        """Switch to training mode; a frozen backbone, or one with fixed statistics, in part."""
         super().train(mode)
         if self.config.is_frozen:
             self.network.eval()
+        elif self.config.has_fixed_statistics:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self
 
     def grid_features(

@@ -1,4 +1,12 @@
-"""A new network for a training run: tokenizer from the captions, backbone pretrained or random."""
+"""The network that a training run begins with.
+
+- A new one: tokenizer from the captions, backbone pretrained or random.
+- That of a checkpoint, whole: its weights, its tokenizer, its preprocessing.
+
+A pretrained backbone that is trained keeps the batch norm statistics it came with: those of a small
+batch of another domain are worse, and in some converted networks the norms are folded away and
+their statistics stand for nothing.
+"""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +24,7 @@ from model.config import (
     PreprocessorConfig,
     TextEncoderConfig,
 )
-from model.errors import ConfigError
+from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
 from model.inputs.backbone import VisionBackbone, load_pretrained_backbone
 from model.inputs.captions import CaptionTokenizer
@@ -24,7 +32,7 @@ from model.inputs.word_vectors import read_word_vectors
 from model.training.config import NetworkConfig
 from model.training.randomness import Purpose, stream_seed
 
-__all__ = ["make_network"]
+__all__ = ["continued_network", "make_network"]
 
 # What is trained when no backbone is named: small enough for two cores, enough for clean shapes.
 SMALL_BACKBONE = {
@@ -93,6 +101,37 @@ def make_network(
     return hrem.train()
 
 
+def continued_network(
+    checkpoint: Path, *, train_backbone: bool | None, region_dim: int | None
+) -> HREM:
+    """Return the network of a checkpoint in training mode, on the CPU.
+
+    Args:
+        checkpoint: Its folder.
+        train_backbone: Whether its backbone learns from now on; None: as when it was trained.
+        region_dim: Width of the region features that the run has; None: it has pictures.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it reads something else.
+    """
+    hrem = HREM.from_pretrained(checkpoint)
+    if hrem.region_dim != region_dim:
+        reads, given = (
+            "pictures" if dim is None else f"region features of {dim} values"
+            for dim in (hrem.region_dim, region_dim)
+        )
+        raise CheckpointError(f"'{checkpoint}' reads {reads}, but these data are {given}")
+    backbone = hrem.config.image.backbone
+    if backbone is None or train_backbone in (None, not backbone.is_frozen):
+        return hrem.train()
+    changed = {"is_frozen": not train_backbone, "has_fixed_statistics": train_backbone}
+    image = hrem.config.image.model_copy(update={"backbone": backbone.model_copy(update=changed)})
+    config = hrem.config.model_copy(update={"image": image})
+    again = HREM(config, hrem.tokenizer)
+    again.load_state_dict(hrem.state_dict())
+    return again.train()
+
+
 def _begin_from_word_vectors(hrem: HREM, path: Path) -> None:
     """Put pretrained vectors into the rows of their words; the other words stay random."""
     embedding = hrem.text_encoder.words.embedding
@@ -131,7 +170,10 @@ def _make_backbone(config: NetworkConfig, name: str | None) -> _Vision:
         preprocessor = config.preprocessor.applied_to(_preprocessor_of(name))
     is_trained = name is None if config.train_backbone is None else config.train_backbone
     backbone_config = BackboneConfig(
-        architecture=architecture, grid_size=config.grid_size, is_frozen=not is_trained
+        architecture=architecture,
+        grid_size=config.grid_size,
+        is_frozen=not is_trained,
+        has_fixed_statistics=is_trained and name is not None,
     )
     return _Vision(VisionBackbone(backbone_config, preprocessor, network), preprocessor)
 

@@ -21,7 +21,7 @@ from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, 
 from model.training.distributed import Collective, joined_processes
 from model.training.failures import BatchFailures
 from model.training.neighbours import NeighbourSampler
-from model.training.network import make_network
+from model.training.network import continued_network, make_network
 from model.training.objective import LossConfig, Objective
 from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
@@ -54,6 +54,8 @@ class Train(Command):
         "python -m model.training train --recipe scenes --data data/scenes --output runs/scenes",
         "python -m model.training train --images photos/ --captions captions.jsonl "
         "--backbone facebook/dinov2-small --output runs/photos",
+        "python -m model.training train --begin-from runs/photos --network.train-backbone "
+        "--images photos/ --captions captions.jsonl --output runs/photos-tuned",
     )
 
     recipe: str | None = Field(None, description="Name of a shipped recipe.")
@@ -68,6 +70,11 @@ class Train(Command):
     )
     backbone: str | None = Field(
         None, description="Folder or name of a pretrained vision backbone (transformers)."
+    )
+    begin_from: Path | None = Field(
+        None,
+        description="Begin with the network of this checkpoint folder, its tokenizer and "
+        "preprocessing included; of the network's settings only train_backbone may be given.",
     )
     output: Path = Field(Path("runs/hrem"), description="The checkpoint folder to write.")
     resume: bool = Field(False, description="Go on with the run that stopped in --output.")
@@ -185,21 +192,46 @@ class Train(Command):
         if self.loss.opening_fraction is not None:
             return self.loss.opening_fraction
         # From random weights the drawn negative alone collapses the space.
-        is_random = self.backbone is None and not reads_regions
+        is_random = self.backbone is None and self.begin_from is None and not reads_regions
         return RANDOM_OPENING_FRACTION if is_random else 0.0
 
     def _network(self, data: TrainingData) -> HREM:
         regions = data.train.regions
         if regions is not None:
             self._refuse_picture_settings()
+        region_dim = None if regions is None else regions.region_dim
+        if self.begin_from is not None:
+            self._refuse_network_settings()
+            return continued_network(
+                self.begin_from,
+                train_backbone=self.network.train_backbone,
+                region_dim=region_dim,
+            )
         return make_network(
             self.network,
             backbone=self.backbone,
             captions=data.train.caption_texts,
             minimum_word_count=self.dataset.minimum_word_count,
             seed=self.seed,
-            region_dim=None if regions is None else regions.region_dim,
+            region_dim=region_dim,
         )
+
+    def _refuse_network_settings(self) -> None:
+        """Raise ConfigError with every setting that the checkpoint to begin from decides."""
+        given = [
+            f"network.{name}"
+            for name in self.network.model_dump(exclude_defaults=True)
+            if name != "train_backbone"
+        ]
+        if self.backbone is not None:
+            given.insert(0, "backbone")
+        if given:
+            raise ConfigError(
+                [
+                    f"{name}: the checkpoint of --begin-from decides it; leave it out"
+                    for name in given
+                ]
+            )
 
     def _refuse_picture_settings(self) -> None:
         """Raise ConfigError with every setting that only pictures have."""

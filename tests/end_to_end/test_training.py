@@ -495,6 +495,25 @@ def test_a_bert_trains_at_its_own_rate_from_its_own_weights(world: World, tmp_pa
     assert not torch.allclose(weights["moved"][f"text_encoder.words.bert.{place}"], before)
 
 
+def test_a_run_goes_on_from_what_a_checkpoint_has_learnt(
+    world: World, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {name: value for name, value in SETTINGS.items() if name != "network"}
+    settings["optimization"] = {"learning_rate": 1e-12, "backbone_learning_rate": 1e-12}
+    file = write_settings(tmp_path / "begin.toml", settings)
+    arguments: list[object] = ["train", "--data", world.data, "--begin-from", trained]
+    arguments += ["--cache-directory", tmp_path / "cache", "--config", file]
+    assert run(*arguments, "--output", tmp_path / "refused", "--network.embedding-dim", 32) == 2
+    told = capsys.readouterr().err
+    assert "network.embedding_dim: the checkpoint of --begin-from decides it" in told
+    assert run(*arguments, "--output", tmp_path / "begun") == 0
+    # With a rate of nothing, what it has learnt stays; batch norms may settle further.
+    begun, before = weights_of(tmp_path / "begun"), weights_of(trained)
+    assert begun.keys() == before.keys()
+    for name in (name for name in before if "running" not in name and "num_batches" not in name):
+        assert torch.allclose(begun[name].float(), before[name].float(), atol=1e-6), name
+
+
 def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) -> None:
     lines = (world.data / "captions.jsonl").read_text().splitlines()
     plain = [{k: v for k, v in json.loads(line).items() if k != "split"} for line in lines]

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModel, ResNetConfig
 
+from model.errors import CheckpointError
 from model.hrem import HREM
 from model.training.config import NetworkConfig
-from model.training.network import make_network
-from tests.worlds import BACKBONES, IMAGE_SIDE, captions_of
+from model.training.network import continued_network, make_network
+from tests.worlds import BACKBONES, IMAGE_SIDE, captions_of, tiny_checkpoint
 
 CAPTIONS = [caption for number in range(12) for caption in captions_of(number)]
 
@@ -49,3 +51,53 @@ def test_word_vectors_are_not_for_bert() -> None:
 def test_the_same_seed_begins_with_the_same_weights() -> None:
     first, again = network().state_dict(), network().state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_run_may_begin_with_a_checkpoint(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path, is_frozen=True)
+    kept = HREM.from_pretrained(checkpoint)
+    for train_backbone in (None, False, True):
+        begun = continued_network(checkpoint, train_backbone=train_backbone, region_dim=None)
+        assert begun.training
+        weights = begun.state_dict()
+        assert all(torch.equal(value, weights[name]) for name, value in kept.state_dict().items())
+        assert begun.tokenizer.to_json() == kept.tokenizer.to_json()
+        assert begun.backbone is not None
+        learns = {parameter.requires_grad for parameter in begun.backbone.parameters()}
+        assert learns == {train_backbone is True}
+
+
+def test_a_checkpoint_of_other_inputs_is_no_beginning(tmp_path: Path) -> None:
+    checkpoint = tiny_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="reads pictures, but these data are region feat"):
+        continued_network(checkpoint, train_backbone=None, region_dim=12)
+
+
+@pytest.mark.parametrize("is_pretrained", [True, False])
+def test_a_pretrained_backbone_learns_and_keeps_its_batch_norm_statistics(
+    tmp_path: Path, is_pretrained: bool
+) -> None:
+    architecture = {name: v for name, v in BACKBONES["resnet"].items() if name != "model_type"}
+    AutoModel.from_config(ResNetConfig(**architecture)).save_pretrained(tmp_path)
+    config = NetworkConfig(
+        embedding_dim=16,
+        head_count=2,
+        train_backbone=True,
+        backbone_architecture=None if is_pretrained else BACKBONES["resnet"],
+        preprocessor={"image_size": IMAGE_SIDE},
+    )
+    backbone = make_network(
+        config,
+        backbone=str(tmp_path) if is_pretrained else None,
+        captions=CAPTIONS,
+        minimum_word_count=1,
+        seed=0,
+    ).backbone
+    assert backbone is not None
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone(torch.randint(256, (4, 3, IMAGE_SIDE, IMAGE_SIDE), dtype=torch.uint8)).sum().backward()
+    after = backbone.state_dict()
+    statistics = [name for name in before if "running" in name]
+    changed = [name for name in statistics if not torch.equal(before[name], after[name])]
+    assert changed == ([] if is_pretrained else statistics)
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
