@@ -62,9 +62,11 @@ def open_caption_source(source: Path, images_root: Path | None = None) -> Captio
 
 
 def _means_shards(source: Path) -> bool:
+    if is_pattern(source):
+        return True
     if source.is_dir():
         return is_folder_of_shards(source)
-    return is_pattern(source) or (source.is_file() and is_shard(source))
+    return source.is_file() and is_shard(source)
 
 
 def _check_file(source: Path, endings: tuple[str, ...], expected: str) -> None:

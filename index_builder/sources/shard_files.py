@@ -48,10 +48,10 @@ class ShardFiles:
         Raises:
             DataError: There are none, or some of those named are missing.
         """
-        if source.is_dir():
-            base, found = source, [path for path in source.iterdir() if is_shard(path)]
-        elif is_pattern(source):
+        if is_pattern(source):
             base, found = _matches(source)
+        elif source.is_dir():
+            base, found = source, [path for path in source.iterdir() if is_shard(path)]
         else:
             base, found = source.parent, [source]
         names = sorted({Path(os.path.relpath(path, base)).as_posix() for path in found})
@@ -79,18 +79,35 @@ def is_shard(path: Path) -> bool:
 
 def is_pattern(path: Path) -> bool:
     """Return whether a path is a pattern: it has special characters and does not exist."""
-    return _SPECIAL.search(str(path)) is not None and not path.exists()
+    if not _SPECIAL.search(str(path)):
+        return False
+    try:
+        return not path.exists()
+    except OSError:  # too long for a name
+        return True
 
 
 def is_folder_of_shards(folder: Path) -> bool:
     """Return whether a folder holds shards and neither pictures nor other folders.
 
     Hidden names do not count. So a tar file that lies in a tree of pictures changes nothing.
+
+    Raises:
+        DataError: The folder cannot be listed.
     """
-    shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return any(map(is_shard, shown)) and not any(
-        path.is_dir() or path.suffix.lower() in PICTURE_ENDINGS for path in shown
-    )
+    has_shard = False
+    try:
+        with os.scandir(folder) as found:
+            for each in found:
+                path = Path(each.name)
+                if each.name.startswith("."):
+                    continue
+                if path.suffix.lower() in PICTURE_ENDINGS or each.is_dir(follow_symlinks=False):
+                    return False
+                has_shard = has_shard or is_shard(path)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+    return has_shard
 
 
 def _matches(pattern: Path) -> tuple[Path, list[Path]]:

@@ -75,10 +75,8 @@ class ShardPictures:
         Raises:
             EntryError: They cannot be had.
         """
-        shard = next(
-            (str(parent) for parent in PurePosixPath(entry.path).parents
-             if str(parent) in self._names), None
-        )  # fmt: skip
+        folders = map(str, PurePosixPath(entry.path).parents)
+        shard = next((folder for folder in folders if folder in self._names), None)
         if shard is None or entry.span is None:
             raise EntryError(entry.path, "missing", "lies in none of the shards")
         if entry.span.size > MAX_PICTURE_BYTES:

@@ -27,6 +27,7 @@ from index_builder.sources.tar_members import Member, find_members
 __all__ = ["Sample", "find_samples"]
 
 _OWN_COLUMNS = frozenset({"id", "caption", "captions"})
+_LONG_RUN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,10 @@ def find_samples(shards: ShardFiles, problems: Problems) -> Iterator[Sample | Re
             if isinstance(found, Rejection):
                 yield found
                 continue
-            if run and run[0].key != found.key:
+            is_next = run and found.key != run[0].key
+            # Photos `IMG.1.jpg`, `IMG.2.jpg` ... may be one run from end to end of the shard.
+            is_long = len(run) >= _LONG_RUN and found.stem != run[-1].stem
+            if is_next or is_long:
                 yield from _samples(name, run, problems)
                 run = []
             run.append(found)

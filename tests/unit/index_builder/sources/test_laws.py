@@ -117,6 +117,7 @@ def test_every_form_leads_to_the_same_gallery(sources, photos, rows, tmp_path):
     assert (first.vectors(ids) == last.vectors(ids)).all()
     assert [first.thumbnail(i) for i in ids] == [last.thumbnail(i) for i in ids]
     assert last.item("i3").path == "part-001.tar/0003.png"
+    assert not last.source_path("i3").is_file()
 
 
 def test_every_form_of_captions_is_the_same(tmp_path):
@@ -238,7 +239,7 @@ def test_memory_is_flat_in_the_number_of_entries(tmp_path, form):
         place = tmp_path / f"{count}{form}"
         rows = [{"path": f"{n}.jpg", "id": f"i{n}", "year": n} for n in range(count)]
         if form == ".tar":
-            write_tar(place, [(f"{n}.jpg", b"x") for n in range(count)])
+            write_tar(place, [(f"IMG.{n}.jpg", b"x") for n in range(count)])
         else:
             write_table(place, rows)
         del rows

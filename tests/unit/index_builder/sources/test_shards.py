@@ -100,6 +100,8 @@ def test_file_folder_and_patterns_lead_to_the_same_entries(shards):
     assert paths_of(shards / "train-{0002..0003}.tar") == expected[6:12]
     assert paths_of(shards / "train-{0003,0002}.tar") == expected[6:12]
     assert paths_of(shards / "train-0002.tar") == expected[6:9]
+    every_name = ",".join(f"train-{number:04d}" for number in range(12))
+    assert paths_of(shards / ("{" + ",".join([every_name] * 4) + "}.tar")) == expected
     one = open_image_source(shards / "train-0002.tar")
     every = open_image_source(shards)
     assert listed(one)[0] == listed(every)[0][6:9]
@@ -162,6 +164,17 @@ def test_names_with_dots_are_keys_of_their_own_only_where_no_member_is_named_by_
         ("s.tar/a.jpg", {"n": 1}), ("s.tar/IMG.1.jpg", {"n": 2}), ("s.tar/IMG.2.jpg", {}),
         ("s.tar/f.d/b.jpg", {"n": 3}),
     ]  # fmt: skip
+    assert rejected == []
+
+
+def test_a_long_run_of_names_with_dots_keeps_pictures_and_texts_together(tmp_path):
+    members = []
+    for n in range(500):
+        members += [(f"IMG.{n}.jpg", b"x"), (f"IMG.{n}.json", b'{"n": %d}' % n)][: 2 - n % 2]
+    entries, rejected = listed(open_image_source(write_tar(tmp_path / "s.tar", members)))
+    assert [(entry.path, entry.metadata) for entry in entries] == [
+        (f"s.tar/IMG.{n}.jpg", {} if n % 2 else {"n": n}) for n in range(500)
+    ]
     assert rejected == []
 
 
