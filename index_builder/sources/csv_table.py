@@ -44,15 +44,16 @@ class CsvTable:
         Raises:
             DataError: The file cannot be read, or a name stands twice or is empty.
         """
-        for _, cells in self._records(Problems(str(self.path))):
-            names = [name.strip() for name in cells]
-            if "" in names or len(set(names)) < len(names):
-                raise DataError(
-                    f"{self.path} has the columns {', '.join(map(repr, names))}; give each a name "
-                    "of its own in the first line"
-                )
-            return names
-        return []
+        problems = Problems(str(self.path))
+        _, cells = next(self._records(problems), ("", []))
+        problems.refuse()
+        names = [name.strip() for name in cells]
+        if "" in names or len(set(names)) < len(names):
+            raise DataError(
+                f"{self.path} has the columns {', '.join(map(repr, names))}; give each a name of "
+                "its own in the first line"
+            )
+        return names
 
     def rows(self, problems: Problems) -> Iterator[Row]:
         """Yield the rows; what cannot be used is a problem.
@@ -80,18 +81,13 @@ class CsvTable:
             name: _list if name in _LISTS else _text for name in names if name in self.own_columns
         }
         forms = {name: [_INTEGER, _NUMBER, _BOOLEAN] for name in names if name not in own}
-        has_value = set()
         # Problems are told when the rows are read.
         unheard = Problems(str(self.path))
         for _, cells in self._rows_of_cells(names, unheard) if forms else ():
             for name, cell in zip(names, cells, strict=True):
                 if cell and forms.get(name):
                     forms[name] = [form for form in forms[name] if form.fullmatch(cell.strip())]
-                    has_value.add(name)
-        return own | {
-            name: _READERS[left[0]] if left and name in has_value else _text
-            for name, left in forms.items()
-        }
+        return own | {name: _READERS[left[0]] if left else _text for name, left in forms.items()}
 
     def _rows_of_cells(
         self, names: Sequence[str], problems: Problems

@@ -139,6 +139,13 @@ def test_a_csv_without_a_usable_header_is_one_sentence(tmp_path, text, message):
     assert message in refusal_of(tmp_path / "a.csv")
 
 
+def test_a_header_that_cannot_be_read_is_told_as_such(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"path,gr\xf6sse\na.jpg,1\n")
+    assert "a.csv:1: not UTF-8 text" in refusal_of(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_bytes(b'"path\na.jpg\n')
+    assert "a.csv:1: not CSV from here on" in refusal_of(tmp_path / "a.csv")
+
+
 def test_ids_and_paths_in_a_csv_stay_texts(tmp_path):
     file = write_csv(tmp_path / "a.csv", [{"path": "007", "id": "007", "image_id": 7}])
     (entry,) = listed(open_image_source(file))[0]
