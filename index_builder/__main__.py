@@ -34,13 +34,13 @@ class Build(Command):
     checkpoint: str = Field(description="checkpoint folder or hub name")
     images: Path | None = Field(
         default=None,
-        description="folder tree of pictures, .jsonl with path, optional id, or a region array "
-        "{split}_ims.npy in the SCAN layout",
+        description="folder tree of pictures; .jsonl, .csv or .parquet with path, optional id; tar "
+        "shards (file, folder or pattern); or a region array {split}_ims.npy in the SCAN layout",
     )
     captions: Path | None = Field(
         default=None,
-        description=".txt, one caption a line, or .jsonl with caption (or captions), optional id, "
-        "image_id or image",
+        description=".txt, one caption a line; .jsonl, .csv or .parquet with caption (or "
+        "captions), optional id, image_id or image; or tar shards",
     )
     output: Path = Field(description="index folder")
     images_root: Path | None = Field(

@@ -14,7 +14,7 @@ from typing import Any
 from index_builder.checkpoints import keep_checkpoint
 from index_builder.gallery import Gallery
 from index_builder.regions import RegionList, read_regions
-from index_builder.sources import CaptionList, ImageList, read_captions, read_images
+from index_builder.sources.listing import CaptionList, ImageList, list_captions, list_images
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say
@@ -86,8 +86,8 @@ def build_index(
     Args:
         checkpoint: Folder or hub name.
         output: The index folder; made if it is not there.
-        images: Folder tree, `.jsonl`, or a region array `{split}_ims.npy`.
-        captions: `.txt` or `.jsonl`.
+        images: Folder tree, table, tar shards, or a region array `{split}_ims.npy`.
+        captions: `.txt`, table or tar shards.
         images_root: What the pictures' paths are relative to.
         device: Of the encoder.
         batch_size: How many items go through the encoder at once; never changes what is found.
@@ -102,7 +102,7 @@ def build_index(
     if images is None and captions is None:
         raise ConfigError(["images, captions: give at least one of them"])
     image_list = None if images is None else _read_images(images, images_root)
-    caption_list = None if captions is None else read_captions(captions)
+    caption_list = None if captions is None else list_captions(captions, images_root)
     encoder = load_dual_encoder(checkpoint, device=device)
     say(f"building index  → {output}")
     say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})")
@@ -155,7 +155,7 @@ def build_index(
 def _read_images(source: Path, images_root: Path | None) -> ImageList | RegionList:
     """Return the images of a source, pictures or a region array."""
     if source.suffix != ".npy":
-        return read_images(source, images_root)
+        return list_images(source, images_root)
     if images_root is not None:
         raise ConfigError(["images_root: a region array has no pictures; leave it out"])
     return read_regions(source)

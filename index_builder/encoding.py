@@ -4,23 +4,23 @@ A caption that stands several times, or a picture whose file exists several time
 that saves time, and equal items tie exactly.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from PIL.Image import Image
 
 from index_builder.items import Rejection
 from index_builder.pipeline import read_ahead
+from index_builder.sources import EntryError, ImageEntry, ImageSource
 from index_builder.thumbnails import make_thumbnail
 from index_builder.vector_index import Rows
 from model.console import progress
 from model.dual_encoder import DualEncoder
 from model.errors import PictureError, TooManyPixelsError, UnreadablePictureError
-from model.identifiers import sha256_of_file
 from model.inputs.pictures import open_picture
 
 __all__ = ["EncodedPicture", "FoundFile", "encode_captions", "encode_pictures", "look_at_files"]
@@ -32,6 +32,7 @@ R = TypeVar("R")
 # (4 bytes a pixel in Pillow); one more for each thread may be on its way.
 _MAX_HELD_PIXELS = 32_000_000
 _CAPTION_BATCHES_AT_ONCE = 16
+_CHANGED = "was changed while the index was built; build it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,13 @@ class FoundFile:
     """A picture's file as it was found, before anybody decoded it.
 
     Attributes:
-        path: Posix, relative to the root.
+        entry: What named it.
         content_hash: sha256 of its bytes; empty where it was set aside.
-        stamp: Size and time of change, to notice a change while the index is built.
         rejection: Why it was set aside, if it was.
     """
 
-    path: str
+    entry: ImageEntry
     content_hash: str = ""
-    stamp: tuple[int, int] = (0, 0)
     rejection: Rejection | None = None
 
 
@@ -96,24 +95,18 @@ def encode_captions(
             bar.advance(len(part))
 
 
-def look_at_files(root: Path, paths: Sequence[str]) -> list[FoundFile]:
-    """Return what lies at each path: its hash, or why it cannot be used."""
+def look_at_files(source: ImageSource, entries: Sequence[ImageEntry]) -> list[FoundFile]:
+    """Return what each entry names: its hash, or why it cannot be used."""
 
-    def look(path: str) -> FoundFile:
-        place = (root / path).resolve()
-        if not place.is_relative_to(root):
-            return _set_aside(path, "outside_root", f"leads out of the images' root {root}")
+    def look(entry: ImageEntry) -> FoundFile:
         try:
-            content_hash = sha256_of_file(place)
-            return FoundFile(path, content_hash, _stamp(place))
-        except FileNotFoundError:
-            return _set_aside(path, "missing", "no such file")
-        except OSError as error:
-            return _set_aside(path, "unreadable", f"cannot be read: {error.strerror}")
+            return FoundFile(entry, hashlib.sha256(source.read(entry)).hexdigest())
+        except EntryError as error:
+            return FoundFile(entry, rejection=error.rejection)
 
     with (
-        progress("reading pictures", len(paths), "files") as bar,
-        closing(_ahead(paths, look, lambda _: 0)) as found,
+        progress("reading pictures", len(entries), "files") as bar,
+        closing(_ahead(entries, look, lambda _: 0)) as found,
     ):
         files = []
         for file in found:
@@ -124,7 +117,7 @@ def look_at_files(root: Path, paths: Sequence[str]) -> list[FoundFile]:
 
 def encode_pictures(
     encoder: DualEncoder,
-    root: Path,
+    source: ImageSource,
     files: Sequence[FoundFile],
     *,
     batch_size: int,
@@ -134,20 +127,17 @@ def encode_pictures(
 
     def decode(file: FoundFile) -> _Decoded:
         try:
-            picture = open_picture(root / file.path, max_pixels=max_pixels)
-            if _stamp(root / file.path) != file.stamp:
-                return _Decoded(file, rejection=_changed(file.path))
+            content = source.read(file.entry)
+            if hashlib.sha256(content).hexdigest() != file.content_hash:
+                return _set_aside(file, "changed", _CHANGED)
+            picture = open_picture(content, max_pixels=max_pixels)
             return _Decoded(file, picture, make_thumbnail(picture))
+        except EntryError:
+            return _set_aside(file, "changed", _CHANGED)
         except TooManyPixelsError as error:
-            return _Decoded(
-                file, rejection=Rejection(file.path, "too_many_pixels", _reason(root, file, error))
-            )
+            return _set_aside(file, "too_many_pixels", _reason(error))
         except UnreadablePictureError as error:
-            return _Decoded(
-                file, rejection=Rejection(file.path, "unreadable", _reason(root, file, error))
-            )
-        except FileNotFoundError:
-            return _Decoded(file, rejection=_changed(file.path))
+            return _set_aside(file, "unreadable", _reason(error))
 
     with (
         progress("encoding images", len(files), "images") as bar,
@@ -199,18 +189,9 @@ def _ahead(
     )
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+def _set_aside(file: FoundFile, code: str, reason: str) -> _Decoded:
+    return _Decoded(file, rejection=Rejection(file.entry.path, code, reason))
 
 
-def _set_aside(path: str, code: str, reason: str) -> FoundFile:
-    return FoundFile(path, rejection=Rejection(path, code, reason))
-
-
-def _reason(root: Path, file: FoundFile, error: PictureError) -> str:
-    return str(error).removeprefix(f"{root / file.path}: ")
-
-
-def _changed(path: str) -> Rejection:
-    return Rejection(path, "changed", "was changed while the index was built; build it again")
+def _reason(error: PictureError) -> str:
+    return str(error).removeprefix("the uploaded bytes: ")

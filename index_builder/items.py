@@ -69,7 +69,8 @@ class Rejection:
 
     Attributes:
         place: Where it came from: a path, or file:line.
-        code: `missing`, `unreadable`, `too_many_pixels`, `outside_root`, `changed`, `empty`.
+        code: `missing`, `unreadable`, `too_many_pixels`, `too_large`, `outside_root`, `changed`,
+            `no_picture`, `empty`.
         reason: One sentence.
     """
 

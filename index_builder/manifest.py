@@ -17,6 +17,7 @@ from model.identifiers import sha256_of_file
 
 __all__ = [
     "ColumnType",
+    "ColumnTypes",
     "FileRecord",
     "GalleryKind",
     "IndexRecord",
@@ -110,17 +111,32 @@ def record_of_file(path: Path) -> FileRecord:
     return FileRecord(size_bytes=path.stat().st_size, sha256=sha256_of_file(path))
 
 
-def infer_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
-    """Return the metadata columns in order of appearance with the type that fits every value.
+class ColumnTypes:
+    """Finds the types of metadata columns, row by row; holds a few words a column.
 
     None fits every type; integers and numbers together are numbers; anything else that does not
     fit one type is `json`: kept and returned, not comparable.
     """
-    seen: dict[str, set[str]] = {}
-    for row in rows:
+
+    def __init__(self) -> None:
+        self._seen: dict[str, set[str]] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take the metadata of one more item into account."""
         for name, value in row.items():
-            seen.setdefault(name, set()).update(_types_of(value))
-    return {name: _one_type(types) for name, types in seen.items()}
+            self._seen.setdefault(name, set()).update(_types_of(value))
+
+    def types(self) -> dict[str, ColumnType]:
+        """Return the columns in order of appearance with the type that fits every value so far."""
+        return {name: _one_type(types) for name, types in self._seen.items()}
+
+
+def infer_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
+    """Return the `ColumnTypes` of all rows."""
+    columns = ColumnTypes()
+    for row in rows:
+        columns.add(row)
+    return columns.types()
 
 
 def _types_of(value: Any) -> set[str]:

@@ -23,7 +23,6 @@ __all__ = [
     "RegionList",
     "encode_regions",
     "hash_regions",
-    "image_ids_of_scan_captions",
     "read_regions",
 ]
 
@@ -53,22 +52,6 @@ def read_regions(source: Path) -> RegionList:
     """
     images = open_scan_images(source)
     return RegionList(images.image_ids, images.regions)
-
-
-def image_ids_of_scan_captions(source: Path) -> list[str] | None:
-    """Return the image that each line of a captions file belongs to, by the array beside it.
-
-    None where `source` is no `X_caps.txt` with an `X_ims.npy` beside it.
-
-    Raises:
-        DataError: Captions and rows do not fit each other.
-    """
-    array = source.with_name(source.name.removesuffix("_caps.txt") + "_ims.npy")
-    if not source.name.endswith("_caps.txt") or not array.is_file():
-        return None
-    images = open_scan_images(array)
-    own = zip(images.image_ids, images.captions or (), strict=True)
-    return [image_id for image_id, captions in own for _ in captions]
 
 
 def hash_regions(regions: ImageRegions) -> list[str]:

@@ -26,7 +26,8 @@ from index_builder.gallery import Gallery
 from index_builder.items import Item, Rejection
 from index_builder.manifest import GalleryKind
 from index_builder.regions import RegionList, encode_regions, hash_regions
-from index_builder.sources import CaptionEntry, CaptionList, ImageEntry, ImageList
+from index_builder.sources import CaptionEntry, ImageSource
+from index_builder.sources.listing import CaptionList, ImageList
 from index_builder.thumbnails import JPEG_QUALITY, LONGEST_SIDE
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, region_encoder
@@ -95,25 +96,28 @@ class GalleryWriter:
         Raises:
             DataError: Not one picture can be used.
         """
-        files = look_at_files(source.root, [entry.path for entry in source.entries])
-        found = self._find("images", _image_facts(source.entries, files))
+        files = look_at_files(source.source, source.entries)
+        found = self._find("images", _image_facts(source, files))
         if found is not None:
             return WrittenGallery(found, is_reused=True)
         with GalleryDraft(self._galleries, "images", self._record) as draft:
-            contents = self._encode_pictures(draft, source.root, files)
+            contents = self._encode_pictures(draft, source.source, files)
             files = [_as_encoded(file, contents) for file in files]
-            rejected = [file.rejection for file in files if file.rejection is not None]
+            rejected = [
+                *source.rejected,
+                *(file.rejection for file in files if file.rejection is not None),
+            ]
             items: list[Item] = []
             places: list[int] = []
-            for entry, file in zip(source.entries, files, strict=True):
+            for file in files:
                 if file.rejection is None:
                     content = contents[file.content_hash]
                     places.append(content.place)
-                    items.append(_image_item(len(items), entry, file, content))
+                    items.append(_image_item(len(items), file, content))
             if not items:
                 raise DataError(_nothing_usable(source.root, rejected))
             # A picture that changed meanwhile has no content; the name must say so.
-            name = self._name("images", _image_facts(source.entries, files))
+            name = self._name("images", _image_facts(source, files))
             folder = draft.finish(name, items, rejected, np.array(places, dtype=np.int64))
         return WrittenGallery(Gallery.open(folder, images_root=source.root), is_reused=False)
 
@@ -178,7 +182,7 @@ class GalleryWriter:
         return WrittenGallery(Gallery.open(folder), is_reused=False)
 
     def _encode_pictures(
-        self, draft: GalleryDraft, root: Path, files: Sequence[FoundFile]
+        self, draft: GalleryDraft, source: ImageSource, files: Sequence[FoundFile]
     ) -> dict[str, _Content]:
         distinct: dict[str, FoundFile] = {}
         for file in files:
@@ -188,7 +192,7 @@ class GalleryWriter:
         vector_count = 0
         pictures: Iterator[EncodedPicture] = encode_pictures(
             self._encoder,
-            root,
+            source,
             list(distinct.values()),
             batch_size=self._batch_size,
             max_pixels=self._max_pixels,
@@ -238,28 +242,31 @@ def _as_encoded(file: FoundFile, contents: dict[str, _Content]) -> FoundFile:
     if rejection is None:
         return file
     content_hash = "" if rejection.code == "changed" else file.content_hash
-    own = Rejection(file.path, rejection.code, rejection.reason)
-    return FoundFile(file.path, content_hash, file.stamp, own)
+    own = Rejection(file.entry.path, rejection.code, rejection.reason)
+    return FoundFile(file.entry, content_hash, own)
 
 
-def _image_facts(entries: Sequence[ImageEntry], files: Sequence[FoundFile]) -> Iterator[object]:
-    for entry, file in zip(entries, files, strict=True):
+def _image_facts(source: ImageList, files: Sequence[FoundFile]) -> Iterator[object]:
+    for file in files:
+        entry = file.entry
         yield [entry.id, entry.path, file.content_hash, entry.metadata]
+    for rejection in source.rejected:
+        yield [rejection.place, rejection.code]
 
 
-def _image_item(row: int, entry: ImageEntry, file: FoundFile, content: _Content) -> Item:
+def _image_item(row: int, file: FoundFile, content: _Content) -> Item:
     return Item(
-        id=entry.id,
+        id=file.entry.id,
         row=row,
-        path=entry.path,
+        path=file.entry.path,
         width=content.width,
         height=content.height,
-        metadata=entry.metadata,
+        metadata=file.entry.metadata,
         content_hash=file.content_hash,
     )
 
 
-def _nothing_usable(root: Path, rejected: Sequence[Rejection]) -> str:
+def _nothing_usable(root: Path | None, rejected: Sequence[Rejection]) -> str:
     first = rejected[0]
     hint = "; is --images-root right?" if all(r.code == "missing" for r in rejected) else ""
     return (

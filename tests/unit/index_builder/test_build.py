@@ -202,18 +202,19 @@ def test_a_wrong_images_root_is_guessed(build, tmp_path):
         build(images=tmp_path / "images.jsonl")
 
 
-def test_a_picture_that_changes_while_it_is_read_is_set_aside(build, index, photos, monkeypatch):
-    from index_builder import encoding
+def test_a_picture_that_changes_while_the_index_is_built_is_set_aside(
+    build, index, photos, monkeypatch
+):
+    from index_builder import writer
 
-    real = encoding.open_picture
+    real = writer.look_at_files
 
-    def slow(path, **settings):
-        picture = real(path, **settings)
-        if path.name == "1.png":
-            made_up_picture(11, side=60).save(path)
-        return picture
+    def slow(*given):
+        found = real(*given)
+        made_up_picture(11, side=60).save(photos / "1.png")
+        return found
 
-    monkeypatch.setattr(encoding, "open_picture", slow)
+    monkeypatch.setattr(writer, "look_at_files", slow)
     first = build()
     assert (first.images.count, first.images.rejected_count) == (5, 1)
     monkeypatch.undo()

@@ -1,0 +1,145 @@
+"""`.csv`: a header line, then one item a row, cells separated by commas.
+
+The cells of a CSV file are texts, so a metadata column gets its type from all of its values
+together: whole numbers, numbers, true/false, else text. An empty cell is a missing value. A number
+has no leading zeros and at most 18 digits before the point; so 00123 and long codes stay texts.
+Where there are metadata columns the file is read twice, a row at a time: for types, then for rows.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index_builder.sources.json_lines import json_list
+from index_builder.sources.problems import Problems, is_unicode
+from index_builder.sources.row import Row
+from model.errors import DataError
+
+__all__ = ["CsvTable"]
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})?(\.[0-9]+)?(?<=[0-9])([eE][-+]?[0-9]{1,2})?")
+_BOOLEAN = re.compile(r"true|false", re.IGNORECASE)
+_LISTS = ("captions",)
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The rows of a `.csv` file.
+
+    Attributes:
+        path: The file.
+        own_columns: Columns that are no metadata: texts, and `captions` a JSON list of texts.
+    """
+
+    path: Path
+    own_columns: frozenset[str]
+
+    def names(self) -> list[str]:
+        """Return the names of the columns.
+
+        Raises:
+            DataError: The file cannot be read, or a name stands twice or is empty.
+        """
+        problems = Problems(str(self.path))
+        _, cells = next(self._records(problems), ("", []))
+        problems.refuse()
+        names = [name.strip() for name in cells]
+        if "" in names or len(set(names)) < len(names):
+            raise DataError(
+                f"{self.path} has the columns {', '.join(map(repr, names))}; give each a name of "
+                "its own in the first line"
+            )
+        return names
+
+    def rows(self, problems: Problems) -> Iterator[Row]:
+        """Yield the rows; what cannot be used is a problem.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        names = self.names()
+        readers = self._readers(names)
+        for place, cells in self._rows_of_cells(names, problems):
+            try:
+                yield Row(
+                    place,
+                    {
+                        name: readers[name](cell) if cell else None
+                        for name, cell in zip(names, cells, strict=True)
+                    },
+                )
+            except ValueError as error:
+                problems.add(f"{place}: {error}")
+
+    def _readers(self, names: Sequence[str]) -> Mapping[str, Callable[[str], Any]]:
+        """Return how the cells of each column are read."""
+        own = {
+            name: _list if name in _LISTS else _text for name in names if name in self.own_columns
+        }
+        forms = {name: [_INTEGER, _NUMBER, _BOOLEAN] for name in names if name not in own}
+        # Problems are told when the rows are read.
+        unheard = Problems(str(self.path))
+        for _, cells in self._rows_of_cells(names, unheard) if forms else ():
+            for name, cell in zip(names, cells, strict=True):
+                if cell and forms.get(name):
+                    forms[name] = [form for form in forms[name] if form.fullmatch(cell.strip())]
+        return own | {name: _READERS[left[0]] if left else _text for name, left in forms.items()}
+
+    def _rows_of_cells(
+        self, names: Sequence[str], problems: Problems
+    ) -> Iterator[tuple[str, list[str]]]:
+        records = self._records(problems)
+        next(records, None)
+        for place, cells in records:
+            if len(cells) == len(names):
+                yield place, cells
+            else:
+                problems.add(f"{place}: {len(cells)} cells, but the header names {len(names)}")
+
+    def _records(self, problems: Problems) -> Iterator[tuple[str, list[str]]]:
+        """Yield every record, header included, with the line that it begins in."""
+        try:
+            with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+                reader = csv.reader(file, strict=True)
+                first_line = 1
+                try:
+                    for cells in reader:
+                        place = f"{self.path.name}:{first_line}"
+                        first_line = reader.line_num + 1
+                        if not all(map(is_unicode, cells)):
+                            problems.add(f"{place}: not UTF-8 text; save the file as UTF-8")
+                        elif cells:
+                            yield place, cells
+                except csv.Error as error:
+                    problems.add(
+                        f"{self.path.name}:{first_line}: not CSV from here on ({error}); is a "
+                        'quote open? A quote inside of quotes is written ""'
+                    )
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
+
+
+def _text(cell: str) -> str:
+    return cell
+
+
+def _boolean(cell: str) -> bool:
+    return cell.strip().lower() == "true"
+
+
+def _list(cell: str) -> list[Any]:
+    try:
+        return json_list(cell)
+    except ValueError as error:
+        raise ValueError(f"`captions` of a .csv is a JSON list of texts: {error}") from error
+
+
+_READERS: Mapping[re.Pattern[str], Callable[[str], Any]] = {
+    _INTEGER: int,
+    _NUMBER: float,
+    _BOOLEAN: _boolean,
+}

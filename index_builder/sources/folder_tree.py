@@ -1,0 +1,117 @@
+"""A folder of pictures with folders in it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from index_builder.items import Rejection
+from index_builder.sources.entries import ImageEntry
+from index_builder.sources.picture_file import PICTURE_ENDINGS, read_picture_file
+from index_builder.sources.problems import Problems, is_unicode
+from model.errors import DataError
+from model.identifiers import image_id_for_path
+
+__all__ = ["FolderTree"]
+
+
+@dataclass(frozen=True)
+class FolderTree:
+    """The pictures of a folder tree, sorted by path.
+
+    Hidden names and files without the ending of a picture are passed over; symbolic links to
+    folders are not entered. Held in memory are the names in one folder and in those it lies in.
+
+    Attributes:
+        folder: Absolute, without symbolic links, inside the root.
+        root: What paths are relative to.
+    """
+
+    folder: Path
+    root: Path
+
+    @classmethod
+    def open(cls, folder: Path, images_root: Path | None = None) -> "FolderTree":
+        """Return the tree below `folder`.
+
+        Raises:
+            DataError: The folder does not lie below the root.
+        """
+        root, resolved = (images_root or folder).resolve(), folder.resolve()
+        if not resolved.is_relative_to(root):
+            raise DataError(f"{folder} does not lie below the images' root {root}")
+        return cls(resolved, root)
+
+    @property
+    def description(self) -> str:
+        """What it is, for people."""
+        return str(self.folder)
+
+    def entries(self) -> Iterator[ImageEntry | Rejection]:
+        """Yield the pictures in the order of their paths.
+
+        Raises:
+            DataError: There is no picture, or a name is not UTF-8.
+        """
+        problems = Problems(self.description)
+        is_empty = True
+        for found in _walk(self.folder, self.folder.relative_to(self.root)):
+            if isinstance(found, Rejection):
+                yield found
+            elif not is_unicode(found):
+                problems.add(f"{os.fsencode(found)!r}: the name is not UTF-8; rename it")
+            else:
+                is_empty = False
+                yield ImageEntry(image_id_for_path(found), found)
+        problems.refuse()
+        if is_empty:
+            raise DataError(
+                f"{self.folder} holds no picture; put files there that end in one of "
+                f"{' '.join(sorted(PICTURE_ENDINGS))}, or name shards by a pattern such as "
+                f"'{self.folder}/*.tar'"
+            )
+
+    def read(self, entry: ImageEntry) -> bytes:
+        """Return the bytes of one picture's file.
+
+        Raises:
+            EntryError: They cannot be had.
+        """
+        return read_picture_file(self.root, entry.path)
+
+
+def _walk(folder: Path, place: Path | PurePosixPath) -> Iterator[str | Rejection]:
+    """Yield the paths of pictures, sorted as texts; `place` is that of the folder."""
+    try:
+        with os.scandir(folder) as found:
+            names = sorted(key for each in found if (key := _sort_key(each)))
+    except OSError as error:
+        reason = f"the folder cannot be listed: {error.strerror}"
+        yield Rejection(f"{place.as_posix()}/", "unreadable", reason)
+        return
+    for name in names:
+        if name.endswith("/"):
+            yield from _walk(folder / name, place / name)
+        else:
+            yield (place / name).as_posix()
+
+
+def _sort_key(found: os.DirEntry[str]) -> str | None:
+    """Return the name of a picture, that of a folder with `/` behind it, None for others.
+
+    With the `/`, folders entered in the order of names give all paths in the order of texts.
+    """
+    if found.name.startswith("."):
+        return None
+    if found.is_dir(follow_symlinks=False):
+        return f"{found.name}/"
+    if Path(found.name).suffix.lower() not in PICTURE_ENDINGS or _leads_to_folder(found):
+        return None
+    return found.name
+
+
+def _leads_to_folder(found: os.DirEntry[str]) -> bool:
+    try:
+        return found.is_dir()
+    except OSError:  # links in a circle: `read` tells
+        return False

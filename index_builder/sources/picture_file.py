@@ -1,0 +1,69 @@
+"""The bytes of a picture's file, read from below a root and never from outside it."""
+
+import os
+import stat
+from pathlib import Path
+
+from index_builder.sources.entries import EntryError
+
+__all__ = [
+    "MAX_PICTURE_BYTES",
+    "PICTURE_ENDINGS",
+    "read_picture_file",
+    "resolved_below",
+    "too_large",
+]
+
+PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+# Far above any picture within the pixel limit: 25 megapixels of 8 bytes each are 200 MB.
+MAX_PICTURE_BYTES = 512 << 20
+
+
+def read_picture_file(root: Path, path: str) -> bytes:
+    """Return the bytes of the file at `path`, symbolic links followed inside the root.
+
+    Args:
+        root: Absolute, without symbolic links.
+        path: Relative to it.
+
+    Raises:
+        EntryError: There is no such file, it leads out of the root, or cannot be read.
+    """
+    place = resolved_below(root, path)
+    try:
+        with open(place, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise EntryError(path, "unreadable", "is no file")
+            if status.st_size > MAX_PICTURE_BYTES:
+                raise EntryError(path, "too_large", too_large(status.st_size))
+            return file.read()
+    except FileNotFoundError as error:
+        raise EntryError(path, "missing", "no such file") from error
+    except OSError as error:
+        raise EntryError(path, "unreadable", f"cannot be read: {error.strerror}") from error
+
+
+def resolved_below(root: Path, path: str) -> Path:
+    """Return where a path below `root` leads.
+
+    Raises:
+        EntryError: It leads out of the root, or in a circle.
+    """
+    try:
+        place = (root / path).resolve()
+    except (OSError, RuntimeError) as error:
+        raise EntryError(path, "unreadable", "its symbolic links lead nowhere") from error
+    if not place.is_relative_to(root):
+        raise EntryError(path, "outside_root", f"leads out of the images' root {root}")
+    return place
+
+
+def too_large(size: int) -> str:
+    """Return the reason why a file of `size` bytes is set aside."""
+    return f"has {size / 1e6:,.0f} MB, more than the {MAX_PICTURE_BYTES / 1e6:,.0f} MB of a picture"
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # A named pipe would otherwise wait for somebody to write into it.
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,0 +1,90 @@
+"""A table of pictures: `path`, optional `id`, everything else metadata."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index_builder.items import Rejection
+from index_builder.sources.columns import checked_id, checked_path, other_columns
+from index_builder.sources.entries import ImageEntry
+from index_builder.sources.picture_file import read_picture_file
+from index_builder.sources.problems import Problems
+from index_builder.sources.row import Table
+from index_builder.sources.table import open_table
+from model.errors import DataError
+from model.identifiers import image_id_for_path
+
+__all__ = ["PictureTable"]
+
+_OWN_COLUMNS = frozenset({"path", "id"})
+
+
+@dataclass(frozen=True)
+class PictureTable:
+    """The pictures that a table names, in its order.
+
+    Attributes:
+        table: The rows.
+        root: What paths are relative to, absolute, without symbolic links.
+    """
+
+    table: Table
+    root: Path
+
+    @classmethod
+    def open(cls, file: Path, images_root: Path | None = None) -> "PictureTable":
+        """Return the pictures of a `.jsonl`, `.csv` or `.parquet` file.
+
+        Raises:
+            DataError: The root is no folder.
+        """
+        root = (images_root or file.parent).resolve()
+        if not root.is_dir():
+            raise DataError(f"the images' root {root} is no folder; give another --images-root")
+        return cls(open_table(file, _OWN_COLUMNS), root)
+
+    @property
+    def description(self) -> str:
+        """What it is, for people."""
+        return str(self.table.path)
+
+    def entries(self) -> Iterator[ImageEntry | Rejection]:
+        """Yield the pictures in the order of the rows.
+
+        Raises:
+            DataError: The file cannot be used, or names no picture.
+        """
+        names = self.table.names()
+        if names is not None and "path" not in names:
+            raise DataError(
+                f"{self.description} has no column `path`; found {', '.join(names) or 'none'}"
+            )
+        problems = Problems(self.description)
+        is_empty = True
+        for place, values in self.table.rows(problems):
+            try:
+                entry = _entry(values)
+            except DataError as error:
+                problems.add(f"{place}: {error}")
+                continue
+            is_empty = False
+            yield entry
+        problems.refuse()
+        if is_empty:
+            raise DataError(f"{self.description} names no picture; write one with `path` a row")
+
+    def read(self, entry: ImageEntry) -> bytes:
+        """Return the bytes of one picture's file.
+
+        Raises:
+            EntryError: They cannot be had.
+        """
+        return read_picture_file(self.root, entry.path)
+
+
+def _entry(row: dict[str, Any]) -> ImageEntry:
+    path = checked_path(row.get("path"), "path")
+    given = row.get("id")
+    item_id = image_id_for_path(path) if given is None else checked_id(given, "id")
+    return ImageEntry(item_id, path, other_columns(row, _OWN_COLUMNS))
