@@ -31,7 +31,9 @@ class Build(Command):
         "--captions data/scenes/captions-test.jsonl --output indexes/scenes",
     )
 
-    checkpoint: str = Field(description="checkpoint folder or hub name")
+    checkpoint: str = Field(
+        description="checkpoint folder or hub name: HREM, or a CLIP-like model of transformers"
+    )
     images: Path | None = Field(
         default=None,
         description="folder tree of pictures, .jsonl with path, optional id, or a region array "

@@ -116,7 +116,7 @@ def build_index(
         writer = GalleryWriter(
             index.galleries,
             encoder,
-            _preprocessing(index.path / kept.folder),
+            _preprocessing(encoder),
             batch_size=batch_size,
             max_pixels=max_pixels,
         )
@@ -187,10 +187,10 @@ def _check_left_out(
             )
 
 
-def _preprocessing(checkpoint: Path) -> dict[str, Any]:
-    """Return what the checkpoint says about making pixels; nothing for region features."""
-    file = checkpoint / "preprocessor.json"
-    return (json.loads(file.read_text()) if file.is_file() else None) or {}
+def _preprocessing(encoder: DualEncoder) -> dict[str, Any]:
+    """Return how the encoder makes pixels of pictures; nothing for region features."""
+    transform = encoder.picture_transform
+    return {} if transform is None else transform.config.model_dump(mode="json")
 
 
 def _kept_gallery(index: IndexFolder, record: GalleryRecord | None) -> WrittenGallery | None:
