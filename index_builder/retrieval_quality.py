@@ -227,7 +227,7 @@ def _ranks_through_index(
                 is_own = np.isin(rows, own[query])
                 if is_own.any():
                     reaching = scores >= scores[is_own].max()
-                    ranks[query] = min(_CUTOFF, np.count_nonzero(reaching & ~is_own))
+                    ranks[query] = min(_CUTOFF, int(np.count_nonzero(reaching & ~is_own)))
             bar.advance(len(block))
     return ranks, first_hits
 
