@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from model.errors import CheckpointError
@@ -66,6 +65,7 @@ class PretrainedTokenizer:
         self._padding = padding
         # Where the file names no limit transformers says 10^30.
         self.max_token_count = min(self._tokenizer.model_max_length, position_count)
+        # Before the first call, which leaves its padding and truncation in the tokenizer.
         self.sha256 = self._hash(folder)
 
     def encode(self, captions: Sequence[str]) -> dict[str, Tensor]:
@@ -101,11 +101,7 @@ class PretrainedTokenizer:
         }
         digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
         if self._tokenizer.is_fast:
-            # A copy: each call sets padding and truncation anew, and they are among the rules.
-            whole = Tokenizer.from_str(self._tokenizer.backend_tokenizer.to_str())
-            whole.no_padding()
-            whole.no_truncation()
-            digest.update(whole.to_str().encode())
+            digest.update(self._tokenizer.backend_tokenizer.to_str().encode())
         else:
             # Written in Python: what it does is in its files.
             names = {"tokenizer_config.json", *self._tokenizer.vocab_files_names.values()}
