@@ -11,6 +11,7 @@ from pydantic_settings import CliPositionalArg
 from index_builder.build import BuildReport, build_index
 from index_builder.gallery import MAX_HIT_COUNT, Gallery
 from index_builder.manifest import GalleryKind
+from index_builder.retrieval_quality import RetrievalQuality
 from index_builder.versions import IndexFolder, OpenIndex
 from model.command_line import Command, run_commands
 from model.console import result, result_json, say, table
@@ -18,6 +19,8 @@ from model.device import choose_device
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import ConfigError, GalleryIndexError
 from model.inputs.pictures import MAX_PIXELS, open_picture
+
+_SHOWN_HUBS = 3
 
 
 class Build(Command):
@@ -31,7 +34,9 @@ class Build(Command):
         "--captions data/scenes/captions-test.jsonl --output indexes/scenes",
     )
 
-    checkpoint: str = Field(description="checkpoint folder or hub name")
+    checkpoint: str = Field(
+        description="checkpoint folder or hub name: HREM, or a CLIP-like model of transformers"
+    )
     images: Path | None = Field(
         default=None,
         description="folder tree of pictures; .jsonl, .csv or .parquet with path, optional id; tar "
@@ -88,6 +93,7 @@ class Inspect(Command):
         folder = IndexFolder(self.index)
         opened = folder.open(self.version)
         galleries = [gallery for gallery in (opened.images, opened.captions) if gallery]
+        quality = opened.record.quality
         if self.json_output:
             result_json(
                 {
@@ -97,6 +103,7 @@ class Inspect(Command):
                     "versions": folder.versions(),
                     "checkpoint": opened.record.checkpoint.model_dump(),
                     "images_root": opened.record.images_root,
+                    "quality": quality.model_dump() if quality else None,
                     "galleries": {
                         gallery.kind: gallery.manifest.model_dump(mode="json")
                         for gallery in galleries
@@ -110,6 +117,8 @@ class Inspect(Command):
         result(f"checkpoint {checkpoint.fingerprint[:16]} · {checkpoint.name}")
         columns = ["gallery", "items", "set aside", "kind", "recall@10", "MB", "columns"]
         table("", columns, [_inspected(gallery) for gallery in galleries])
+        if quality is not None:
+            _tell_quality(quality)
 
 
 class Search(Command):
@@ -212,6 +221,30 @@ def _inspected(gallery: Gallery) -> list[object]:
         f"{size_mb:.1f}",
         ", ".join(f"{name}: {kind}" for name, kind in manifest.columns.items()) or "none",
     ]
+
+
+def _tell_quality(quality: RetrievalQuality) -> None:
+    columns = ["retrieval", "R@1", "R@5", "R@10", "queries"]
+    rows: list[list[object]] = []
+    for name, direction in (
+        ("image → text", quality.image_to_text),
+        ("text → image", quality.text_to_image),
+    ):
+        for engine, recalls in (
+            ("this index", direction.through_index),
+            ("exact search", direction.exact),
+        ):
+            shown = [f"{value:.1f}" for value in recalls.model_dump().values()]
+            rows.append([f"{name}, {engine}", *shown, f"{direction.query_count:,}"])
+    table("", columns, rows)
+    columns = ["hubs among", "skewness", "never found", "found most often", "queries"]
+    rows = []
+    for kind, found in (("images", quality.image_hubs), ("captions", quality.caption_hubs)):
+        hubs = ", ".join(f"{hub.id} ({hub.occurrences:,})" for hub in found.hubs[:_SHOWN_HUBS])
+        never = f"{100 * found.never_found_fraction:.1f} %"
+        rows.append([f"{kind}, k = {found.k}", f"{found.skewness:.2f}", never, hubs,
+                     f"{found.query_count:,}"])  # fmt: skip
+    table("", columns, rows)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 from index_builder.checkpoints import keep_checkpoint
 from index_builder.gallery import Gallery
 from index_builder.regions import RegionList, read_regions
+from index_builder.retrieval_quality import RetrievalQuality, measure_retrieval
 from index_builder.sources.listing import CaptionList, ImageList, list_captions, list_images
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.writer import GalleryWriter, WrittenGallery
@@ -116,7 +117,7 @@ def build_index(
         writer = GalleryWriter(
             index.galleries,
             encoder,
-            _preprocessing(index.path / kept.folder),
+            _preprocessing(encoder),
             batch_size=batch_size,
             max_pixels=max_pixels,
         )
@@ -138,6 +139,7 @@ def build_index(
             images=_record(image_gallery),
             captions=_record(caption_gallery),
             images_root=image_list.root if image_list else kept_root,
+            quality=_quality(served, image_gallery, caption_gallery),
         )
         written = [gallery for gallery in (image_gallery, caption_gallery) if gallery is not None]
         _write_rejected(index, written)
@@ -187,16 +189,28 @@ def _check_left_out(
             )
 
 
-def _preprocessing(checkpoint: Path) -> dict[str, Any]:
-    """Return what the checkpoint says about making pixels; nothing for region features."""
-    file = checkpoint / "preprocessor.json"
-    return (json.loads(file.read_text()) if file.is_file() else None) or {}
+def _preprocessing(encoder: DualEncoder) -> dict[str, Any]:
+    """Return how the encoder makes pixels of pictures; nothing for region features."""
+    transform = encoder.picture_transform
+    return {} if transform is None else transform.config.model_dump(mode="json")
 
 
 def _kept_gallery(index: IndexFolder, record: GalleryRecord | None) -> WrittenGallery | None:
     if record is None:
         return None
     return WrittenGallery(Gallery.open(index.path / record.folder), is_reused=True)
+
+
+def _quality(
+    served: VersionRecord | None, images: WrittenGallery | None, captions: WrittenGallery | None
+) -> RetrievalQuality | None:
+    """Return how well captions find their pictures and the reverse; None where they name none."""
+    if images is None or captions is None:
+        return None
+    pair = (_record(images), _record(captions))
+    if served is not None and served.quality and (served.images, served.captions) == pair:
+        return served.quality
+    return measure_retrieval(images.gallery, captions.gallery)
 
 
 def _record(written: WrittenGallery | None) -> GalleryRecord | None:

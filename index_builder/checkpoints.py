@@ -1,6 +1,7 @@
 """The copy of a checkpoint inside an index, so that a service needs the index alone.
 
-Files are hard-linked where the disk allows it and copied elsewhere; `training/` is left out.
+Files are hard-linked where the disk allows it and copied elsewhere; what loading does not need is
+left out (`training/`; weights in other formats beside a pretrained model's).
 """
 
 import os
@@ -9,14 +10,13 @@ import tempfile
 from pathlib import Path
 
 from index_builder.versions import CheckpointRecord, IndexFolder
-from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.dual_encoder import DualEncoder, files_of_dual_encoder, load_dual_encoder
 from model.durable import move_folder, sync_file, sync_folder
 from model.errors import GalleryIndexError
 
 __all__ = ["keep_checkpoint"]
 
 _DIGITS = 16
-_LEFT_OUT = {"training"}
 
 
 def keep_checkpoint(
@@ -25,7 +25,7 @@ def keep_checkpoint(
     """Copy the checkpoint that `encoder` was loaded from into `index`, unless it is there.
 
     Raises:
-        GalleryIndexError: The checkpoint changed since it was loaded, or is no folder.
+        GalleryIndexError: The checkpoint changed since it was loaded.
     """
     name = encoder.fingerprint[:_DIGITS]
     record = CheckpointRecord(
@@ -35,7 +35,7 @@ def keep_checkpoint(
         return record
     draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=index.checkpoints))
     draft.chmod(0o755)
-    _fill(draft, source, encoder)
+    _fill(draft, source)
     # A training run may have replaced the files meanwhile; what is kept must be what encodes.
     kept = load_dual_encoder(draft).fingerprint
     if kept != encoder.fingerprint:
@@ -47,31 +47,15 @@ def keep_checkpoint(
     return record
 
 
-def _fill(draft: Path, source: str | Path, encoder: DualEncoder) -> None:
-    folder = Path(source)
-    if folder.is_dir():
-        _link_tree(folder, draft)
-    elif save := getattr(encoder, "save_pretrained", None):
-        save(draft)  # a hub name: there is no folder to copy
-    else:
-        raise GalleryIndexError(
-            f"{source} is no folder, so it cannot be kept in the index; give a checkpoint folder"
-        )
-
-
-def _link_tree(source: Path, target: Path) -> None:
-    for entry in sorted(source.iterdir()):
-        if entry.name.startswith(".") or entry.name in _LEFT_OUT:
-            continue
-        place = target / entry.name
-        if entry.is_dir():
-            place.mkdir()
-            _link_tree(entry, place)
-            continue
-        real = entry.resolve()  # the file itself, where a hub cache has a symbolic link
+def _fill(draft: Path, source: str | Path) -> None:
+    for name, file in files_of_dual_encoder(source).items():
+        place = draft / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        real = file.resolve()  # the file itself, where a hub cache has a symbolic link
         try:
             os.link(real, place)
         except OSError:
             shutil.copyfile(real, place)
         sync_file(place)
-    sync_folder(target)
+    for folder in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
+        sync_folder(folder)

@@ -187,8 +187,15 @@ class Gallery:
         rows = self._items.rows_of_ids(ids)
         if unknown := [item_id for item_id in ids if item_id not in rows]:
             raise GalleryIndexError(f"no item {unknown[0]!r} in the {self.kind} gallery")
-        places: npt.NDArray[np.int64] = np.array([rows[item_id] for item_id in ids], dtype=np.int64)
-        return self._index.vectors[places]
+        return self.vectors_of_rows(np.array([rows[item_id] for item_id in ids], dtype=np.int64))
+
+    def vectors_of_rows(self, rows: npt.NDArray[np.int64]) -> Rows:
+        """Return (row, dim), the stored float32 vectors of some rows, in the order asked."""
+        return self._index.vectors[rows]
+
+    def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
+        """Return the id of each row."""
+        return self._items.ids_of_rows(rows)
 
     def thumbnail(self, item_id: str) -> bytes | None:
         """Return the JPEG thumbnail of an image, or None if there is no such image."""

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from model.errors import GalleryIndexError
 
-__all__ = ["Item", "ItemStore", "Rejection", "open_immutable", "write_items"]
+__all__ = ["Item", "ItemStore", "Rejection", "immutable_address", "open_immutable", "write_items"]
 
 _SCHEMA = """
 CREATE TABLE items (
@@ -104,8 +104,12 @@ def open_immutable(path: Path) -> sqlite3.Connection:
     """Return a read-only connection to a file that never changes; usable from any thread."""
     if not path.is_file():
         raise GalleryIndexError(f"{path} is missing; build the index again")
-    address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
-    return sqlite3.connect(address, uri=True, check_same_thread=False)
+    return sqlite3.connect(immutable_address(path), uri=True, check_same_thread=False)
+
+
+def immutable_address(path: Path) -> str:
+    """Return the address by which SQLite opens or attaches a file that never changes."""
+    return f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
 
 
 class ItemStore:

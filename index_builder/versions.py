@@ -28,6 +28,7 @@ from pydantic import Field
 from index_builder.gallery import Gallery
 from index_builder.lock import exclusive_lock
 from index_builder.manifest import GalleryKind, Record, parse_record
+from index_builder.retrieval_quality import RetrievalQuality
 from model.durable import sync_folder, write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
@@ -63,11 +64,15 @@ class VersionRecord(Record):
     images: GalleryRecord | None
     captions: GalleryRecord | None
     images_root: str | None = Field(description="folder that the pictures' paths are relative to")
+    quality: RetrievalQuality | None = Field(
+        default=None, description="R@K and hubs, where captions name pictures of this version"
+    )
 
     def names_the_same(self, other: "VersionRecord") -> bool:
         """Return whether both versions answer every query alike."""
         left, right = (
-            record.model_dump(exclude={"version", "created_at"}) for record in (self, other)
+            record.model_dump(exclude={"version", "created_at", "quality"})
+            for record in (self, other)
         )
         return left == right
 
@@ -268,6 +273,7 @@ class IndexFolder:
         images: GalleryRecord | None,
         captions: GalleryRecord | None,
         images_root: Path | None,
+        quality: RetrievalQuality | None = None,
     ) -> int:
         """Serve these galleries from now on and return the version; call while `writing`.
 
@@ -280,6 +286,7 @@ class IndexFolder:
             images=images,
             captions=captions,
             images_root=None if images_root is None else str(images_root),
+            quality=quality,
         )
         served = self.served_record()
         if served is not None and served.names_the_same(record):

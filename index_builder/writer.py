@@ -37,7 +37,7 @@ from model.identifiers import image_id_for_path
 __all__ = ["GalleryWriter", "WrittenGallery"]
 
 # Part of every gallery's name: raise it when the same inputs would give other files.
-_FORMAT = 1
+_FORMAT = 2
 _NAME_DIGITS = 16
 
 

@@ -11,6 +11,7 @@ no part in the fingerprint.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from model.errors import CheckpointError
 
 __all__ = [
     "StoredCheckpoint",
+    "checkpoint_files",
     "fingerprint_of",
+    "hash_of_weights",
     "read_checkpoint",
     "write_checkpoint",
 ]
@@ -35,6 +38,7 @@ __all__ = [
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _PREPROCESSOR = "preprocessor.json"
+_TRAINING = "training"
 TOKENIZER = "tokenizer"
 
 
@@ -93,16 +97,33 @@ def fingerprint_of(config: HremConfig, weights: dict[str, Tensor], tokenizer_jso
     The hash covers name, dtype, shape and bytes of every weight, so equal fingerprints mean
     equal embeddings.
     """
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    digest = hash_of_weights(weights)
     # Defaults are left out: an option that later releases add does not rename old checkpoints.
     stored = config.model_dump(mode="json", exclude_defaults=True)
     digest.update(json.dumps(stored, sort_keys=True).encode())
     digest.update(tokenizer_json.encode())
     return digest.hexdigest()
+
+
+def hash_of_weights(weights: Mapping[str, Tensor]) -> "hashlib._Hash":
+    """Return a sha256, still open, over name, dtype, shape and bytes of the sorted weights."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest
+
+
+def checkpoint_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a checkpoint by their names in it; `training/` is left out."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        is_hidden = any(part.startswith(".") for part in name.parts)
+        if file.is_file() and not is_hidden and name.parts[0] != _TRAINING:
+            files[name.as_posix()] = file
+    return files
 
 
 def _read_config(folder: Path) -> HremConfig:

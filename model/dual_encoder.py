@@ -1,20 +1,31 @@
 """What the index builder and the service see of a network: two independent encoders.
 
-HREM is one `DualEncoder`. Both galleries are encoded without looking at each other, so a gallery
-can be built, replaced and served alone.
+HREM is one `DualEncoder`, a pretrained CLIP-like model another. Both galleries are encoded without
+looking at each other, so a gallery can be built, replaced and served alone.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
 from model.errors import CheckpointError
+from model.hub import local_folder
 from model.inputs.pictures import PictureTransform
 
-__all__ = ["DualEncoder", "RegionEncoder", "load_dual_encoder", "reads_regions", "region_encoder"]
+__all__ = [
+    "DualEncoder",
+    "RegionEncoder",
+    "encode_in_batches",
+    "files_of_dual_encoder",
+    "load_dual_encoder",
+    "reads_regions",
+    "region_encoder",
+]
 
 
 @runtime_checkable
@@ -86,10 +97,71 @@ def region_encoder(encoder: DualEncoder) -> RegionEncoder:
 def load_dual_encoder(path_or_name: str | Path, *, device: str = "cpu") -> DualEncoder:
     """Return the network of a checkpoint, in eval mode on `device`.
 
+    Args:
+        path_or_name: Folder or hub name of an HREM checkpoint, or of a CLIP-like model of
+            `transformers`; the `config.json` in it says which.
+        device: Where the network runs.
+
     Raises:
         CheckpointError: There is no such checkpoint, or it is damaged.
     """
     # The protocol must be importable without transformers, which takes seconds to load.
+    folder = local_folder(path_or_name)
+    if _is_pretrained_model(folder):
+        from model.pretrained_dual_encoder import PretrainedDualEncoder
+
+        return PretrainedDualEncoder.load(folder, device=device)
     from model.hrem import HREM
 
-    return HREM.from_pretrained(path_or_name, device=device)
+    return HREM.from_pretrained(folder, device=device)
+
+
+def files_of_dual_encoder(path_or_name: str | Path) -> dict[str, Path]:
+    """Return the files that `load_dual_encoder` needs of a checkpoint, by their names in it."""
+    folder = local_folder(path_or_name)
+    if _is_pretrained_model(folder):
+        from model.pretrained_dual_encoder import pretrained_files
+
+        return pretrained_files(folder)
+    from model.checkpoint import checkpoint_files
+
+    return checkpoint_files(folder)
+
+
+@torch.no_grad()
+def encode_in_batches(
+    rows: Sequence[int],
+    encode: Callable[[Sequence[int]], Tensor],
+    *,
+    dim: int,
+    batch_size: int,
+) -> Tensor:
+    """Return one embedding a row (row, dim), float32 on the CPU, written to the row's own place.
+
+    Args:
+        rows: Every one of 0 to count - 1, in the order in which they are encoded.
+        encode: Returns (row, dim) of some of them.
+        dim: Size of an embedding.
+        batch_size: How many rows `encode` gets at once.
+    """
+    embeddings = torch.empty(len(rows), dim)
+    for start in range(0, len(rows), batch_size):
+        chosen = rows[start : start + batch_size]
+        embeddings[torch.as_tensor(chosen)] = encode(chosen).float().cpu()
+    return embeddings
+
+
+def _is_pretrained_model(folder: Path) -> bool:
+    """Return whether a folder holds a model of `transformers`; else it is taken for ours."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # whoever reads a checkpoint of ours says what is wrong with it
+    if not isinstance(config, dict) or "schema_version" in config:
+        return False
+    if "model_type" not in config:
+        raise CheckpointError(
+            f"'{folder / 'config.json'}' has neither schema_version, as checkpoints written by "
+            "`train` have, nor model_type, as the models of transformers have; give one of the two"
+        )
+    return True

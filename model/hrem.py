@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from model.checkpoint import TOKENIZER, fingerprint_of, read_checkpoint, write_checkpoint
 from model.config import HremConfig
+from model.dual_encoder import encode_in_batches
 from model.encoders.image import ImageEncoder
 from model.encoders.text import TextEncoder
 from model.errors import CheckpointError, RegionFeatureError
+from model.hub import local_folder
 from model.inputs.backbone import VisionBackbone
 from model.inputs.captions import CaptionTokenizer
 from model.inputs.pictures import PictureTransform
@@ -73,7 +75,7 @@ class HREM(nn.Module):
         Raises:
             CheckpointError: There is no such checkpoint, or it is not whole.
         """
-        folder = _local_folder(path_or_name)
+        folder = local_folder(path_or_name)
         stored = read_checkpoint(folder)
         tokenizer = CaptionTokenizer.load(
             folder / TOKENIZER, max_word_count=stored.config.text.max_word_count
@@ -252,37 +254,14 @@ class HREM(nn.Module):
         """Return for each caption whether it is longer than the network reads."""
         return self.tokenizer.is_truncated(captions)
 
-    @torch.no_grad()
     def _in_batches(
         self, rows: Sequence[int], encode: Callable[[Sequence[int]], Tensor], batch_size: int
     ) -> Tensor:
-        """Return one embedding a row, written back to the row's own place."""
+        """Return one embedding a row, in eval mode whatever the mode is."""
         was_training = self.training
-        embeddings = torch.empty(len(rows), self.dim)
         if was_training:
             self.eval()
-        for start in range(0, len(rows), batch_size):
-            chosen = rows[start : start + batch_size]
-            embeddings[torch.as_tensor(chosen)] = encode(chosen).float().cpu()
+        embeddings = encode_in_batches(rows, encode, dim=self.dim, batch_size=batch_size)
         if was_training:
             self.train()
         return embeddings
-
-
-def _local_folder(path_or_name: str | Path) -> Path:
-    folder = Path(path_or_name)
-    # "owner/name" is a hub name only where no such folder exists.
-    if folder.exists() or isinstance(path_or_name, Path) or str(path_or_name).count("/") != 1:
-        return folder
-    if str(path_or_name).startswith((".", "/", "~")):
-        return folder
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(path_or_name)))
-    except Exception as error:
-        raise CheckpointError(
-            f"no checkpoint at '{path_or_name}': there is no such folder, and it could not be "
-            "fetched from the model hub; train one with: python -m model.training train, or "
-            "the demo's with: make demo"
-        ) from error

@@ -25,6 +25,7 @@ __all__ = ["FORMATS", "MAX_PIXELS", "PictureTransform", "open_picture"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 25_000_000
+_RIBBON = 4  # longer than so many of its widths
 
 
 def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -97,32 +98,30 @@ class PictureTransform:
         if self.config.resize == "squash":
             return _as_tensor(self._resized(picture, (side, side)))
         shortest = round(side / self.config.crop_fraction)
-        picture = _without_far_ends(picture)
         width, height = picture.size
         # int(), not round(): the long side is cut down, as the reference processors do.
         if width <= height:
             size = (shortest, max(shortest, int(shortest * height / width)))
         else:
             size = (max(shortest, int(shortest * width / height)), shortest)
-        resized = self._resized(picture, size)
         left, top = (size[0] - side) // 2, (size[1] - side) // 2
+        if max(size) > _RIBBON * min(size):
+            # A 1 x 25,000,000 picture would become gigabytes before its centre is cut out, so only
+            # the centre is resized: the same to a grey level, Pillow's rounding between its passes.
+            across, down = width / size[0], height / size[1]
+            box = (left * across, top * down, (left + side) * across, (top + side) * down)
+            return _as_tensor(picture.resize((side, side), self._filter, box=box))
+        resized = self._resized(picture, size)
         return _as_tensor(resized.crop((left, top, left + side, top + side)))
+
+    @property
+    def _filter(self) -> Image.Resampling:
+        return Image.Resampling[self.config.resample.upper()]
 
     def _resized(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
         if picture.size == size:
             return picture
-        resample = Image.Resampling[self.config.resample.upper()]
-        return picture.resize(size, resample)
-
-
-def _without_far_ends(picture: Image.Image) -> Image.Image:
-    # A 1 x 25,000,000 picture would be resized to gigabytes before its centre is cut out.
-    width, height = picture.size
-    longest = 4 * min(width, height)
-    if max(width, height) <= longest:
-        return picture
-    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
-    return picture.crop((left, top, min(width, left + longest), min(height, top + longest)))
+        return picture.resize(size, self._filter)
 
 
 def _as_tensor(picture: Image.Image) -> Tensor:

@@ -28,6 +28,7 @@ from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
 from model.inputs.backbone import VisionBackbone, load_pretrained_backbone
 from model.inputs.captions import CaptionTokenizer
+from model.inputs.image_processor import RESAMPLING
 from model.inputs.word_vectors import read_word_vectors
 from model.training.config import NetworkConfig
 from model.training.randomness import Purpose, stream_seed
@@ -43,7 +44,6 @@ SMALL_BACKBONE = {
     "layer_type": "basic",
 }
 SMALL_PREPROCESSOR = PreprocessorConfig(image_size=128, resize="squash", resample="bilinear")
-_RESAMPLING = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 def make_network(
@@ -226,8 +226,8 @@ def _preprocessor_of(name_or_folder: str) -> PreprocessorConfig:
         settings |= {"image_size": shortest, "resize": "squash"}
     if found.get("do_normalize", True) and "image_mean" in found:
         settings |= {"mean": tuple(found["image_mean"]), "std": tuple(found["image_std"])}
-    if found.get("resample") in _RESAMPLING:
-        settings["resample"] = _RESAMPLING[found["resample"]]
+    if found.get("resample") in RESAMPLING:
+        settings["resample"] = RESAMPLING[found["resample"]]
     return PreprocessorConfig(**settings)
 
 

@@ -15,12 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from model.data.captioned_images import CaptionedImages
+from model.hubness import Hubness, hubness
 from model.metrics import RetrievalReport
 from model.ranking import Hits, Ranking
 from model.training.analysis import (
-    Hubness,
     QuartileRecall,
-    hubness,
     quartile_recalls,
     rank_histogram,
     recall_curve,

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from index_builder.__main__ import Build, Inspect, Search
+from index_builder.retrieval_quality import measure_retrieval
 from index_builder.versions import IndexFolder
 from model.command_line import run_commands
 from model.identifiers import image_id_for_path
@@ -144,3 +145,38 @@ def test_bare_it_prints_help_with_examples_and_only_commands_that_exist(capsys):
     for command in ("build", "inspect", "search"):
         assert f"python -m index_builder {command}" in shown
     assert "rollback" not in shown and "prune" not in shown
+
+
+def test_inspect_shows_the_quality_that_the_build_measured(world, tmp_path, capsys):
+    given = ("--checkpoint", world / "checkpoint", "--output", tmp_path / "index")
+    sources = ("--images", world / "images", "--captions", world / "captions.jsonl")
+    assert run("build", *given, *sources) == 0
+    capsys.readouterr()
+    index = IndexFolder(tmp_path / "index")
+    opened = index.open()
+    assert opened.record.quality == measure_retrieval(opened.images, opened.captions)
+    assert opened.record.quality.text_to_image.query_count == 60
+
+    assert run("inspect", tmp_path / "index") == 0
+    shown = capsys.readouterr().out
+    for line in ("image → text, this index", "text → image, exact search", "captions, k = 10"):
+        assert line in shown
+    assert f"{opened.record.quality.text_to_image.exact.recall_at_10:.1f}" in shown
+    assert opened.record.quality.image_hubs.hubs[0].id in shown
+    assert run("inspect", tmp_path / "index", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["quality"] == opened.record.quality.model_dump()
+    opened.close()
+
+    # What did not change is not measured again.
+    assert run("build", *given, *sources) == 0
+    assert "measuring" not in capsys.readouterr().err
+    assert index.current() == 1
+
+
+def test_without_pictures_there_is_no_quality_to_show(world, tmp_path, capsys):
+    given = ("--checkpoint", world / "checkpoint", "--output", tmp_path / "index")
+    assert run("build", *given, "--captions", world / "captions.jsonl") == 0
+    assert IndexFolder(tmp_path / "index").record().quality is None
+    capsys.readouterr()
+    assert run("inspect", tmp_path / "index") == 0
+    assert "retrieval" not in capsys.readouterr().out

@@ -1,6 +1,5 @@
-"""Rarity, neighbours, quarters, hubs and curves, each against a slow reading of its definition."""
+"""Rarity, neighbours, quarters and curves, each against a slow reading of its definition."""
 
-from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +13,6 @@ from model.training import analysis
 from model.training.analysis import (
     content_words,
     document_frequency,
-    hubness,
     neighbour_similarity,
     quartile_recalls,
     rank_histogram,
@@ -88,17 +86,3 @@ def test_the_curve_is_the_recall_at_every_k_and_the_histogram_counts_every_rank(
     bounds = [*edges, 10**9]
     counts = [sum(low <= r < high for r in listed) for low, high in pairwise(bounds)]
     assert rank_histogram(ranks, edges) == counts
-
-
-def test_hubness_counts_skews_and_names_the_hubs() -> None:
-    positions = np.array([[0, 1], [0, 2], [0, 1], [3, 0]])
-    found = hubness(positions, item_count=6)
-    counted = Counter(positions.ravel().tolist())
-    assert found.occurrences.tolist() == [counted[item] for item in range(6)]
-    assert found.top(2) == [0, 1]
-    assert found.never_found_fraction == pytest.approx(2 / 6)
-    values = found.occurrences.astype(float)
-    moment = ((values - values.mean()) ** 3).mean() / ((values - values.mean()) ** 2).mean() ** 1.5
-    assert found.skewness == pytest.approx(moment)
-    assert found.skewness > 0
-    assert hubness(np.array([[0], [1]]), item_count=2).skewness == 0
