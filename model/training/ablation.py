@@ -3,7 +3,9 @@
 - A row says what it changes in a recipe; a run is a row with a seed.
 - A run's key is a hash over what it computes, so that a table started again skips what is finished
   and a changed recipe is another run, never the old one resumed.
-- An ensemble trains nothing: it averages the similarities of rows trained with the same seed.
+- An ensemble trains nothing: it averages the similarities of runs of its rows, each of another
+  seed. Runs of one seed begin with the same weights and take the same steps until the warm-up ends;
+  their errors agree, and averaging them gains next to nothing.
 """
 
 import hashlib
@@ -125,20 +127,28 @@ def runs_of(
     backbone: str | None,
     split: str,
 ) -> list[Run]:
-    """Return a run for each row and seed, seed by seed: every row's first seed comes first."""
+    """Return a run for each row and seed, seed by seed: every row's first seed comes first.
+
+    The first member of an ensemble has its seed, the second the seed after that, and so on in a
+    ring. An ensemble that would average a run with itself, for want of seeds, is left out.
+    """
+    trained = {
+        (row.name, seed): Run(row, seed, tuple(common), backbone, split)
+        for row in rows
+        for seed in seeds
+        if not row.ensemble
+    }
     runs = []
-    for seed in seeds:
-        trained = {
-            row.name: Run(row, seed, tuple(common), backbone, split)
-            for row in rows
-            if not row.ensemble
-        }
+    for place, seed in enumerate(seeds):
         for row in rows:
-            if row.ensemble:
-                members = tuple(trained[name] for name in row.ensemble)
+            if not row.ensemble:
+                runs.append(trained[row.name, seed])
+                continue
+            ring = [seeds[(place + step) % len(seeds)] for step in range(len(row.ensemble))]
+            pairs = list(zip(row.ensemble, ring, strict=True))
+            if len(set(pairs)) == len(pairs):
+                members = tuple(trained[pair] for pair in pairs)
                 runs.append(Run(row, seed, tuple(common), backbone, split, members))
-            else:
-                runs.append(trained[row.name])
     return runs
 
 

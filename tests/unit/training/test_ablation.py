@@ -37,7 +37,15 @@ def test_runs_are_of_their_rows_and_every_first_seed_comes_first() -> None:
             assert settings.seed == run.seed and settings.recipe == "flickr8k-cpu"
         else:
             assert [m.row.name for m in run.members] == list(run.row.ensemble)
-            assert {m.seed for m in run.members} == {run.seed}
+            assert [m.seed for m in run.members] == [run.seed, 1 - run.seed]
+
+
+def test_an_ensemble_never_averages_a_run_with_itself() -> None:
+    of_one_seed = {run.row.name: run for run in runs(seeds=(5,))}
+    assert {member.seed for member in of_one_seed["full"].members} == {5}
+    assert "two-fusions" not in of_one_seed
+    pairs = [run.members for run in runs(seeds=(0, 1, 2)) if run.row.name == "two-fusions"]
+    assert [{member.seed for member in pair} for pair in pairs] == [{0, 1}, {1, 2}, {2, 0}]
 
 
 def test_a_run_is_another_one_when_what_it_computes_changes(
