@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from model import console
+from model.checkpoint import hash_of_weights
 from model.durable import move_file
 from model.errors import DataError, PictureError
 from model.identifiers import sha256_of_file
@@ -36,11 +37,7 @@ T = TypeVar("T", bound=np.generic)
 
 def weights_hash(network: torch.nn.Module) -> str:
     """Return a hex sha256 over the sorted (name, type, shape, bytes) of a network's weights."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return hash_of_weights(network.state_dict()).hexdigest()
 
 
 def cached_grid_features(
