@@ -15,6 +15,7 @@ from index_builder.checkpoints import keep_checkpoint
 from index_builder.gallery import Gallery
 from index_builder.regions import RegionList, read_regions
 from index_builder.sources import CaptionList, ImageList, read_captions, read_images
+from index_builder.vector_index import IndexRequest
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say
@@ -78,6 +79,7 @@ def build_index(
     device: str = "cpu",
     batch_size: int = 64,
     max_pixels: int = MAX_PIXELS,
+    index_request: IndexRequest | None = None,
 ) -> BuildReport:
     """Build the galleries of the given sources with one checkpoint and serve them.
 
@@ -92,9 +94,11 @@ def build_index(
         device: Of the encoder.
         batch_size: How many items go through the encoder at once; never changes what is found.
         max_pixels: A larger picture is set aside.
+        index_request: What is asked of the vector indexes; default: a kind that fits.
 
     Raises:
-        ConfigError: Neither source is given, or a root of pictures for a region array.
+        ConfigError: Neither source is given, a root of pictures for a region array, or a vector
+            index that cannot be built.
         CheckpointError: The checkpoint cannot be used, or not for such images.
         DataError: A source cannot be used, or nothing in it can.
         GalleryIndexError: The index folder cannot be used.
@@ -119,6 +123,7 @@ def build_index(
             _preprocessing(index.path / kept.folder),
             batch_size=batch_size,
             max_pixels=max_pixels,
+            index=index_request,
         )
         image_gallery: WrittenGallery | None
         if isinstance(image_list, RegionList):
