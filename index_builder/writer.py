@@ -230,7 +230,7 @@ class GalleryWriter:
 
     def _name(self, kind: GalleryKind, index_kind: IndexKind, facts: Iterable[object]) -> str:
         digest = hashlib.sha256()
-        made_by = [
+        made_by: list[object] = [
             _FORMAT, kind, self._record.fingerprint, self._max_pixels, LONGEST_SIDE, JPEG_QUALITY
         ]  # fmt: skip
         if index_kind != "exact":

@@ -131,15 +131,17 @@ def _write_approximate(name: str, vectors: StoredRows, path: Path) -> None:
 
 def _train(index: Any, vectors: StoredRows) -> None:
     lists = faiss.try_extract_index_ivf(index)
-    if lists is not None and has_faiss_gpu():  # pragma: no cover
-        train_on_gpu(lists)
     if isinstance(index, faiss.IndexHNSW):
         index.hnsw.efConstruction = _CONSTRUCTION_EFFORT
     if index.is_trained:
         return
     row_count = training_row_count(int(vectors.shape[0]), 1 if lists is None else lists.nlist)
     try:
-        index.train(sample_of(vectors, row_count))
+        sample = sample_of(vectors, row_count)
+        if lists is not None and has_faiss_gpu():  # pragma: no cover
+            train_on_gpu(index, sample)
+        else:
+            index.train(sample)
     except RuntimeError as error:
         raise ConfigError(
             [f"factory = {describe(index)!r}: FAISS cannot train it on {row_count:,} vectors: "

@@ -1,7 +1,7 @@
 """Which kind of index: from the number of vectors, their size, the memory and the recall asked for.
 
     recall 1               exact     nothing else promises it
-    small                  exact     a query over 2^27 numbers (131,072 rows of 1024) takes
+    small                  exact     up to 2^27 numbers (131,072 rows of 1024) a query takes tens of
                                      milliseconds, and there is nothing to tune
     the graph fits         hnsw      float16 vectors and 64 links a row: fast at high recall
     else                   ivf       one byte a number, a few lists of rows a query
@@ -61,7 +61,7 @@ class IndexRequest:
     @property
     def memory(self) -> int:
         """Bytes that the index may take."""
-        return self.memory_bytes or _half_of_this_machine()
+        return _half_of_this_machine() if self.memory_bytes is None else self.memory_bytes
 
     def kind_for(self, count: int, dim: int) -> IndexKind:
         """Return the kind to build for vectors (count, dim).

@@ -21,16 +21,10 @@ from index_builder.vector_index.faiss_files import read_mapped, write_index
 from index_builder.vector_index.product import GatheredRows
 from index_builder.vector_index.row_mask import RowMask
 from index_builder.vector_index.stored_rows import blocks_of
-from index_builder.vector_index.threads import use_threads
+from index_builder.vector_index.threads import BATCH_OF_A_PRODUCT, use_blas, use_threads
 from model.errors import GalleryIndexError
 
 __all__ = ["ExactIndex", "write_exact"]
-
-# By default FAISS uses BLAS only from about 125 queries of 1024 numbers on. From 4 queries on it is
-# faster (measured at 1024-d: 8 queries x2.5, 32 queries x5); one query is not. With a filter FAISS
-# never uses it; there, from 4 queries on, gathering the allowed rows for a product in torch is
-# faster (measured at 100,000 x 1024: 8 queries x1.7 to x3, 64 queries x3.5 to x9).
-_BATCH_OF_A_PRODUCT = 4
 
 
 class ExactIndex(VectorIndex):
@@ -41,7 +35,7 @@ class ExactIndex(VectorIndex):
         self.kind = "exact"
         super().__init__(np.asarray(_StoredVectors(index)))
         self._index = index
-        faiss.cvar.distance_compute_blas_threshold = _BATCH_OF_A_PRODUCT * self.dim
+        self._blas_threshold = use_blas(self.dim)
 
     @classmethod
     def load(cls, path: Path) -> "ExactIndex":
@@ -61,7 +55,7 @@ class ExactIndex(VectorIndex):
     @property
     def search_parameters(self) -> Mapping[str, int]:
         """From how many numbers in a batch of queries on FAISS uses BLAS."""
-        return {"blas_threshold": _BATCH_OF_A_PRODUCT * self.dim}
+        return {"blas_threshold": self._blas_threshold}
 
     def search(
         self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | None = None
@@ -71,7 +65,9 @@ class ExactIndex(VectorIndex):
         mask = None if allowed is None else RowMask(allowed, self.count)
         row_count = self.count if mask is None else mask.count
         engine: _FlatRows | GatheredRows
-        if mask is not None and len(queries) >= _BATCH_OF_A_PRODUCT:
+        # With a filter FAISS never uses BLAS; a product in torch over the allowed rows is faster
+        # then (measured at 100,000 x 1024: 8 queries x1.6 to x3, 64 queries x3 to x9).
+        if mask is not None and len(queries) >= BATCH_OF_A_PRODUCT:
             engine = GatheredRows(self.vectors, mask.rows)
         else:
             use_threads(len(queries) * row_count * self.dim)

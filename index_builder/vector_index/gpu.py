@@ -133,9 +133,13 @@ def copy_to_gpu(index: Any) -> Any:  # pragma: no cover
     return copy
 
 
-def train_on_gpu(lists: Any) -> None:  # pragma: no cover
-    """Let an untrained IVF index find its centroids on a GPU; its rows stay on the CPU."""
-    lists.clustering_index = copy_to_gpu(faiss.IndexFlatIP(lists.d))
+def train_on_gpu(index: Any, sample: Rows) -> None:  # pragma: no cover
+    """Train an IVF index whose centroids are found on a GPU; its rows stay on the CPU."""
+    lists = faiss.extract_index_ivf(index)
+    on_gpu = copy_to_gpu(faiss.IndexFlatIP(lists.d))  # FAISS does not own it
+    lists.clustering_index = on_gpu
+    index.train(sample)
+    lists.clustering_index = None
 
 
 class _OwnerThread:

@@ -13,7 +13,9 @@ __all__ = ["HnswIndex"]
 
 # So many candidates are asked for at least, and the walk cannot find more than it goes on from.
 _SMALLEST_EFFORT = 100
-# A step of the walk costs about as much as comparing so many gathered rows in a product.
+# A step of the walk costs about as much as comparing so many gathered rows in a product:
+# benchmarks.index_kinds --filters, 60,000 x 256: equal between 6,089 and 11,982 allowed rows; this
+# says 9,800.
 _ROWS_A_STEP = 16
 
 

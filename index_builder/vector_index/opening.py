@@ -63,7 +63,7 @@ def open_vector_index(folder: Path, manifest: Manifest, *, device: str = "cpu") 
         )
     if is_on_gpu and isinstance(opened, ExactIndex):
         return ResidentIndex(opened, device)
-    if is_on_gpu and isinstance(opened, IvfIndex) and has_faiss_gpu():  # pragma: no cover
+    if is_on_gpu and kind == "ivf" and has_faiss_gpu():  # pragma: no cover
         return IvfIndexOnGpu(index, halves, kind, parameters, on_gpu=copy_to_gpu(index))
     return opened
 

@@ -32,14 +32,14 @@ from index_builder.vector_index.certified import certified_search
 from index_builder.vector_index.faiss_files import write_index
 from index_builder.vector_index.product import GatheredRows
 from index_builder.vector_index.row_mask import RowMask
+from index_builder.vector_index.threads import use_blas
 
 __all__ = ["RERANKED_COUNT", "Effort", "RerankedIndex"]
 
 RERANKED_COUNT = "reranked_count"
 _PAGE_BOUNDS = (100, 1000)
-# Up to so many allowed rows are compared exactly, whatever the kind would do: 6 ms a query at
-# 1024-d, and 0.5 ms in a batch of 64 (measured with benchmarks.index_kinds --filters).
-_EXACT_COUNT = 10_000
+# Up to so many allowed rows are compared exactly, whatever the kind: well under a millisecond.
+_EXACT_COUNT = 2_000
 # What a query with too few candidates is tried with again, before it is compared with every row.
 _MORE_EFFORT = (1, 4, 16)
 
@@ -72,6 +72,7 @@ class RerankedIndex(VectorIndex):
     ) -> None:
         super().__init__(vectors)
         self.kind = kind
+        use_blas(self.dim)
         self.faiss_index = index
         self._parameters = {RERANKED_COUNT: _PAGE_BOUNDS[0], **dict(parameters or {})}
         if self.effort is not None:
