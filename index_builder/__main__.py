@@ -3,15 +3,16 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 from pydantic_settings import CliPositionalArg
 
 from index_builder.build import BuildReport, build_index
 from index_builder.gallery import MAX_HIT_COUNT, Gallery
 from index_builder.manifest import GalleryKind
 from index_builder.retrieval_quality import RetrievalQuality
+from index_builder.vector_index import IndexRequest
 from index_builder.versions import IndexFolder, OpenIndex
 from model.command_line import Command, run_commands
 from model.console import result, result_json, say, table
@@ -58,6 +59,22 @@ class Build(Command):
     max_pixels: int = Field(
         default=MAX_PIXELS, ge=1, le=1_000_000_000, description="larger pictures are set aside"
     )
+    kind: Literal["exact", "hnsw", "ivf"] | None = Field(
+        default=None, description="kind of vector index; default: chosen by size and memory"
+    )
+    memory: ByteSize | None = Field(
+        default=None,
+        description="what a vector index may take, such as 8GiB; default: half of this machine's",
+    )
+    recall: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="recall@10 against exact search that the search is tuned to; 1 means exact",
+    )
+    factory: str | None = Field(
+        default=None, description="FAISS factory string, such as IVF4096,SQ8, instead of a kind"
+    )
 
     def run(self) -> None:
         """Build, and tell what was written and what comes next."""
@@ -70,6 +87,7 @@ class Build(Command):
             device=choose_device(self.device),
             batch_size=self.batch_size,
             max_pixels=self.max_pixels,
+            index_request=IndexRequest(self.kind, self.recall, self.memory, self.factory),
         )
         if self.json_output:
             result_json({"index": str(self.output), **asdict(report)})

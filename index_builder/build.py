@@ -16,6 +16,7 @@ from index_builder.gallery import Gallery
 from index_builder.regions import RegionList, read_regions
 from index_builder.retrieval_quality import RetrievalQuality, measure_retrieval
 from index_builder.sources.listing import CaptionList, ImageList, list_captions, list_images
+from index_builder.vector_index import IndexRequest
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say
@@ -79,6 +80,7 @@ def build_index(
     device: str = "cpu",
     batch_size: int = 64,
     max_pixels: int = MAX_PIXELS,
+    index_request: IndexRequest | None = None,
 ) -> BuildReport:
     """Build the galleries of the given sources with one checkpoint and serve them.
 
@@ -93,9 +95,11 @@ def build_index(
         device: Of the encoder.
         batch_size: How many items go through the encoder at once; never changes what is found.
         max_pixels: A larger picture is set aside.
+        index_request: What is asked of the vector indexes; default: a kind that fits.
 
     Raises:
-        ConfigError: Neither source is given, or a root of pictures for a region array.
+        ConfigError: Neither source is given, a root of pictures for a region array, or a vector
+            index that cannot be built.
         CheckpointError: The checkpoint cannot be used, or not for such images.
         DataError: A source cannot be used, or nothing in it can.
         GalleryIndexError: The index folder cannot be used.
@@ -120,6 +124,7 @@ def build_index(
             _preprocessing(encoder),
             batch_size=batch_size,
             max_pixels=max_pixels,
+            index=index_request,
         )
         image_gallery: WrittenGallery | None
         if isinstance(image_list, RegionList):

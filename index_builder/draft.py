@@ -7,7 +7,7 @@ pictures and equal captions get the same bits, and tie exactly.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,21 +19,18 @@ import numpy.typing as npt
 from index_builder.items import Item, Rejection, write_items
 from index_builder.manifest import (
     GalleryKind,
+    IndexKind,
     IndexRecord,
     Manifest,
     infer_columns,
     record_of_file,
 )
-from index_builder.quality import recall_at_10
 from index_builder.thumbnails import ThumbnailWriter
-from index_builder.vector_index import ExactIndex, Rows
+from index_builder.vector_index import IndexRequest, RowFile, RowNumbers, Rows, build_vector_index
 from model.durable import move_folder, sync_file
 from model.errors import GalleryIndexError
 
 __all__ = ["EncoderRecord", "GalleryDraft"]
-
-_ROWS_AT_ONCE = 16_384
-_RECALL_QUERY_COUNT = 100
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,10 @@ class GalleryDraft:
         name: str,
         items: Sequence[Item],
         rejected: Sequence[Rejection],
-        content_of_row: npt.NDArray[np.int64],
+        content_of_row: RowNumbers,
+        *,
+        index_kind: IndexKind = "exact",
+        index: IndexRequest | None = None,
     ) -> Path:
         """Write everything, flush it, rename it into place, and return the finished folder.
 
@@ -120,21 +120,26 @@ class GalleryDraft:
             items: In row order.
             rejected: Inputs that were set aside.
             content_of_row: For each row, which distinct content it shows.
+            index_kind: Of the vector index.
+            index: What else is asked of it.
         """
+        index = index or IndexRequest()
         self._distinct.flush()
         write_items(self._folder / "items.sqlite", items, rejected)
         if self._thumbnails is not None:
             self._thumbnails.finish()
-        index = ExactIndex.build(self._blocks(content_of_row), self._encoder.dim)
-        index.write(self._folder / "index.faiss")
-        with (self._folder / "embeddings.f16").open("wb") as file:
-            for start in range(0, index.count, _ROWS_AT_ONCE):
-                block = index.vectors[start : start + _ROWS_AT_ONCE]
-                file.write(np.ascontiguousarray(block, dtype="<f2").tobytes())
+        built = build_vector_index(
+            index_kind,
+            self._vectors(content_of_row),
+            folder=self._folder,
+            target_recall=index.recall,
+            factory=index.factory,
+        )
         (self._folder / "tombstones").touch()
         self._distinct.close()
         (self._folder / "distinct.f32").unlink()
-        self._manifest(name, items, len(rejected), index).write(self._folder / "manifest.json")
+        manifest = self._manifest(name, items, len(rejected), built.record)
+        manifest.write(self._folder / "manifest.json")
         for path in self._folder.iterdir():
             path.chmod(0o644)
             sync_file(path)
@@ -142,44 +147,45 @@ class GalleryDraft:
         move_folder(self._folder, folder)
         return folder
 
-    def _blocks(self, content_of_row: npt.NDArray[np.int64]) -> Iterator[Rows]:
-        distinct = np.memmap(
-            self._folder / "distinct.f32",
-            dtype="<f4",
-            mode="r",
-            shape=(self._distinct_count, self._encoder.dim),
-        )
-        for start in range(0, len(content_of_row), _ROWS_AT_ONCE):
-            yield distinct[content_of_row[start : start + _ROWS_AT_ONCE]]
+    def _vectors(self, content_of_row: RowNumbers) -> "_RowsByContent":
+        shape = (self._distinct_count, self._encoder.dim)
+        distinct = RowFile(self._folder / "distinct.f32", "<f4", shape)
+        return _RowsByContent(distinct, content_of_row)
 
     def _manifest(
-        self, name: str, items: Sequence[Item], rejected_count: int, index: ExactIndex
+        self, name: str, items: Sequence[Item], rejected_count: int, index: IndexRecord
     ) -> Manifest:
         ids = hashlib.sha256()
         for item in items:
             ids.update(f"{item.id}\n".encode())
-        sample = np.random.default_rng(0).permutation(index.count)[:_RECALL_QUERY_COUNT]
         return Manifest(
-            schema_version=1,
+            schema_version=2,
             gallery=name,
             kind=self.kind,
             checkpoint_fingerprint=self._encoder.fingerprint,
             encoder=self._encoder.name,
             preprocessing=self._encoder.preprocessing,
-            dim=index.dim,
+            dim=self._encoder.dim,
             metric="inner_product",
-            count=index.count,
+            count=len(items),
             distinct_count=self._distinct_count,
             rejected_count=rejected_count,
             tombstone_count=0,
             item_list_sha256=ids.hexdigest(),
             columns=infer_columns(item.metadata for item in items),
-            index=IndexRecord(
-                kind="exact",
-                search_parameters=index.search_parameters,
-                recall_at_10=recall_at_10(index, index.vectors[sample]),
-                recall_query_count=len(sample),
-            ),
+            index=index,
             files={path.name: record_of_file(path) for path in sorted(self._folder.iterdir())},
             created_at=datetime.now(UTC),
         )
+
+
+class _RowsByContent:
+    """The vector of every row, where equal rows share one."""
+
+    def __init__(self, distinct: RowFile, content_of_row: RowNumbers) -> None:
+        self._distinct = distinct
+        self._content_of_row = content_of_row
+        self.shape = (len(content_of_row), distinct.shape[1])
+
+    def __getitem__(self, rows: Any, /) -> npt.NDArray[Any]:
+        return self._distinct[self._content_of_row[rows]]

@@ -194,12 +194,19 @@ class IndexFolder:
             )
         return record
 
-    def open(self, version: int | None = None, *, images_root: Path | None = None) -> OpenIndex:
+    def open(
+        self,
+        version: int | None = None,
+        *,
+        images_root: Path | None = None,
+        device: str = "cpu",
+    ) -> OpenIndex:
         """Open a version (default: the served one) after checking all of it.
 
         Args:
             version: A number of `versions()`.
             images_root: Where the pictures lie now, if they moved.
+            device: Where vectors are compared: cpu, or a GPU of torch.
 
         Raises:
             GalleryIndexError: There is no such version, or something does not match.
@@ -210,9 +217,9 @@ class IndexFolder:
                 f"version {record.version} of {self.path} names no gallery; build the index again"
             )
         root = images_root or (Path(record.images_root) if record.images_root else None)
-        images = self._open_gallery(record, "images", root)
+        images = self._open_gallery(record, "images", root, device)
         try:
-            captions = self._open_gallery(record, "captions", None)
+            captions = self._open_gallery(record, "captions", None, device)
         except GalleryIndexError:
             if images is not None:
                 images.close()
@@ -220,13 +227,13 @@ class IndexFolder:
         return OpenIndex(self.path, record, images, captions)
 
     def _open_gallery(
-        self, version: VersionRecord, kind: GalleryKind, root: Path | None
+        self, version: VersionRecord, kind: GalleryKind, root: Path | None, device: str
     ) -> Gallery | None:
         record = version.images if kind == "images" else version.captions
         if record is None:
             return None
         source = f"versions/{version.version}.json"
-        gallery = Gallery.open(self.path / record.folder, images_root=root)
+        gallery = Gallery.open(self.path / record.folder, images_root=root, device=device)
         manifest_sha256 = sha256_of_file(gallery.folder / "manifest.json")
         for what, found, expected in (
             ("is a gallery of", gallery.kind, kind),

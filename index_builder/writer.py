@@ -24,11 +24,12 @@ from index_builder.encoding import (
 )
 from index_builder.gallery import Gallery
 from index_builder.items import Item, Rejection
-from index_builder.manifest import GalleryKind
+from index_builder.manifest import GalleryKind, IndexKind
 from index_builder.regions import RegionList, encode_regions, hash_regions
 from index_builder.sources import CaptionEntry, ImageSource
 from index_builder.sources.listing import CaptionList, ImageList
 from index_builder.thumbnails import JPEG_QUALITY, LONGEST_SIDE
+from index_builder.vector_index import IndexRequest
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, region_encoder
 from model.errors import DataError, GalleryIndexError, RegionFeatureError
@@ -68,6 +69,7 @@ class GalleryWriter:
         preprocessing: How it makes pixels of pictures; for the manifest.
         batch_size: How many items go through the encoder at once.
         max_pixels: A larger picture is set aside.
+        index: What is asked of the vector index.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class GalleryWriter:
         *,
         batch_size: int,
         max_pixels: int,
+        index: IndexRequest | None = None,
     ) -> None:
         self._galleries = galleries
+        self._index = index or IndexRequest()
         self._encoder = encoder
         self._batch_size = batch_size
         self._max_pixels = max_pixels
@@ -97,7 +101,9 @@ class GalleryWriter:
             DataError: Not one picture can be used.
         """
         files = look_at_files(source.source, source.entries)
-        found = self._find("images", _image_facts(source, files))
+        index_kind = self._index.kind_for(len(source.entries), self._encoder.dim)
+        files = look_at_files(source.source, source.entries)
+        found = self._find("images", index_kind, _image_facts(source, files))
         if found is not None:
             return WrittenGallery(found, is_reused=True)
         with GalleryDraft(self._galleries, "images", self._record) as draft:
@@ -117,8 +123,11 @@ class GalleryWriter:
             if not items:
                 raise DataError(_nothing_usable(source.root, rejected))
             # A picture that changed meanwhile has no content; the name must say so.
-            name = self._name("images", _image_facts(source, files))
-            folder = draft.finish(name, items, rejected, np.array(places, dtype=np.int64))
+            name = self._name("images", index_kind, _image_facts(source, files))
+            content_of_row = np.array(places, dtype=np.int64)
+            folder = draft.finish(
+                name, items, rejected, content_of_row, index_kind=index_kind, index=self._index
+            )
         return WrittenGallery(Gallery.open(folder, images_root=source.root), is_reused=False)
 
     def write_regions(self, source: RegionList) -> WrittenGallery:
@@ -134,9 +143,10 @@ class GalleryWriter:
                 f"the array holds {source.regions.region_dim} values a region but this checkpoint "
                 f"reads {reader.region_dim}; give features of the detector that it was trained on"
             )
+        index_kind = self._index.kind_for(len(source.entries), self._encoder.dim)
         hashes = hash_regions(source.regions)
         facts = [[*fact, "regions"] for fact in zip(source.entries, hashes, strict=True)]
-        found = self._find("images", facts)
+        found = self._find("images", index_kind, facts)
         if found is not None:
             return WrittenGallery(found, is_reused=True)
         place_of: dict[str, int] = {}
@@ -153,8 +163,11 @@ class GalleryWriter:
                 Item(id=image_id, row=row, content_hash=content)
                 for row, (image_id, content) in enumerate(zip(source.entries, hashes, strict=True))
             ]
-            name = self._name("images", facts)
-            folder = draft.finish(name, items, [], np.array(places, dtype=np.int64))
+            name = self._name("images", index_kind, facts)
+            content_of_row = np.array(places, dtype=np.int64)
+            folder = draft.finish(
+                name, items, [], content_of_row, index_kind=index_kind, index=self._index
+            )
         return WrittenGallery(Gallery.open(folder), is_reused=False)
 
     def write_captions(self, source: CaptionList, images: Gallery | None) -> WrittenGallery:
@@ -164,10 +177,11 @@ class GalleryWriter:
             source: The captions.
             images: Where the id of a picture named by its path is looked up.
         """
+        index_kind = self._index.kind_for(len(source.entries), self._encoder.dim)
         entries = _with_image_ids(source.entries, images)
         facts = [_caption_facts(entry) for entry in entries]
         facts += [[rejection.place, rejection.code] for rejection in source.rejected]
-        found = self._find("captions", facts)
+        found = self._find("captions", index_kind, facts)
         if found is not None:
             return WrittenGallery(found, is_reused=True)
         place_of_text: dict[str, int] = {}
@@ -177,8 +191,16 @@ class GalleryWriter:
         with GalleryDraft(self._galleries, "captions", self._record) as draft:
             encode_captions(self._encoder, texts, draft.add_vectors, batch_size=self._batch_size)
             items = [_caption_item(row, entry) for row, entry in enumerate(entries)]
-            name = self._name("captions", facts)
-            folder = draft.finish(name, items, source.rejected, np.array(places, dtype=np.int64))
+            name = self._name("captions", index_kind, facts)
+            content_of_row = np.array(places, dtype=np.int64)
+            folder = draft.finish(
+                name,
+                items,
+                source.rejected,
+                content_of_row,
+                index_kind=index_kind,
+                index=self._index,
+            )
         return WrittenGallery(Gallery.open(folder), is_reused=False)
 
     def _encode_pictures(
@@ -211,17 +233,21 @@ class GalleryWriter:
         if cut_count := sum(self._encoder.truncated_captions(texts)):
             warn(f"{cut_count:,} captions are longer than the network reads; their ends are cut")
 
-    def _name(self, kind: GalleryKind, facts: Iterable[object]) -> str:
+    def _name(self, kind: GalleryKind, index_kind: IndexKind, facts: Iterable[object]) -> str:
         digest = hashlib.sha256()
-        made_by = [
+        made_by: list[object] = [
             _FORMAT, kind, self._record.fingerprint, self._max_pixels, LONGEST_SIDE, JPEG_QUALITY
         ]  # fmt: skip
+        if index_kind != "exact":
+            made_by += [index_kind, self._index.factory, self._index.recall]
         for fact in (made_by, *facts):
             digest.update(json.dumps(fact, sort_keys=True).encode() + b"\n")
         return f"{kind}-{digest.hexdigest()[:_NAME_DIGITS]}"
 
-    def _find(self, kind: GalleryKind, facts: Iterable[object]) -> Gallery | None:
-        folder = self._galleries / self._name(kind, facts)
+    def _find(
+        self, kind: GalleryKind, index_kind: IndexKind, facts: Iterable[object]
+    ) -> Gallery | None:
+        folder = self._galleries / self._name(kind, index_kind, facts)
         if not folder.exists():
             return None
         try:

@@ -45,6 +45,7 @@ def write_gallery(
     *,
     name: str = "captions-0000000000000000",
     fingerprint: str = FINGERPRINT,
+    **more: Any,
 ) -> Path:
     galleries.mkdir(parents=True, exist_ok=True)
     encoder = EncoderRecord("random", fingerprint, vectors.shape[1], {})
@@ -52,7 +53,7 @@ def write_gallery(
     with GalleryDraft(galleries, kind, encoder) as draft:
         draft.add_vectors(vectors)
         items = items or caption_items(len(vectors))
-        return draft.finish(name, items, [], np.arange(len(vectors)))
+        return draft.finish(name, items, [], np.arange(len(vectors)), **more)
 
 
 def open_gallery(folder: Path, vectors: np.ndarray, items: list[Item] | None = None) -> Gallery:

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from index_builder.build import build_index
+from index_builder.vector_index import IndexRequest
 from index_builder.versions import IndexFolder
 from model.dual_encoder import load_dual_encoder
 from model.errors import CheckpointError, ConfigError, DataError, GalleryIndexError
@@ -89,6 +90,32 @@ def test_both_galleries_answer_like_brute_force_over_their_own_encodings(build, 
     pictures = [Image.open(opened.images.source_path(i)).convert("RGB") for i in ids_of(opened)]
     expected = encoder.encode_images(pictures).numpy()
     np.testing.assert_allclose(opened.images.vectors(ids_of(opened)), expected, atol=1e-5)
+
+
+def test_another_kind_or_recall_is_another_gallery_of_the_same_items(build, index):
+    build()
+    exact = index.open()
+    folders = {exact.images.folder}
+    for request in (
+        IndexRequest(kind="hnsw"),
+        IndexRequest(kind="hnsw", recall=0.9),
+        IndexRequest(factory="SQ8"),
+    ):
+        assert not build(index_request=request).images.is_reused
+        opened = index.open()
+        folders.add(opened.images.folder)
+        record = opened.images.manifest.index
+        assert record.kind == (request.kind or "factory")
+        assert record.target_recall == request.recall
+        assert ids_of(opened) == ids_of(exact)
+        assert build(index_request=request).images.is_reused
+    assert len(folders) == 4
+
+
+def test_an_index_that_does_not_fit_is_refused_before_anything_is_encoded(build, index):
+    with pytest.raises(ConfigError, match=r"memory = .*GiB: the kind exact .* give --memory"):
+        build(index_request=IndexRequest(memory_bytes=1000))
+    assert not (index.path / "current").exists() and not list(index.galleries.iterdir())
 
 
 def ids_of(opened, kind="images"):
