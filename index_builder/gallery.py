@@ -5,7 +5,7 @@ two things that differ. Safe to use from several threads.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,8 +174,8 @@ class Gallery:
         """Return the id of each path that a picture of this gallery has."""
         return self._items.ids_of_paths(paths)
 
-    def rejected(self) -> list[Rejection]:
-        """Return the inputs that were set aside when this gallery was built."""
+    def rejected(self) -> Iterator[Rejection]:
+        """Yield the inputs that were set aside when this gallery was built."""
         return self._items.rejected()
 
     def vectors(self, ids: Sequence[str]) -> Rows:
@@ -188,14 +188,29 @@ class Gallery:
         if unknown := [item_id for item_id in ids if item_id not in rows]:
             raise GalleryIndexError(f"no item {unknown[0]!r} in the {self.kind} gallery")
         places: npt.NDArray[np.int64] = np.array([rows[item_id] for item_id in ids], dtype=np.int64)
-        return self._index.vectors[places]
+        return self.stored_vectors(places)
+
+    @property
+    def knows_contents(self) -> bool:
+        """Whether items are found by their contents at once; those of old builds are not."""
+        return self._items.has_content_lookup()
+
+    def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
+        """Return by content the first item of each content that there is."""
+        return self._items.items_of_contents(content_hashes)
+
+    def stored_vectors(self, rows: npt.NDArray[np.int64]) -> Rows:
+        """Return (item, dim), the stored float32 vectors of `rows`."""
+        return self._index.vectors[rows]
+
+    def thumbnail_of_content(self, content_hash: str) -> bytes | None:
+        """Return the JPEG thumbnail of a picture's content, or None."""
+        return None if self._thumbnails is None else self._thumbnails.read(content_hash)
 
     def thumbnail(self, item_id: str) -> bytes | None:
         """Return the JPEG thumbnail of an image, or None if there is no such image."""
         item = self.item(item_id)
-        if item is None or self._thumbnails is None:
-            return None
-        return self._thumbnails.read(item.content_hash)
+        return None if item is None else self.thumbnail_of_content(item.content_hash)
 
     def source_path(self, item_id: str) -> Path:
         """Return where the picture of `item_id` lies, inside the images' root.

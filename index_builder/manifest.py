@@ -4,7 +4,7 @@ A gallery is opened only when everything in its manifest matches what lies besid
 itself is vouched for by `versions/<n>.json`, which holds its sha256.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,12 +17,12 @@ from model.identifiers import sha256_of_file
 
 __all__ = [
     "ColumnType",
+    "ColumnTypes",
     "FileRecord",
     "GalleryKind",
     "IndexRecord",
     "Manifest",
     "Record",
-    "infer_columns",
     "parse_record",
     "record_of_file",
 ]
@@ -110,17 +110,25 @@ def record_of_file(path: Path) -> FileRecord:
     return FileRecord(size_bytes=path.stat().st_size, sha256=sha256_of_file(path))
 
 
-def infer_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
-    """Return the metadata columns in order of appearance with the type that fits every value.
+class ColumnTypes:
+    """Finds the metadata columns, in order of appearance, and the type that fits every value.
 
     None fits every type; integers and numbers together are numbers; anything else that does not
     fit one type is `json`: kept and returned, not comparable.
     """
-    seen: dict[str, set[str]] = {}
-    for row in rows:
+
+    def __init__(self) -> None:
+        """Begin without columns."""
+        self._seen: dict[str, set[str]] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Look at the metadata of one item."""
         for name, value in row.items():
-            seen.setdefault(name, set()).update(_types_of(value))
-    return {name: _one_type(types) for name, types in seen.items()}
+            self._seen.setdefault(name, set()).update(_types_of(value))
+
+    def found(self) -> dict[str, ColumnType]:
+        """Return the columns and their types."""
+        return {name: _one_type(types) for name, types in self._seen.items()}
 
 
 def _types_of(value: Any) -> set[str]:
