@@ -20,6 +20,7 @@ from index_builder.sources import ImageEntry
 from index_builder.stamps import NO_STAMP, Stamp
 from index_builder.vector_index import Rows
 from index_builder.workers import read_pictures
+from model.console import warn
 from model.dual_encoder import DualEncoder
 from model.errors import CheckpointError
 
@@ -55,19 +56,26 @@ class CaptionEncoding:
         self._encoder = encoder
         self._size = batch_size
         self._known = known
-        self.truncated_count = 0
+        self._cut_count = 0
 
     def readings(self, entries: Iterable[ListedEntry]) -> Generator[Reading, None, None]:
-        """Yield the texts."""
-        for entry in entries:
-            text = entry.caption or ""
-            digest = hashlib.sha256(text.encode()).digest()
-            is_known = self._known is not None and digest.hex() in self._known
-            yield Reading(digest, is_known=is_known, payload=text)
+        """Yield the texts; when all are encoded, tell how many were cut."""
+        try:
+            for entry in entries:
+                text = entry.caption or ""
+                digest = hashlib.sha256(text.encode()).digest()
+                is_known = self._known is not None and digest.hex() in self._known
+                yield Reading(digest, is_known=is_known, payload=text)
+        finally:
+            if self._cut_count:
+                warn(
+                    f"{self._cut_count:,} captions are longer than the network reads; their ends "
+                    "are cut"
+                )
 
     def encode(self, payloads: Sequence[Any]) -> Rows:
         """Return the vectors of texts; those of like length share a batch."""
-        self.truncated_count += sum(self._encoder.truncated_captions(payloads))
+        self._cut_count += sum(self._encoder.truncated_captions(payloads))
         vectors: Rows = self._encoder.encode_captions(payloads, batch_size=self._size).numpy()
         return vectors
 

@@ -82,7 +82,7 @@ def publish_captions(
 
 
 def served_files(index: Path) -> dict[str, Any]:
-    """All that the served version of an index is made of, times of writing apart."""
+    """All that the served version of an index is made of, times apart."""
     number = int((index / "current").read_text())
     version = json.loads((index / "versions" / f"{number}.json").read_text())
     found: dict[str, Any] = {"rejected.jsonl": (index / "rejected.jsonl").read_text()}
@@ -95,6 +95,7 @@ def served_files(index: Path) -> dict[str, Any]:
             if path.name == "manifest.json":
                 manifest = json.loads(path.read_text())
                 del manifest["created_at"]
+                manifest["index"].pop("latency", None)
                 found[place] = manifest
     found["version"] = {name: version[name] for name in ("checkpoint", "images_root")}
     return found

@@ -125,6 +125,14 @@ def test_a_changed_picture_makes_a_new_gallery_and_leaves_the_captions_alone(bui
     assert not np.array_equal(old.images.vectors([item]), new.images.vectors([item]))
 
 
+def test_captions_longer_than_the_network_reads_are_counted_once(build, captions, capsys):
+    captions.write_text("\n".join([" ".join(["circle"] * 40), "a dog", " ".join(["dog"] * 40)]))
+    build(images=None, part_size=1)
+    assert "2 captions are longer than the network reads" in capsys.readouterr().err
+    build(images=None, part_size=1)
+    assert "longer" not in capsys.readouterr().err  # nothing was encoded
+
+
 @pytest.mark.parametrize("column", ["caption", "id", "year"])
 def test_any_change_of_a_caption_row_makes_a_new_gallery(build, index, tmp_path, column):
     source = tmp_path / "captions.jsonl"
