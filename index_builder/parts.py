@@ -9,7 +9,7 @@ A file is a `.npz` archive (numpy's own, with a checksum for everything in it, n
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.reading import Reading, Reason
-from index_builder.stamps import Stamp
 from index_builder.vector_index import Rows
 from model.durable import move_file
 from model.errors import GalleryIndexError
@@ -78,27 +77,22 @@ class Part:
         return [content[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-@dataclass
 class PartDraft:
-    """Collects the entries of a part.
+    """Collects the entries of a part, and the contents that are encoded for it.
 
-    Attributes:
+    Args:
         entry_count: How many entries the part has.
-        base: Name of the gallery that knows contents.
+        base: Name of the gallery that knows contents; empty if none does.
     """
 
-    entry_count: int
-    base: str
-    _rows: npt.NDArray[Any] = field(init=False)
-    _place: int = 0
-    _reasons: dict[int, Reason] = field(default_factory=dict)
-    _digests: list[bytes] = field(default_factory=list)
-    _thumbnails: list[bytes] = field(default_factory=list)
-    _vectors: list[Rows] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Make room for the entries."""
-        self._rows = np.zeros(self.entry_count, dtype=_ROW)
+    def __init__(self, entry_count: int, base: str) -> None:
+        self._base = base
+        self._rows = np.zeros(entry_count, dtype=_ROW)
+        self._place = 0
+        self._reasons: dict[int, Reason] = {}
+        self._digests: list[bytes] = []
+        self._thumbnails: list[bytes] = []
+        self._vectors: list[Rows] = []
 
     def add(self, reading: Reading) -> None:
         """Note the next entry."""
@@ -124,9 +118,9 @@ class PartDraft:
     def write(self, path: Path, dim: int) -> Part:
         """Write the part, flush it to the disk and rename it into place."""
         vectors = np.concatenate([np.empty((0, dim), dtype="<f4"), *self._vectors])
-        assert (self._place, len(vectors)) == (self.entry_count, len(self._digests))
+        assert (self._place, len(vectors)) == (len(self._rows), len(self._digests))
         reasons = {place: [r.code, r.sentence] for place, r in self._reasons.items()}
-        about = {"base": self.base, "reasons": reasons}
+        about = {"base": self._base, "reasons": reasons}
         draft = path.with_name(f".{path.name}.tmp")
         with draft.open("wb") as file:
             np.savez(
@@ -139,7 +133,7 @@ class PartDraft:
                 about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
             )
         move_file(draft, path)
-        return Part(path, self._rows, self.base, self._reasons, tuple(self._digests))
+        return Part(path, self._rows, self._base, self._reasons, tuple(self._digests))
 
 
 def part_ranges(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -159,11 +153,6 @@ def read_part(path: Path, entry_count: int) -> Part | None:
         return None
     reasons = {int(place): Reason(*reason) for place, reason in about["reasons"].items()}
     return Part(path, rows, about["base"], reasons, digests)
-
-
-def stamps_of(part: Part) -> list[Stamp]:
-    """Return the stamp that each entry's file had."""
-    return [(int(size), int(changed)) for size, changed in part.rows["stamp"]]
 
 
 def _split(digests: bytes) -> tuple[bytes, ...]:

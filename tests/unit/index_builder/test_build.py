@@ -130,7 +130,7 @@ def test_captions_longer_than_the_network_reads_are_counted_once(build, captions
     build(images=None, part_size=1)
     assert "2 captions are longer than the network reads" in capsys.readouterr().err
     build(images=None, part_size=1)
-    assert "longer" not in capsys.readouterr().err  # nothing was encoded
+    assert "longer than" not in capsys.readouterr().err  # nothing was encoded
 
 
 @pytest.mark.parametrize("column", ["caption", "id", "year"])
