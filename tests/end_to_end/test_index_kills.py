@@ -21,6 +21,7 @@ KILL_COUNT = int(os.environ.get("HREM_KILL_COUNT", "5"))
 AIMED_EVERY = 3
 
 
+@pytest.mark.timeout(600 + 60 * KILL_COUNT)
 def test_a_build_killed_at_any_moment_goes_on_to_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
