@@ -23,7 +23,14 @@ import numpy as np
 from pydantic import ByteSize, Field
 
 from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
-from index_builder.vector_index import IndexRequest, RowFile, Rows, VectorIndex, build_vector_index
+from index_builder.vector_index import (
+    IndexRequest,
+    RowFile,
+    Rows,
+    TuningQueries,
+    VectorIndex,
+    build_vector_index,
+)
 from index_builder.vector_index.product import GatheredRows
 from index_builder.vector_index.recall import recall_at_10
 from index_builder.vector_index.reranked import RerankedIndex
@@ -164,8 +171,7 @@ def measure_kind(kind: str, path: Path, settings: dict[str, Any]) -> dict[str, A
             request.kind_for(count, dim),
             RowFile(path, "<f4", (count, dim)),
             folder=Path(name),
-            queries=tuned_with,
-            query_source="held-out rows of the same distribution",
+            queries=TuningQueries(tuned_with, "held-out rows of the same distribution"),
             target_recall=recall,
             factory=request.factory,
         )

@@ -5,7 +5,7 @@ two things that differ. Safe to use from several threads.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.items import Item, ItemStore, Rejection
-from index_builder.manifest import FileRecord, Manifest, parse_record, record_of_file
+from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record, record_of_file
 from index_builder.thumbnails import ThumbnailStore
 from index_builder.vector_index import AllowedRows, Rows, VectorIndex, open_vector_index
 from model.errors import GalleryIndexError
@@ -116,7 +116,7 @@ class Gallery:
         )
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> GalleryKind:
         """`images` or `captions`."""
         return self.manifest.kind
 
@@ -186,8 +186,8 @@ class Gallery:
         """Return the id of each path that a picture of this gallery has."""
         return self._items.ids_of_paths(paths)
 
-    def rejected(self) -> list[Rejection]:
-        """Return the inputs that were set aside when this gallery was built."""
+    def rejected(self) -> Iterator[Rejection]:
+        """Yield the inputs that were set aside when this gallery was built."""
         return self._items.rejected()
 
     def vectors(self, ids: Sequence[str]) -> Rows:
@@ -202,19 +202,30 @@ class Gallery:
         return self.vectors_of_rows(np.array([rows[item_id] for item_id in ids], dtype=np.int64))
 
     def vectors_of_rows(self, rows: npt.NDArray[np.int64]) -> Rows:
-        """Return (row, dim), the stored float32 vectors of some rows, in the order asked."""
+        """Return (row, dim), the stored vectors of some rows in float32, in the order asked."""
         return self._index.vectors_of(rows)
+
+    def sample_vectors(self, wanted_count: int) -> Rows:
+        """Return (row, dim), stored vectors drawn without replacement; the same at every call."""
+        drawn = np.random.default_rng(0).permutation(self.count)[:wanted_count]
+        return self.vectors_of_rows(np.sort(drawn))
 
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
         return self._items.ids_of_rows(rows)
 
+    def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
+        """Return by content the first item of each content that there is."""
+        return self._items.items_of_contents(content_hashes)
+
+    def thumbnail_of_content(self, content_hash: str) -> bytes | None:
+        """Return the JPEG thumbnail of a picture's content, or None."""
+        return None if self._thumbnails is None else self._thumbnails.read(content_hash)
+
     def thumbnail(self, item_id: str) -> bytes | None:
         """Return the JPEG thumbnail of an image, or None if there is no such image."""
         item = self.item(item_id)
-        if item is None or self._thumbnails is None:
-            return None
-        return self._thumbnails.read(item.content_hash)
+        return None if item is None else self.thumbnail_of_content(item.content_hash)
 
     def source_path(self, item_id: str) -> Path:
         """Return where the picture of `item_id` lies, inside the images' root.

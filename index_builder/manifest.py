@@ -4,7 +4,7 @@ A gallery is opened only when everything in its manifest matches what lies besid
 itself is vouched for by `versions/<n>.json`, which holds its sha256.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -25,7 +25,6 @@ __all__ = [
     "LatencyRecord",
     "Manifest",
     "Record",
-    "infer_columns",
     "parse_record",
     "record_of_file",
 ]
@@ -150,14 +149,6 @@ class ColumnTypes:
     def types(self) -> dict[str, ColumnType]:
         """Return the columns in order of appearance with the type that fits every value so far."""
         return {name: _one_type(types) for name, types in self._seen.items()}
-
-
-def infer_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
-    """Return the `ColumnTypes` of all rows."""
-    columns = ColumnTypes()
-    for row in rows:
-        columns.add(row)
-    return columns.types()
 
 
 def _types_of(value: Any) -> set[str]:

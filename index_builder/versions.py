@@ -10,7 +10,7 @@
 Whoever reads sees a whole version or none: galleries and checkpoints are complete before a version
 names them, a version is complete before `current` names it, and each step is flushed to the disk
 before the next. Names with a leading dot are drafts; readers never look at them and the next
-writer removes them.
+writer removes them, but for work that was begun (`galleries/.work-*`): a build goes on with it.
 """
 
 import re
@@ -29,6 +29,7 @@ from index_builder.gallery import Gallery
 from index_builder.lock import exclusive_lock
 from index_builder.manifest import GalleryKind, Record, parse_record
 from index_builder.retrieval_quality import RetrievalQuality
+from index_builder.work import WORK_PREFIX
 from model.durable import sync_folder, write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
@@ -324,7 +325,8 @@ class IndexFolder:
     def _remove_drafts(self) -> None:
         for folder in (self.galleries, self.checkpoints):
             for draft in folder.glob(".*-*"):
-                shutil.rmtree(draft)
+                if not draft.name.startswith(WORK_PREFIX):
+                    shutil.rmtree(draft)
         for folder in (self.path, self.path / "versions"):
             for draft in folder.glob(".*.tmp"):
                 draft.unlink()

@@ -16,10 +16,12 @@ from index_builder.vector_index.building import BuiltIndex, build_vector_index
 from index_builder.vector_index.choice import IndexRequest, choose_kind
 from index_builder.vector_index.exact import ExactIndex
 from index_builder.vector_index.opening import open_vector_index
+from index_builder.vector_index.queries import FEWEST_QUERIES, TuningQueries, query_count_for
 from index_builder.vector_index.recall import recall_at_10
 from index_builder.vector_index.stored_rows import RowFile
 
 __all__ = [
+    "FEWEST_QUERIES",
     "AllowedRows",
     "BuiltIndex",
     "ExactIndex",
@@ -29,10 +31,12 @@ __all__ = [
     "RowNumbers",
     "Rows",
     "StoredRows",
+    "TuningQueries",
     "VectorIndex",
     "build_vector_index",
     "choose_kind",
     "exact_scores",
     "open_vector_index",
+    "query_count_for",
     "recall_at_10",
 ]

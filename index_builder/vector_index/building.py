@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 
 from index_builder.manifest import IndexKind, IndexRecord
-from index_builder.vector_index.base import Rows, StoredRows, VectorIndex
+from index_builder.vector_index.base import StoredRows, VectorIndex
 from index_builder.vector_index.choice import (
     factory_for,
     training_row_count,
@@ -31,7 +31,7 @@ from index_builder.vector_index.faiss_files import (
 from index_builder.vector_index.gpu import has_faiss_gpu, train_on_gpu
 from index_builder.vector_index.latency import measure_latency
 from index_builder.vector_index.opening import check_filter, searcher_for
-from index_builder.vector_index.queries import MIDPOINTS, midpoints
+from index_builder.vector_index.queries import TuningQueries, midpoints, query_count_for
 from index_builder.vector_index.recall import recall_at_10
 from index_builder.vector_index.reranked import RerankedIndex
 from index_builder.vector_index.stored_rows import blocks_of, sample_of, write_half_rows
@@ -43,8 +43,6 @@ from model.errors import ConfigError
 __all__ = ["BuiltIndex", "build_vector_index"]
 
 _CONSTRUCTION_EFFORT = 80
-_EXACT_QUERY_COUNT = 100
-_TUNING_QUERY_COUNT = 500
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ def build_vector_index(
     vectors: StoredRows,
     *,
     folder: Path,
-    queries: Rows | None = None,
-    query_source: str = MIDPOINTS,
+    queries: TuningQueries | None = None,
     target_recall: float = 0.95,
     factory: str | None = None,
 ) -> BuiltIndex:
@@ -71,9 +68,7 @@ def build_vector_index(
         kind: Of index.
         vectors: (row, dim), unit rows.
         folder: Where the two files are written; the caller syncs them to the disk.
-        queries: (query, dim), no vectors of the gallery, to tune and measure with; None takes
-            points between rows.
-        query_source: What the queries are, for the manifest.
+        queries: What to tune and measure with; None takes points between rows.
         target_recall: recall@10 to reach.
         factory: FAISS factory string of the kind `factory`.
 
@@ -93,26 +88,25 @@ def build_vector_index(
         mapped = read_mapped(path)
         index = searcher_for(mapped)(mapped, halves, kind)
     if queries is None:
-        query_count = _EXACT_QUERY_COUNT if kind == "exact" else _TUNING_QUERY_COUNT
-        queries, query_source = midpoints(index.vectors, query_count), MIDPOINTS
+        queries = midpoints(index.vectors, query_count_for(kind))
     if isinstance(index, RerankedIndex):
-        recall = tune(index, queries, target_recall)
+        recall = tune(index, queries.rows, target_recall)
         if recall < target_recall:
             warn(
                 f"the index {name} finds {recall:.3f} of the ten nearest rows, not the "
                 f"{target_recall} asked for; choose --kind exact, or another --factory"
             )
     else:
-        recall = recall_at_10(index, queries)
+        recall = recall_at_10(index, queries.rows)
     record = IndexRecord(
         kind=kind,
         factory=name,
         search_parameters=dict(index.search_parameters),
         target_recall=target_recall,
         recall_at_10=recall,
-        recall_query_count=len(queries),
-        query_source=query_source,
-        latency=measure_latency(index, queries),
+        recall_query_count=len(queries.rows),
+        query_source=queries.source,
+        latency=measure_latency(index, queries.rows),
         size_bytes=path.stat().st_size,
     )
     return BuiltIndex(index, record)

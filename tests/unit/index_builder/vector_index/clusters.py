@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index_builder.vector_index import BuiltIndex, Rows, build_vector_index
+from index_builder.vector_index import BuiltIndex, Rows, TuningQueries, build_vector_index
 
 COUNT, DIM = 1500, 16
 # kind, factory string of an expert
@@ -29,5 +29,5 @@ def clustered_rows(count: int = COUNT, *, seed: int = 0, dim: int = DIM) -> Rows
 
 def build(kind: str, factory: str | None, folder: Path, **more: object) -> BuiltIndex:
     folder.mkdir(parents=True, exist_ok=True)
-    given = {"queries": clustered_rows(100, seed=1), "query_source": "held-out rows"} | more
+    given = {"queries": TuningQueries(clustered_rows(100, seed=1), "held-out rows")} | more
     return build_vector_index(kind, clustered_rows(), folder=folder, factory=factory, **given)

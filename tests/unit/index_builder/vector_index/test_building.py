@@ -141,9 +141,9 @@ def test_tiny_galleries_can_be_of_every_kind(tmp_path, kind, factory, count):
 
 def test_midpoints_are_unit_rows_that_are_no_rows_of_the_gallery():
     rows = np.concatenate([ROWS, -ROWS])  # opposite rows have no midpoint
-    queries = midpoints(rows, 200)
+    queries = midpoints(rows, 200).rows
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)
-    np.testing.assert_array_equal(queries, midpoints(rows, 200))
+    np.testing.assert_array_equal(queries, midpoints(rows, 200).rows)
     assert np.mean((queries @ rows.T).max(axis=1) < 0.9999) > 0.95
 
 
