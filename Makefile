@@ -6,7 +6,7 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity kills browser experiments benchmarks scenes-report serve \
+.PHONY: help demo test setup check fix parity kills kills-index browser experiments benchmarks scenes-report serve \
 	openapi clean
 
 help:  ## list the targets
@@ -47,6 +47,9 @@ parity: $(READY)  ## compare with the recorded outputs of the released code
 kills: $(READY)  ## kill a training run 50 times at random moments; it must end with the same bits
 	@HREM_KILL_COUNT=50 $(RUN) -m pytest -s tests/end_to_end/test_kills.py
 
+kills-index: $(READY)  ## kill an index build 50 times at random moments; it must end with the same bytes
+	@HREM_KILL_COUNT=50 $(RUN) -m pytest -s tests/end_to_end/test_index_kills.py
+
 browser: $(READY)  ## the search page in a real Chromium
 	@$(RUN) -m pytest tests/browser
 
@@ -57,7 +60,7 @@ experiments: $(READY)  ## run what is left of the real-photo experiments (HREM_D
 	@$(RUN) $(ABLATE)
 
 benchmarks: $(READY)  ## speed and memory, as ratios in one run; wants a quiet machine
-	@missed=0; for name in relation_graph training_step query evaluation; do \
+	@missed=0; for name in relation_graph training_step query evaluation index_build index_kinds; do \
 		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
 
 scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes' test split

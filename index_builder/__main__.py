@@ -3,16 +3,20 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field
 from pydantic_settings import CliPositionalArg
 
 from index_builder.build import BuildReport, build_index
 from index_builder.gallery import MAX_HIT_COUNT, Gallery
 from index_builder.manifest import GalleryKind
+from index_builder.parts import PART_SIZE
+from index_builder.rejections import RejectionLimit
 from index_builder.retrieval_quality import RetrievalQuality
+from index_builder.vector_index import IndexRequest
 from index_builder.versions import IndexFolder, OpenIndex
+from index_builder.workers import allowed_core_count
 from model.command_line import Command, run_commands
 from model.console import result, result_json, say, table
 from model.device import choose_device
@@ -21,6 +25,13 @@ from model.errors import ConfigError, GalleryIndexError
 from model.inputs.pictures import MAX_PIXELS, open_picture
 
 _SHOWN_HUBS = 3
+
+
+def _limit(text: str) -> str:
+    return RejectionLimit(text).text
+
+
+Limit = Annotated[str, BeforeValidator(str), AfterValidator(_limit)]
 
 
 class Build(Command):
@@ -58,6 +69,40 @@ class Build(Command):
     max_pixels: int = Field(
         default=MAX_PIXELS, ge=1, le=1_000_000_000, description="larger pictures are set aside"
     )
+    kind: Literal["exact", "hnsw", "ivf"] | None = Field(
+        default=None, description="kind of vector index; default: chosen by size and memory"
+    )
+    memory: ByteSize | None = Field(
+        default=None,
+        description="what a vector index may take, such as 8GiB; default: half of this machine's",
+    )
+    recall: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="recall@10 against exact search that the search is tuned to; 1 means exact",
+    )
+    factory: str | None = Field(
+        default=None, description="FAISS factory string, such as IVF4096,SQ8, instead of a kind"
+    )
+    max_rejected: Limit | None = Field(
+        default=None,
+        description="most inputs of a gallery that may be set aside: a number, or a share such as "
+        "2.5%%; default: all but one",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        le=1024,
+        description="processes that read and decode pictures; 0 = none but this one; default: one "
+        "for each core",
+    )
+    part_size: int = Field(
+        default=PART_SIZE,
+        ge=1,
+        le=1_000_000,
+        description="items that are written at once, which is what a kill costs at most",
+    )
 
     def run(self) -> None:
         """Build, and tell what was written and what comes next."""
@@ -69,7 +114,11 @@ class Build(Command):
             images_root=self.images_root,
             device=choose_device(self.device),
             batch_size=self.batch_size,
+            part_size=self.part_size,
+            worker_count=allowed_core_count() if self.workers is None else self.workers,
             max_pixels=self.max_pixels,
+            index_request=IndexRequest(self.kind, self.recall, self.memory, self.factory),
+            max_rejected=None if self.max_rejected is None else RejectionLimit(self.max_rejected),
         )
         if self.json_output:
             result_json({"index": str(self.output), **asdict(report)})

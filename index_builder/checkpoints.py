@@ -7,44 +7,94 @@ left out (`training/`; weights in other formats beside a pretrained model's).
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.versions import CheckpointRecord, IndexFolder
+from model.console import warn
 from model.dual_encoder import DualEncoder, files_of_dual_encoder, load_dual_encoder
 from model.durable import move_folder, sync_file, sync_folder
-from model.errors import GalleryIndexError
+from model.errors import CheckpointError, GalleryIndexError
 
-__all__ = ["keep_checkpoint"]
+__all__ = ["KeptCheckpoint", "keep_checkpoint"]
 
 _DIGITS = 16
 
 
-def keep_checkpoint(
-    index: IndexFolder, source: str | Path, encoder: DualEncoder
-) -> CheckpointRecord:
+@dataclass(frozen=True)
+class KeptCheckpoint:
+    """A checkpoint inside an index, as it was when its network was loaded.
+
+    Attributes:
+        record: What a version says about it.
+        folder: Where it lies.
+        source: Where it came from, for messages.
+    """
+
+    record: CheckpointRecord
+    folder: Path
+    source: str | Path
+    _stamps: dict[str, tuple[int, int]]
+
+    def check_unchanged(self) -> None:
+        """Refuse to serve it if a file was written to meanwhile, through its other name.
+
+        Raises:
+            GalleryIndexError: The files are other ones; they are taken out of the way.
+        """
+        fingerprint = self.record.fingerprint
+        if _stamps(self.folder) == self._stamps or _holds(self.folder, fingerprint):
+            return
+        _move_aside(self.folder)
+        raise GalleryIndexError(
+            f"checkpoint {self.source} was written to while the index was built; nothing was "
+            "switched: build again when it no longer changes"
+        )
+
+
+def keep_checkpoint(index: IndexFolder, source: str | Path, encoder: DualEncoder) -> KeptCheckpoint:
     """Copy the checkpoint that `encoder` was loaded from into `index`, unless it is there.
 
     Raises:
         GalleryIndexError: The checkpoint changed since it was loaded.
     """
     name = encoder.fingerprint[:_DIGITS]
+    folder = index.checkpoints / name
+    if folder.is_dir() and not _holds(folder, encoder.fingerprint):
+        warn(f"{folder} was written to since it was kept; it is copied anew")
+        _move_aside(folder)
+    if not folder.is_dir():
+        draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=index.checkpoints))
+        draft.chmod(0o755)
+        _fill(draft, source)
+        # A training run may have replaced the files meanwhile; what is kept must be what encodes.
+        if not _holds(draft, encoder.fingerprint):
+            raise GalleryIndexError(
+                f"checkpoint {source} was written to after fingerprint {name} was loaded from it; "
+                "build again when it no longer changes"
+            )
+        move_folder(draft, folder)
     record = CheckpointRecord(
         fingerprint=encoder.fingerprint, folder=f"checkpoints/{name}", name=encoder.name
     )
-    if (index.checkpoints / name).is_dir():
-        return record
-    draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=index.checkpoints))
-    draft.chmod(0o755)
-    _fill(draft, source)
-    # A training run may have replaced the files meanwhile; what is kept must be what encodes.
-    kept = load_dual_encoder(draft).fingerprint
-    if kept != encoder.fingerprint:
-        raise GalleryIndexError(
-            f"checkpoint {source} has fingerprint {kept[:_DIGITS]} on the disk but "
-            f"{name} was loaded from it; build again when it no longer changes"
-        )
-    move_folder(draft, index.checkpoints / name)
-    return record
+    return KeptCheckpoint(record, folder, source, _stamps(folder))
+
+
+def _holds(folder: Path, fingerprint: str) -> bool:
+    try:
+        return load_dual_encoder(folder).fingerprint == fingerprint
+    except CheckpointError:
+        return False
+
+
+def _move_aside(folder: Path) -> None:
+    folder.rename(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = ((path.relative_to(folder).as_posix(), path.stat()) for path in paths)
+    return {name: (status.st_size, status.st_mtime_ns) for name, status in found}
 
 
 def _fill(draft: Path, source: str | Path) -> None:

@@ -1,13 +1,13 @@
-"""A gallery that is being built: a folder with a dot in front that no reader looks at.
+"""A gallery that is being put together: a folder that no reader looks at, filled from front to end.
 
 Vectors of distinct contents are written once; a row points to the content it shows, so equal
-pictures and equal captions get the same bits, and tie exactly.
+pictures and equal captions get the same bits, and tie exactly. Nothing is kept in memory but what
+building the vector index takes.
 """
 
 import hashlib
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,24 +16,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.items import Item, Rejection, write_items
+from index_builder.items import Item, ItemWriter, Rejection
 from index_builder.manifest import (
+    ColumnTypes,
     GalleryKind,
+    IndexKind,
     IndexRecord,
     Manifest,
-    infer_columns,
     record_of_file,
 )
-from index_builder.quality import recall_at_10
 from index_builder.thumbnails import ThumbnailWriter
-from index_builder.vector_index import ExactIndex, Rows
+from index_builder.vector_index import (
+    IndexRequest,
+    RowFile,
+    Rows,
+    TuningQueries,
+    build_vector_index,
+)
 from model.durable import move_folder, sync_file
-from model.errors import GalleryIndexError
 
 __all__ = ["EncoderRecord", "GalleryDraft"]
-
-_ROWS_AT_ONCE = 16_384
-_RECALL_QUERY_COUNT = 100
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,53 @@ class EncoderRecord:
     preprocessing: dict[str, Any]
 
 
-class GalleryDraft:
-    """Collects vectors, thumbnails and items, then becomes a gallery by one rename.
+class _RowVectors:
+    """The float32 vectors of all rows, read from files where they are asked for.
 
-    Use as a context manager: what was not finished is removed.
+    Attributes:
+        shape: (row, dim).
     """
 
-    def __init__(self, galleries: Path, kind: GalleryKind, encoder: EncoderRecord) -> None:
-        """Make an empty draft beside the finished galleries."""
+    def __init__(self, distinct: RowFile, content_of_row: npt.NDArray[np.int64]) -> None:
+        """Give row r the vector `distinct[content_of_row[r]]`; the latter may be a memory map."""
+        self.shape = (len(content_of_row), distinct.shape[1])
+        self._distinct = distinct
+        self._content_of_row = content_of_row
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Rows:
+        """Return (row, dim) of some rows."""
+        vectors: Rows = self._distinct[self._content_of_row[rows]]
+        self._distinct.release()
+        return vectors
+
+
+class GalleryDraft:
+    """Takes contents and items in their order, then becomes a gallery by one rename.
+
+    Use as a context manager: what was not finished is removed.
+
+    Args:
+        folder: To be made, on the disk of the galleries.
+        kind: Images or captions.
+        encoder: What made the vectors.
+    """
+
+    def __init__(self, folder: Path, kind: GalleryKind, encoder: EncoderRecord) -> None:
         self.kind: GalleryKind = kind
-        self._galleries = galleries
+        self._folder = folder
         self._encoder = encoder
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=galleries))
-        self._folder.chmod(0o755)
-        self._distinct = (self._folder / "distinct.f32").open("w+b")
+        folder.mkdir()
+        self._distinct = (folder / "distinct.f32").open("wb")
         self._distinct_count = 0
+        self._content_of_row = (folder / "rows.i64").open("wb")
+        self._count = 0
+        self._ids = hashlib.sha256()
+        self._columns = ColumnTypes()
+        self._items = ItemWriter(folder / "items.sqlite")
+        self._rejected_count = 0
         self._thumbnails: ThumbnailWriter | None = None
         if kind == "images":
-            self._thumbnails = ThumbnailWriter(self._folder / "thumbnails.sqlite")
+            self._thumbnails = ThumbnailWriter(folder / "thumbnails.sqlite")
 
     def __enter__(self) -> "GalleryDraft":
         """Return the draft itself."""
@@ -71,115 +102,121 @@ class GalleryDraft:
 
     def __exit__(self, *_: object) -> None:
         """Remove what was not finished."""
-        self._distinct.close()
-        if self._thumbnails is not None:
-            self._thumbnails.close()
+        self._close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def add_vectors(self, vectors: Rows) -> None:
-        """Append the unit vectors of the next distinct contents.
+    def add_contents(
+        self, vectors: Rows, thumbnails: Iterable[tuple[str, bytes | None]] = ()
+    ) -> None:
+        """Append the next distinct contents.
 
-        Raises:
-            GalleryIndexError: They are not unit rows of the encoder's dimension.
+        Args:
+            vectors: (content, dim), unit rows.
+            thumbnails: The hash and the thumbnail of those that are pictures.
         """
-        if vectors.ndim != 2 or vectors.shape[1] != self._encoder.dim:
-            raise GalleryIndexError(
-                f"{self._encoder.name} gave vectors of shape {vectors.shape} but says it is "
-                f"{self._encoder.dim}-d; check the checkpoint"
-            )
-        lengths = np.linalg.norm(vectors, axis=1)
-        if not np.allclose(lengths, 1.0, atol=1e-3):  # also false for NaN
-            raise GalleryIndexError(
-                f"{self._encoder.name} gave a vector of length "
-                f"{lengths[np.argmax(np.abs(lengths - 1))]:.3g} instead of 1; check the checkpoint"
-            )
         self._distinct.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
         self._distinct_count += len(vectors)
+        for content_hash, thumbnail in thumbnails:
+            if self._thumbnails is not None and thumbnail is not None:
+                self._thumbnails.add(content_hash, thumbnail)
 
-    def add_picture(self, content_hash: str, vector: Rows, thumbnail: bytes) -> None:
-        """Append one distinct picture: its (1, dim) vector and its thumbnail.
+    def add_items(self, items: Iterable[Item], contents: npt.NDArray[np.int64]) -> None:
+        """Append the next items, in row order.
 
-        Raises:
-            GalleryIndexError: The vector is not a unit row of the encoder's dimension.
+        Args:
+            items: Their rows go on from those before.
+            contents: (item,), which distinct content each of them shows.
         """
-        self.add_vectors(vector)
-        assert self._thumbnails is not None  # only a gallery of images has pictures
-        self._thumbnails.add(content_hash, thumbnail)
+        self._items.add(self._noted(items))
+        self._content_of_row.write(np.ascontiguousarray(contents, dtype="<i8").tobytes())
+        self._count += len(contents)
+
+    def add_rejections(self, rejections: Iterable[Rejection]) -> None:
+        """Append inputs that were set aside."""
+        self._items.reject(self._counted(rejections))
 
     def finish(
         self,
-        name: str,
-        items: Sequence[Item],
-        rejected: Sequence[Rejection],
-        content_of_row: npt.NDArray[np.int64],
+        folder: Path,
+        *,
+        index_kind: IndexKind = "exact",
+        index: IndexRequest | None = None,
+        queries: TuningQueries | None = None,
     ) -> Path:
-        """Write everything, flush it, rename it into place, and return the finished folder.
+        """Write everything, flush it, rename it to `folder`, and return that.
 
         Args:
-            name: `<kind>-<hash>`.
-            items: In row order.
-            rejected: Inputs that were set aside.
-            content_of_row: For each row, which distinct content it shows.
+            folder: `<kind>-<hash>`.
+            index_kind: Of the vector index.
+            index: What else is asked of it.
+            queries: What it is tuned and measured with; None takes points between rows.
+
+        Raises:
+            ConfigError: The vector index cannot be built.
         """
-        self._distinct.flush()
-        write_items(self._folder / "items.sqlite", items, rejected)
+        index = index or IndexRequest()
+        self._items.finish()
         if self._thumbnails is not None:
             self._thumbnails.finish()
-        index = ExactIndex.build(self._blocks(content_of_row), self._encoder.dim)
-        index.write(self._folder / "index.faiss")
-        with (self._folder / "embeddings.f16").open("wb") as file:
-            for start in range(0, index.count, _ROWS_AT_ONCE):
-                block = index.vectors[start : start + _ROWS_AT_ONCE]
-                file.write(np.ascontiguousarray(block, dtype="<f2").tobytes())
-        (self._folder / "tombstones").touch()
         self._distinct.close()
-        (self._folder / "distinct.f32").unlink()
-        self._manifest(name, items, len(rejected), index).write(self._folder / "manifest.json")
+        self._content_of_row.close()
+        distinct_shape = (self._distinct_count, self._encoder.dim)
+        built = build_vector_index(
+            index_kind,
+            _RowVectors(
+                RowFile(self._folder / "distinct.f32", "<f4", distinct_shape),
+                np.memmap(self._folder / "rows.i64", dtype="<i8", mode="r"),
+            ),
+            folder=self._folder,
+            queries=queries,
+            target_recall=index.recall,
+            factory=index.factory,
+        )
+        (self._folder / "tombstones").touch()
+        for name in ("distinct.f32", "rows.i64"):
+            (self._folder / name).unlink()
+        self._manifest(folder.name, built.record).write(self._folder / "manifest.json")
         for path in self._folder.iterdir():
             path.chmod(0o644)
             sync_file(path)
-        folder = self._galleries / name
         move_folder(self._folder, folder)
         return folder
 
-    def _blocks(self, content_of_row: npt.NDArray[np.int64]) -> Iterator[Rows]:
-        distinct = np.memmap(
-            self._folder / "distinct.f32",
-            dtype="<f4",
-            mode="r",
-            shape=(self._distinct_count, self._encoder.dim),
-        )
-        for start in range(0, len(content_of_row), _ROWS_AT_ONCE):
-            yield distinct[content_of_row[start : start + _ROWS_AT_ONCE]]
-
-    def _manifest(
-        self, name: str, items: Sequence[Item], rejected_count: int, index: ExactIndex
-    ) -> Manifest:
-        ids = hashlib.sha256()
+    def _noted(self, items: Iterable[Item]) -> Iterator[Item]:
         for item in items:
-            ids.update(f"{item.id}\n".encode())
-        sample = np.random.default_rng(0).permutation(index.count)[:_RECALL_QUERY_COUNT]
+            self._ids.update(f"{item.id}\n".encode())
+            self._columns.add(item.metadata)
+            yield item
+
+    def _counted(self, rejections: Iterable[Rejection]) -> Iterator[Rejection]:
+        for rejection in rejections:
+            self._rejected_count += 1
+            yield rejection
+
+    def _close(self) -> None:
+        self._distinct.close()
+        self._content_of_row.close()
+        self._items.close()
+        if self._thumbnails is not None:
+            self._thumbnails.close()
+
+    def _manifest(self, name: str, index: IndexRecord) -> Manifest:
         return Manifest(
-            schema_version=1,
+            schema_version=2,
             gallery=name,
             kind=self.kind,
             checkpoint_fingerprint=self._encoder.fingerprint,
             encoder=self._encoder.name,
             preprocessing=self._encoder.preprocessing,
-            dim=index.dim,
+            dim=self._encoder.dim,
             metric="inner_product",
-            count=index.count,
+            count=self._count,
             distinct_count=self._distinct_count,
-            rejected_count=rejected_count,
+            rejected_count=self._rejected_count,
             tombstone_count=0,
-            item_list_sha256=ids.hexdigest(),
-            columns=infer_columns(item.metadata for item in items),
-            index=IndexRecord(
-                kind="exact",
-                search_parameters=index.search_parameters,
-                recall_at_10=recall_at_10(index, index.vectors[sample]),
-                recall_query_count=len(sample),
-            ),
+            item_list_sha256=self._ids.hexdigest(),
+            columns=self._columns.types(),
+            index=index,
             files={path.name: record_of_file(path) for path in sorted(self._folder.iterdir())},
             created_at=datetime.now(UTC),
         )

@@ -1,197 +1,150 @@
-"""Distinct captions and pictures become unit vectors, batch by batch.
+"""What is encoded: captions, pictures, regions; each is read in row order and encoded in batches.
 
-A caption that stands several times, or a picture whose file exists several times, is encoded once:
-that saves time, and equal items tie exactly.
+The three differ in how an entry is read and what the encoder takes; whatever makes parts of them
+sees one protocol.
 """
 
 import hashlib
-import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
-from PIL.Image import Image
+import torch
+from PIL import Image
 
-from index_builder.items import Rejection
-from index_builder.pipeline import read_ahead
-from index_builder.sources import EntryError, ImageEntry, ImageSource
-from index_builder.thumbnails import make_thumbnail
+from index_builder.known import KnownContents
+from index_builder.listing import ListedEntry
+from index_builder.reading import PictureReader, Reading
+from index_builder.sources import ImageEntry, ImageSource
+from index_builder.stamps import NO_STAMP, Stamp
 from index_builder.vector_index import Rows
-from model.console import progress
+from index_builder.workers import read_pictures
+from model.console import warn
 from model.dual_encoder import DualEncoder
-from model.errors import PictureError, TooManyPixelsError, UnreadablePictureError
-from model.inputs.pictures import open_picture
+from model.errors import CheckpointError
 
-__all__ = ["EncodedPicture", "FoundFile", "encode_captions", "encode_pictures", "look_at_files"]
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-# Decoded pictures that wait, and those of one batch, hold at most about this many pixels each
-# (4 bytes a pixel in Pillow); one more for each thread may be on its way.
-_MAX_HELD_PIXELS = 32_000_000
-_CAPTION_BATCHES_AT_ONCE = 16
-_CHANGED = "was changed while the index was built; build it again"
+__all__ = ["CaptionEncoding", "Encoding", "PictureEncoding"]
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A picture's file as it was found, before anybody decoded it.
-
-    Attributes:
-        entry: What named it.
-        content_hash: sha256 of its bytes; empty where it was set aside.
-        rejection: Why it was set aside, if it was.
-    """
-
-    entry: ImageEntry
-    content_hash: str = ""
-    rejection: Rejection | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """What became of one distinct picture, in the order of the files.
-
-    Attributes:
-        file: Where it came from.
-        vector: (1, dim) unit row; None where it was set aside.
-        thumbnail: JPEG; None where it was set aside.
-        width: In pixels, upright.
-        height: In pixels, upright.
-        rejection: Why it was set aside, if it was.
-    """
-
-    file: FoundFile
-    vector: Rows | None = None
-    thumbnail: bytes | None = None
-    width: int = 0
-    height: int = 0
-    rejection: Rejection | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    file: FoundFile
-    picture: Image | None = None
-    thumbnail: bytes | None = None
-    rejection: Rejection | None = None
+class Encoding(Protocol):
+    """How entries of one kind become vectors."""
 
     @property
-    def pixel_count(self) -> int:
-        return 0 if self.picture is None else self.picture.width * self.picture.height
+    def batch_size(self) -> int | None:
+        """How many contents `encode` takes at most; None = any number, it cuts them itself."""
+
+    def readings(self, entries: Iterable[ListedEntry]) -> Generator[Reading, None, None]:
+        """Yield what became of each entry, in order, perhaps read ahead."""
+
+    def encode(self, payloads: Sequence[Any]) -> Rows:
+        """Return (content, dim), the unit vectors of payloads of readings."""
+
+    def stamp(self, entry: ListedEntry) -> Stamp:
+        """Return the present stamp of what an entry is read from."""
 
 
-def encode_captions(
-    encoder: DualEncoder, captions: Sequence[str], add: Callable[[Rows], None], *, batch_size: int
-) -> None:
-    """Pass the vectors of `captions` to `add`, in order, a part at a time."""
-    part_size = batch_size * _CAPTION_BATCHES_AT_ONCE
-    with progress("encoding captions", len(captions), "captions") as bar:
-        for start in range(0, len(captions), part_size):
-            part = captions[start : start + part_size]
-            add(encoder.encode_captions(part, batch_size=batch_size).numpy())
-            bar.advance(len(part))
+class CaptionEncoding:
+    """Captions; everything about them stands in the listing."""
 
+    batch_size = None
 
-def look_at_files(source: ImageSource, entries: Sequence[ImageEntry]) -> list[FoundFile]:
-    """Return what each entry names: its hash, or why it cannot be used."""
+    def __init__(
+        self, encoder: DualEncoder, *, batch_size: int, known: KnownContents | None
+    ) -> None:
+        """Encode with `encoder` what is not `known`."""
+        self._encoder = encoder
+        self._size = batch_size
+        self._known = known
+        self._cut_count = 0
 
-    def look(entry: ImageEntry) -> FoundFile:
+    def readings(self, entries: Iterable[ListedEntry]) -> Generator[Reading, None, None]:
+        """Yield the texts; when all are encoded, tell how many were cut."""
         try:
-            return FoundFile(entry, hashlib.sha256(source.read(entry)).hexdigest())
-        except EntryError as error:
-            return FoundFile(entry, rejection=error.rejection)
+            for entry in entries:
+                text = entry.caption or ""
+                digest = hashlib.sha256(text.encode()).digest()
+                is_known = self._known is not None and digest.hex() in self._known
+                yield Reading(digest, is_known=is_known, payload=text)
+        finally:
+            if self._cut_count:
+                warn(
+                    f"{self._cut_count:,} captions are longer than the network reads; their ends "
+                    "are cut"
+                )
 
-    with (
-        progress("reading pictures", len(entries), "files") as bar,
-        closing(_ahead(entries, look, lambda _: 0)) as found,
-    ):
-        files = []
-        for file in found:
-            files.append(file)
-            bar.advance()
-        return files
+    def encode(self, payloads: Sequence[Any]) -> Rows:
+        """Return the vectors of texts; those of like length share a batch."""
+        self._cut_count += sum(self._encoder.truncated_captions(payloads))
+        vectors: Rows = self._encoder.encode_captions(payloads, batch_size=self._size).numpy()
+        return vectors
 
-
-def encode_pictures(
-    encoder: DualEncoder,
-    source: ImageSource,
-    files: Sequence[FoundFile],
-    *,
-    batch_size: int,
-    max_pixels: int,
-) -> Iterator[EncodedPicture]:
-    """Yield what became of each file, in order."""
-
-    def decode(file: FoundFile) -> _Decoded:
-        try:
-            content = source.read(file.entry)
-            if hashlib.sha256(content).hexdigest() != file.content_hash:
-                return _set_aside(file, "changed", _CHANGED)
-            picture = open_picture(content, max_pixels=max_pixels)
-            return _Decoded(file, picture, make_thumbnail(picture))
-        except EntryError:
-            return _set_aside(file, "changed", _CHANGED)
-        except TooManyPixelsError as error:
-            return _set_aside(file, "too_many_pixels", _reason(error))
-        except UnreadablePictureError as error:
-            return _set_aside(file, "unreadable", _reason(error))
-
-    with (
-        progress("encoding images", len(files), "images") as bar,
-        closing(_ahead(files, decode, lambda decoded: decoded.pixel_count)) as decoded,
-    ):
-        for batch in _batches(decoded, batch_size):
-            yield from _encode_batch(encoder, batch, batch_size)
-            bar.advance(len(batch))
+    def stamp(self, entry: ListedEntry) -> Stamp:  # noqa: ARG002 - the protocol's
+        """Return the same for every entry: a changed text makes another listing."""
+        return NO_STAMP
 
 
-def _encode_batch(
-    encoder: DualEncoder, batch: Sequence[_Decoded], batch_size: int
-) -> Iterator[EncodedPicture]:
-    pictures = [decoded.picture for decoded in batch if decoded.picture is not None]
-    vectors: Iterator[Rows] = iter(())
-    if pictures:
-        encoded = encoder.encode_images(pictures, batch_size=batch_size).numpy()
-        vectors = (encoded[row : row + 1] for row in range(len(pictures)))
-    for decoded in batch:
-        if decoded.picture is None:
-            yield EncodedPicture(decoded.file, rejection=decoded.rejection)
-        else:
-            width, height = decoded.picture.size
-            yield EncodedPicture(decoded.file, next(vectors), decoded.thumbnail, width, height)
+class PictureEncoding:
+    """Pictures, read and decoded by processes of their own.
+
+    Args:
+        encoder: A network that reads pictures.
+        source: Where the pictures lie.
+        folder: For what the processes share.
+        batch_size: How many go through the encoder at once.
+        max_pixels: Larger pictures are set aside.
+        worker_count: Processes that read; 0 = this one.
+        known: Contents that need no decoding.
+
+    Raises:
+        CheckpointError: The encoder reads region features.
+    """
+
+    def __init__(
+        self,
+        encoder: DualEncoder,
+        source: ImageSource,
+        *,
+        folder: Path,
+        batch_size: int,
+        max_pixels: int,
+        worker_count: int,
+        known: KnownContents | None,
+    ) -> None:
+        transform = encoder.picture_transform
+        if transform is None:
+            raise CheckpointError(
+                f"this checkpoint ({encoder.name}) was trained on region features and cannot read "
+                "pictures; give a region array, or a checkpoint trained on pictures"
+            )
+        self.batch_size = batch_size
+        self._encoder = encoder
+        self._reader = PictureReader(source, transform, max_pixels=max_pixels, known=known)
+        self._pixel_shape = tuple(transform(Image.new("RGB", (8, 8))).shape)
+        self._worker_count = worker_count
+        self._slots = folder / ".pixels"
+
+    def readings(self, entries: Iterable[ListedEntry]) -> Generator[Reading, None, None]:
+        """Yield what became of each picture, read ahead."""
+        return read_pictures(
+            self._reader,
+            map(_named, entries),
+            worker_count=self._worker_count,
+            pixel_shape=self._pixel_shape,
+            slots=self._slots,
+            ahead_count=self.batch_size,
+        )
+
+    def encode(self, payloads: Sequence[Any]) -> Rows:
+        """Return the vectors of pixels."""
+        pixels = torch.stack([torch.from_numpy(payload) for payload in payloads])
+        vectors: Rows = self._encoder.encode_pixels(pixels, batch_size=len(pixels)).numpy()
+        return vectors
+
+    def stamp(self, entry: ListedEntry) -> Stamp:
+        """Return the stamp of the file that a picture is read from."""
+        return self._reader.stamp(_named(entry))
 
 
-def _batches(decoded: Iterator[_Decoded], batch_size: int) -> Iterator[list[_Decoded]]:
-    batch: list[_Decoded] = []
-    pixel_count = 0
-    for one in decoded:
-        batch.append(one)
-        pixel_count += one.pixel_count
-        if len(batch) == batch_size or pixel_count >= _MAX_HELD_PIXELS:
-            yield batch
-            batch, pixel_count = [], 0
-    if batch:
-        yield batch
-
-
-def _ahead(
-    tasks: Sequence[T], work: Callable[[T], R], held_by: Callable[[R], int]
-) -> Generator[R, None, None]:
-    return read_ahead(
-        tasks,
-        work,
-        thread_count=min(16, os.cpu_count() or 1),
-        held_by=held_by,
-        max_held=_MAX_HELD_PIXELS,
-    )
-
-
-def _set_aside(file: FoundFile, code: str, reason: str) -> _Decoded:
-    return _Decoded(file, rejection=Rejection(file.entry.path, code, reason))
-
-
-def _reason(error: PictureError) -> str:
-    return str(error).removeprefix("the uploaded bytes: ")
+def _named(entry: ListedEntry) -> ImageEntry:
+    """Return what is needed to read a picture; metadata would only travel along."""
+    return ImageEntry(entry.id, entry.path or "", span=entry.span)

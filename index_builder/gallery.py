@@ -5,7 +5,7 @@ two things that differ. Safe to use from several threads.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.items import Item, ItemStore, Rejection
-from index_builder.manifest import FileRecord, Manifest, parse_record, record_of_file
+from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record, record_of_file
 from index_builder.thumbnails import ThumbnailStore
-from index_builder.vector_index import ExactIndex, Rows
+from index_builder.vector_index import AllowedRows, Rows, VectorIndex, open_vector_index
 from model.errors import GalleryIndexError
 
 __all__ = ["MAX_HIT_COUNT", "Gallery", "Hit"]
 
 MAX_HIT_COUNT = 1000
-# Thumbnails never decide a search result; above this size only their length is compared.
-_HASHED_THUMBNAIL_BYTES = 1 << 30
+# Above this size only the length of a file is compared: opening must not read a large gallery.
+_HASHED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Hit:
     Attributes:
         item_id: The image or caption.
         row: Its row; ties in score are ordered by it.
-        score: float32(float64 dot product) of the query with the stored float32 vector; the
-            cosine for a unit query.
+        score: float32(float64 dot product) of the query with the stored vector, which is float32
+            in the exact kind and float16 in the others; the cosine for a unit query.
         rank: From 1, the offset included.
     """
 
@@ -57,7 +57,7 @@ class Gallery:
         folder: Path,
         manifest: Manifest,
         *,
-        index: ExactIndex,
+        index: VectorIndex,
         items: ItemStore,
         thumbnails: ThumbnailStore | None,
         images_root: Path | None,
@@ -71,8 +71,15 @@ class Gallery:
         self._thumbnails = thumbnails
 
     @classmethod
-    def open(cls, folder: Path, *, images_root: Path | None = None) -> "Gallery":
+    def open(
+        cls, folder: Path, *, images_root: Path | None = None, device: str = "cpu"
+    ) -> "Gallery":
         """Return the gallery in `folder`.
+
+        Args:
+            folder: Where it lies.
+            images_root: Where the pictures lie now.
+            device: Where vectors are compared: cpu, or a GPU of torch.
 
         Raises:
             GalleryIndexError: Something is missing or does not match the manifest.
@@ -81,14 +88,11 @@ class Gallery:
         if manifest.gallery != folder.name:
             _refuse(folder, f"manifest.json says {manifest.gallery!r}", f"lies in {folder.name!r}")
         _check_files(folder, manifest)
-        index = ExactIndex.load(folder / "index.faiss")
-        if index.dim != manifest.dim:
-            _refuse(folder, f"index.faiss is {index.dim}-d", f"manifest.json says {manifest.dim}-d")
+        index = open_vector_index(folder, manifest, device=device)
         items = ItemStore(folder / "items.sqlite")
         vector_bytes = (folder / "embeddings.f16").stat().st_size
         for what, count in (
-            ("index.faiss holds", index.count),
-            ("embeddings.f16 holds", vector_bytes // (2 * index.dim)),
+            ("embeddings.f16 holds", vector_bytes // (2 * manifest.dim)),
             ("items.sqlite holds", items.count()),
         ):
             if count != manifest.count:
@@ -112,7 +116,7 @@ class Gallery:
         )
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> GalleryKind:
         """`images` or `captions`."""
         return self.manifest.kind
 
@@ -126,13 +130,21 @@ class Gallery:
         """Size of an embedding."""
         return self.manifest.dim
 
-    def search(self, queries: Rows, limit: int, offset: int = 0) -> list[list[Hit]]:
+    def search(
+        self,
+        queries: Rows,
+        limit: int,
+        offset: int = 0,
+        *,
+        allowed: AllowedRows | None = None,
+    ) -> list[list[Hit]]:
         """Return for each query the hits of ranks `offset + 1` to `offset + limit`.
 
         Args:
             queries: (query, dim), float32, finite.
             limit: At least 1; fewer hits come back where the gallery ends.
             offset: At least 0, with `limit + offset <= 1000`.
+            allowed: (row,), False where a row must not be found; None allows every row.
 
         Raises:
             GalleryIndexError: The queries have another width, or limit and offset are out of range.
@@ -151,7 +163,7 @@ class Gallery:
             )
         if len(queries) == 0:
             return []
-        found = self._index.search(queries, limit + offset)
+        found = self._index.search(queries, limit + offset, allowed=allowed)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
         ids = self._items.ids_of_rows({int(row) for rows, _ in pages for row in rows})
         return [
@@ -174,12 +186,12 @@ class Gallery:
         """Return the id of each path that a picture of this gallery has."""
         return self._items.ids_of_paths(paths)
 
-    def rejected(self) -> list[Rejection]:
-        """Return the inputs that were set aside when this gallery was built."""
+    def rejected(self) -> Iterator[Rejection]:
+        """Yield the inputs that were set aside when this gallery was built."""
         return self._items.rejected()
 
     def vectors(self, ids: Sequence[str]) -> Rows:
-        """Return (item, dim), the stored float32 vectors in the order asked.
+        """Return (item, dim), the stored vectors in float32 in the order asked.
 
         Raises:
             GalleryIndexError: An id is unknown.
@@ -190,19 +202,30 @@ class Gallery:
         return self.vectors_of_rows(np.array([rows[item_id] for item_id in ids], dtype=np.int64))
 
     def vectors_of_rows(self, rows: npt.NDArray[np.int64]) -> Rows:
-        """Return (row, dim), the stored float32 vectors of some rows, in the order asked."""
-        return self._index.vectors[rows]
+        """Return (row, dim), the stored vectors of some rows in float32, in the order asked."""
+        return self._index.vectors_of(rows)
+
+    def sample_vectors(self, wanted_count: int) -> Rows:
+        """Return (row, dim), stored vectors drawn without replacement; the same at every call."""
+        drawn = np.random.default_rng(0).permutation(self.count)[:wanted_count]
+        return self.vectors_of_rows(np.sort(drawn))
 
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
         return self._items.ids_of_rows(rows)
 
+    def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
+        """Return by content the first item of each content that there is."""
+        return self._items.items_of_contents(content_hashes)
+
+    def thumbnail_of_content(self, content_hash: str) -> bytes | None:
+        """Return the JPEG thumbnail of a picture's content, or None."""
+        return None if self._thumbnails is None else self._thumbnails.read(content_hash)
+
     def thumbnail(self, item_id: str) -> bytes | None:
         """Return the JPEG thumbnail of an image, or None if there is no such image."""
         item = self.item(item_id)
-        if item is None or self._thumbnails is None:
-            return None
-        return self._thumbnails.read(item.content_hash)
+        return None if item is None else self.thumbnail_of_content(item.content_hash)
 
     def source_path(self, item_id: str) -> Path:
         """Return where the picture of `item_id` lies, inside the images' root.
@@ -248,9 +271,8 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         size = path.stat().st_size
         if size != record.size_bytes:
             _refuse(folder, f"{name} has {size} bytes", f"manifest.json says {record.size_bytes}")
-        if name == "thumbnails.sqlite" and size > _HASHED_THUMBNAIL_BYTES:
-            continue
-        _check_hash(folder, name, record)
+        if size <= _HASHED_BYTES:
+            _check_hash(folder, name, record)
 
 
 def _check_hash(folder: Path, name: str, record: FileRecord) -> None:

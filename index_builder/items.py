@@ -8,7 +8,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from model.errors import GalleryIndexError
 
-__all__ = ["Item", "ItemStore", "Rejection", "immutable_address", "open_immutable", "write_items"]
+__all__ = ["Item", "ItemStore", "ItemWriter", "Rejection", "immutable_address", "open_immutable"]
 
 _SCHEMA = """
 CREATE TABLE items (
@@ -32,6 +32,14 @@ CREATE TABLE items (
 );
 CREATE TABLE rejected (place TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL);
 """
+# Made last: sorting once is quicker than keeping them in order.
+_LOOKUPS = (
+    "CREATE INDEX items_image_id ON items (image_id) WHERE image_id IS NOT NULL",
+    "CREATE INDEX items_path ON items (path) WHERE path IS NOT NULL",
+    "CREATE INDEX items_content_hash ON items (content_hash)",
+)
+_REJECTED_AT_ONCE = 10_000
+_IDS_AT_ONCE = 100_000
 _COLUMNS = "id, row, caption, image_id, path, width, height, metadata, content_hash"
 
 
@@ -70,7 +78,7 @@ class Rejection:
     Attributes:
         place: Where it came from: a path, or file:line.
         code: `missing`, `unreadable`, `too_many_pixels`, `too_large`, `outside_root`, `changed`,
-            `no_picture`, `empty`.
+            `crashed`, `no_picture`, `empty`.
         reason: One sentence.
     """
 
@@ -79,25 +87,43 @@ class Rejection:
     reason: str
 
 
-def write_items(path: Path, items: Iterable[Item], rejected: Iterable[Rejection]) -> None:
-    """Write a new `items.sqlite`; the caller syncs it to the disk."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
+class ItemWriter:
+    """Writes a new `items.sqlite`, item after item; the caller syncs it to the disk.
+
+    The same items in the same order give the same bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the file."""
+        self._connection = sqlite3.connect(path, isolation_level=None)
         # Nobody reads a half-built gallery, so a journal would only cost time.
-        connection.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
-        connection.execute("BEGIN")
-        connection.executemany(
+        self._connection.executescript(
+            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA} BEGIN"
+        )
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Append items, in row order."""
+        self._connection.executemany(
             f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (_as_tuple(item) for item in items),
         )
-        connection.executemany(
+
+    def reject(self, rejections: Iterable[Rejection]) -> None:
+        """Append inputs that were set aside."""
+        self._connection.executemany(
             "INSERT INTO rejected VALUES (?, ?, ?)",
-            ((entry.place, entry.code, entry.reason) for entry in rejected),
+            ((entry.place, entry.code, entry.reason) for entry in rejections),
         )
-        connection.execute("CREATE INDEX items_image_id ON items (image_id)")
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
+
+    def finish(self) -> None:
+        """Write everything and close the file."""
+        for statement in (*_LOOKUPS, "COMMIT"):
+            self._connection.execute(statement)
+        self._connection.close()
+
+    def close(self) -> None:
+        """Close the file as it is; harmless after `finish`."""
+        self._connection.close()
 
 
 def open_immutable(path: Path) -> sqlite3.Connection:
@@ -128,8 +154,10 @@ class ItemStore:
     def list_sha256(self) -> str:
         """Return the sha256 of all ids in row order, a line each."""
         digest = hashlib.sha256()
-        for (item_id,) in self._select("SELECT id FROM items ORDER BY row"):
-            digest.update(f"{item_id}\n".encode())
+        for start in range(0, self.count(), _IDS_AT_ONCE):
+            statement = "SELECT id FROM items WHERE row >= ? AND row < ? ORDER BY row"
+            for (item_id,) in self._select(statement, start, start + _IDS_AT_ONCE):
+                digest.update(f"{item_id}\n".encode())
         return digest.hexdigest()
 
     def ids_of_rows(self, rows: Iterable[int]) -> dict[int, str]:
@@ -168,10 +196,20 @@ class ItemStore:
         }
         return {item_id: found[item_id] for item_id in asked if item_id in found}
 
-    def rejected(self) -> list[Rejection]:
-        """Return the inputs that were set aside when the gallery was built."""
-        rows = self._select("SELECT place, code, reason FROM rejected ORDER BY rowid")
-        return [Rejection(*row) for row in rows]
+    def items_of_contents(self, content_hashes: Iterable[str]) -> dict[str, Item]:
+        """Return by content the first item of each content that there is."""
+        wanted = json.dumps(list(content_hashes))
+        first = "SELECT min(row) FROM items WHERE content_hash IN (SELECT value FROM json_each(?))"
+        found = self._items(f"row IN ({first} GROUP BY content_hash)", wanted)
+        return {item.content_hash: item for item in found}
+
+    def rejected(self) -> Iterator[Rejection]:
+        """Yield the inputs that were set aside when the gallery was built."""
+        last = 0
+        statement = "SELECT rowid, place, code, reason FROM rejected WHERE rowid > ? ORDER BY rowid"
+        while rows := self._select(f"{statement} LIMIT {_REJECTED_AT_ONCE}", last):
+            yield from (Rejection(*rejection) for _, *rejection in rows)
+            last = rows[-1][0]
 
     def close(self) -> None:
         """Close the file."""
@@ -181,7 +219,7 @@ class ItemStore:
         rows = self._select(f"SELECT {_COLUMNS} FROM items WHERE {where}", *values)
         return [_as_item(row) for row in rows]
 
-    def _select(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
+    def _select(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
                 return self._connection.execute(statement, values).fetchall()

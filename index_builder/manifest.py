@@ -4,12 +4,12 @@ A gallery is opened only when everything in its manifest matches what lies besid
 itself is vouched for by `versions/<n>.json`, which holds its sha256.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from model.durable import write_file
 from model.errors import GalleryIndexError
@@ -20,15 +20,17 @@ __all__ = [
     "ColumnTypes",
     "FileRecord",
     "GalleryKind",
+    "IndexKind",
     "IndexRecord",
+    "LatencyRecord",
     "Manifest",
     "Record",
-    "infer_columns",
     "parse_record",
     "record_of_file",
 ]
 
 GalleryKind = Literal["images", "captions"]
+IndexKind = Literal["exact", "hnsw", "ivf", "factory"]
 ColumnType = Literal[
     "boolean", "integer", "number", "text",
     "boolean_list", "integer_list", "number_list", "text_list",
@@ -56,19 +58,37 @@ class FileRecord(Record):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
+class LatencyRecord(Record):
+    """How long a search for ten hits took on the machine that built the index."""
+
+    batch_1_ms: float = Field(ge=0, description="one query")
+    batch_64_ms: float = Field(ge=0, description="64 queries at once, all of them together")
+    threads: int = Field(ge=1, description="threads that the searches might use")
+
+
 class IndexRecord(Record):
     """The kind of vector index, how it is searched, and its measured quality."""
 
-    kind: Literal["exact"] = Field(description="exact: every vector is compared")
-    search_parameters: dict[str, int] = Field(description="parameters of the search by name")
+    kind: IndexKind = Field(
+        description="exact: every vector is compared; hnsw: a graph; ivf: inverted lists of 8-bit "
+        "codes; factory: what an expert asked FAISS for"
+    )
+    factory: str = Field(description="the index as a FAISS factory string")
+    search_parameters: dict[str, PositiveInt] = Field(
+        description="parameters of the search by name"
+    )
+    target_recall: float = Field(gt=0, le=1, description="recall_at_10 that was asked for")
     recall_at_10: float = Field(ge=0, le=1, description="measured against brute force in float64")
     recall_query_count: int = Field(ge=1, description="queries that recall_at_10 was measured on")
+    query_source: str = Field(description="where those queries come from")
+    latency: LatencyRecord
+    size_bytes: int = Field(ge=1, description="of index.faiss")
 
 
 class Manifest(Record):
     """Everything that an opener compares before it trusts a gallery."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     gallery: str = Field(description="name of the folder: <kind>-<hash of what it was built from>")
     kind: GalleryKind
     checkpoint_fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
@@ -129,14 +149,6 @@ class ColumnTypes:
     def types(self) -> dict[str, ColumnType]:
         """Return the columns in order of appearance with the type that fits every value so far."""
         return {name: _one_type(types) for name, types in self._seen.items()}
-
-
-def infer_columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, ColumnType]:
-    """Return the `ColumnTypes` of all rows."""
-    columns = ColumnTypes()
-    for row in rows:
-        columns.add(row)
-    return columns.types()
 
 
 def _types_of(value: Any) -> set[str]:

@@ -10,7 +10,7 @@
 Whoever reads sees a whole version or none: galleries and checkpoints are complete before a version
 names them, a version is complete before `current` names it, and each step is flushed to the disk
 before the next. Names with a leading dot are drafts; readers never look at them and the next
-writer removes them.
+writer removes them, but for work that was begun (`galleries/.work-*`): a build goes on with it.
 """
 
 import re
@@ -29,6 +29,7 @@ from index_builder.gallery import Gallery
 from index_builder.lock import exclusive_lock
 from index_builder.manifest import GalleryKind, Record, parse_record
 from index_builder.retrieval_quality import RetrievalQuality
+from index_builder.work import WORK_PREFIX
 from model.durable import sync_folder, write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
@@ -194,12 +195,19 @@ class IndexFolder:
             )
         return record
 
-    def open(self, version: int | None = None, *, images_root: Path | None = None) -> OpenIndex:
+    def open(
+        self,
+        version: int | None = None,
+        *,
+        images_root: Path | None = None,
+        device: str = "cpu",
+    ) -> OpenIndex:
         """Open a version (default: the served one) after checking all of it.
 
         Args:
             version: A number of `versions()`.
             images_root: Where the pictures lie now, if they moved.
+            device: Where vectors are compared: cpu, or a GPU of torch.
 
         Raises:
             GalleryIndexError: There is no such version, or something does not match.
@@ -210,9 +218,9 @@ class IndexFolder:
                 f"version {record.version} of {self.path} names no gallery; build the index again"
             )
         root = images_root or (Path(record.images_root) if record.images_root else None)
-        images = self._open_gallery(record, "images", root)
+        images = self._open_gallery(record, "images", root, device)
         try:
-            captions = self._open_gallery(record, "captions", None)
+            captions = self._open_gallery(record, "captions", None, device)
         except GalleryIndexError:
             if images is not None:
                 images.close()
@@ -220,13 +228,13 @@ class IndexFolder:
         return OpenIndex(self.path, record, images, captions)
 
     def _open_gallery(
-        self, version: VersionRecord, kind: GalleryKind, root: Path | None
+        self, version: VersionRecord, kind: GalleryKind, root: Path | None, device: str
     ) -> Gallery | None:
         record = version.images if kind == "images" else version.captions
         if record is None:
             return None
         source = f"versions/{version.version}.json"
-        gallery = Gallery.open(self.path / record.folder, images_root=root)
+        gallery = Gallery.open(self.path / record.folder, images_root=root, device=device)
         manifest_sha256 = sha256_of_file(gallery.folder / "manifest.json")
         for what, found, expected in (
             ("is a gallery of", gallery.kind, kind),
@@ -317,7 +325,8 @@ class IndexFolder:
     def _remove_drafts(self) -> None:
         for folder in (self.galleries, self.checkpoints):
             for draft in folder.glob(".*-*"):
-                shutil.rmtree(draft)
+                if not draft.name.startswith(WORK_PREFIX):
+                    shutil.rmtree(draft)
         for folder in (self.path, self.path / "versions"):
             for draft in folder.glob(".*.tmp"):
                 draft.unlink()

@@ -1,62 +1,122 @@
-"""A source becomes a gallery folder, or the folder that is there already is found again.
+"""A listed source becomes a gallery folder, or the folder that is there already is found again."""
 
-A gallery is named by the hash of everything it is made of: the checkpoint, and for every item its
-id, its content and its metadata. The same inputs lead to the same folder, and nothing is encoded.
-"""
-
-import hashlib
-import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.encoding import (
-    EncodedPicture,
-    FoundFile,
-    encode_captions,
-    encode_pictures,
-    look_at_files,
-)
+from index_builder.assembly import Assembly
+from index_builder.contents import Contents
+from index_builder.draft import EncoderRecord
+from index_builder.encoding import Encoding
 from index_builder.gallery import Gallery
-from index_builder.items import Item, Rejection
-from index_builder.manifest import GalleryKind
-from index_builder.regions import RegionList, encode_regions, hash_regions
-from index_builder.sources import CaptionEntry, ImageSource
-from index_builder.sources.listing import CaptionList, ImageList
+from index_builder.items import Rejection
+from index_builder.known import KnownContents, KnownGallery
+from index_builder.listing import Listing
+from index_builder.manifest import GalleryKind, IndexKind
+from index_builder.part_making import PartMaker, rejections_of
+from index_builder.rejections import RejectionCount, RejectionLimit
+from index_builder.stamps import SourceWatch
 from index_builder.thumbnails import JPEG_QUALITY, LONGEST_SIDE
+from index_builder.vector_index import (
+    FEWEST_QUERIES,
+    IndexRequest,
+    Rows,
+    TuningQueries,
+    query_count_for,
+)
+from index_builder.work import Request, WorkFolder
 from model.console import say, warn
-from model.dual_encoder import DualEncoder, region_encoder
-from model.errors import DataError, GalleryIndexError, RegionFeatureError
-from model.identifiers import image_id_for_path
+from model.dual_encoder import DualEncoder
+from model.errors import DataError, GalleryIndexError
 
-__all__ = ["GalleryWriter", "WrittenGallery"]
+__all__ = [
+    "GalleryPlan",
+    "GalleryWriter",
+    "OpenEncoding",
+    "PreparedGallery",
+    "VectorSource",
+    "WrittenGallery",
+]
 
 # Part of every gallery's name: raise it when the same inputs would give other files.
-_FORMAT = 2
-_NAME_DIGITS = 16
+_FORMAT = 3
+
+OpenEncoding = Callable[[Path, KnownContents | None], Encoding]
+
+
+@dataclass(frozen=True)
+class GalleryPlan:
+    """What a gallery is to be made of.
+
+    Attributes:
+        kind: Images or captions.
+        listing: What the source named.
+        open_encoding: Makes of the work folder and of what is known the way to vectors.
+        index_kind: Of its vector index.
+        root: Of pictures; None where there are none.
+        served: The gallery of this kind that is served now.
+    """
+
+    kind: GalleryKind
+    listing: Listing
+    open_encoding: OpenEncoding
+    index_kind: IndexKind
+    root: Path | None = None
+    served: Gallery | None = None
+
+
+class VectorSource(Protocol):
+    """What vectors of the other kind are drawn from, to tune a vector index with."""
+
+    @property
+    def kind(self) -> GalleryKind:
+        """Images or captions."""
+
+    def sample_vectors(self, wanted_count: int) -> Rows:
+        """Return (vector, dim), at most so many, the same at every call."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedGallery:
+    """A gallery whose parts are all made; nothing is left to encode.
+
+    Attributes:
+        plan: What it is made of.
+        work: Where the parts lie.
+        assembly: Puts them together.
+        contents: Of all parts; to be closed.
+    """
+
+    plan: GalleryPlan
+    work: WorkFolder
+    assembly: Assembly
+    contents: Contents
+
+    @property
+    def kind(self) -> GalleryKind:
+        """Images or captions."""
+        return self.plan.kind
+
+    def sample_vectors(self, wanted_count: int) -> Rows:
+        """Return (content, dim), at most so many, the same at every call."""
+        return self.assembly.sample_vectors(wanted_count)
 
 
 @dataclass(frozen=True)
 class WrittenGallery:
-    """A complete gallery, opened and so checked, and whether it was there before."""
+    """A complete gallery, opened and so checked.
+
+    Attributes:
+        gallery: The gallery.
+        is_reused: It was there before.
+        work: What led to it, to be removed when the version is served; None if nothing did.
+    """
 
     gallery: Gallery
     is_reused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What became of one distinct picture: its place among the vectors, or why it has none."""
-
-    place: int
-    width: int
-    height: int
-    rejection: Rejection | None
+    work: WorkFolder | None = None
 
 
 class GalleryWriter:
@@ -67,7 +127,10 @@ class GalleryWriter:
         encoder: The network.
         preprocessing: How it makes pixels of pictures; for the manifest.
         batch_size: How many items go through the encoder at once.
+        part_size: Entries of a part.
         max_pixels: A larger picture is set aside.
+        max_rejected: How much may be set aside; None = anything but all.
+        index: What is asked of the vector indexes.
     """
 
     def __init__(
@@ -77,12 +140,17 @@ class GalleryWriter:
         preprocessing: dict[str, Any],
         *,
         batch_size: int,
+        part_size: int,
         max_pixels: int,
+        max_rejected: RejectionLimit | None,
+        index: IndexRequest,
     ) -> None:
         self._galleries = galleries
-        self._encoder = encoder
+        self._index = index
         self._batch_size = batch_size
+        self._part_size = part_size
         self._max_pixels = max_pixels
+        self._max_rejected = max_rejected
         self._record = EncoderRecord(
             name=encoder.name,
             fingerprint=encoder.fingerprint,
@@ -90,220 +158,138 @@ class GalleryWriter:
             preprocessing=preprocessing | {"max_pixels": max_pixels},
         )
 
-    def write_images(self, source: ImageList) -> WrittenGallery:
-        """Return the gallery of these pictures.
+    def prepare(self, plan: GalleryPlan) -> PreparedGallery:
+        """Make the parts of a plan, going on with what a build before it began.
 
         Raises:
-            DataError: Not one picture can be used.
+            DataError: Nothing can be used, too much cannot, or the source went away.
+            GalleryIndexError: The encoder or a process of the build failed.
         """
-        files = look_at_files(source.source, source.entries)
-        found = self._find("images", _image_facts(source, files))
-        if found is not None:
-            return WrittenGallery(found, is_reused=True)
-        with GalleryDraft(self._galleries, "images", self._record) as draft:
-            contents = self._encode_pictures(draft, source.source, files)
-            files = [_as_encoded(file, contents) for file in files]
-            rejected = [
-                *source.rejected,
-                *(file.rejection for file in files if file.rejection is not None),
-            ]
-            items: list[Item] = []
-            places: list[int] = []
-            for file in files:
-                if file.rejection is None:
-                    content = contents[file.content_hash]
-                    places.append(content.place)
-                    items.append(_image_item(len(items), file, content))
-            if not items:
-                raise DataError(_nothing_usable(source.root, rejected))
-            # A picture that changed meanwhile has no content; the name must say so.
-            name = self._name("images", _image_facts(source, files))
-            folder = draft.finish(name, items, rejected, np.array(places, dtype=np.int64))
-        return WrittenGallery(Gallery.open(folder, images_root=source.root), is_reused=False)
+        base = self._base(plan)
+        work = WorkFolder.open(self._galleries, self._request(plan))
+        parts = PartMaker(
+            work,
+            plan.listing,
+            plan.open_encoding(work.path, base.contents if base else None),
+            encoder_name=self._record.name,
+            dim=self._record.dim,
+            base=base,
+            watch=SourceWatch(plan.root),
+        )
+        contents = parts.make(self._rejection_count(plan))
+        if not contents.count:
+            sentence = _nothing_usable(plan, parts)
+            contents.close()
+            work.remove()
+            raise DataError(sentence)
+        assembly = Assembly(plan.kind, plan.listing, parts, contents, base=base)
+        return PreparedGallery(plan, work, assembly, contents)
 
-    def write_regions(self, source: RegionList) -> WrittenGallery:
-        """Return the gallery of images that are rows of a region array; they have no thumbnails.
-
-        Raises:
-            CheckpointError: The encoder reads pictures.
-            DataError: The regions are of another width, or a row cannot be used.
-        """
-        reader = region_encoder(self._encoder)
-        if reader.region_dim != source.regions.region_dim:
-            raise RegionFeatureError(
-                f"the array holds {source.regions.region_dim} values a region but this checkpoint "
-                f"reads {reader.region_dim}; give features of the detector that it was trained on"
-            )
-        hashes = hash_regions(source.regions)
-        facts = [[*fact, "regions"] for fact in zip(source.entries, hashes, strict=True)]
-        found = self._find("images", facts)
-        if found is not None:
-            return WrittenGallery(found, is_reused=True)
-        place_of: dict[str, int] = {}
-        places = [place_of.setdefault(content, len(place_of)) for content in hashes]
-        _, firsts = np.unique(places, return_index=True)
-        with GalleryDraft(self._galleries, "images", self._record) as draft:
-            encode_regions(
-                reader,
-                source.regions.subset(firsts.tolist()),
-                draft.add_vectors,
-                batch_size=self._batch_size,
-            )
-            items = [
-                Item(id=image_id, row=row, content_hash=content)
-                for row, (image_id, content) in enumerate(zip(source.entries, hashes, strict=True))
-            ]
-            name = self._name("images", facts)
-            folder = draft.finish(name, items, [], np.array(places, dtype=np.int64))
-        return WrittenGallery(Gallery.open(folder), is_reused=False)
-
-    def write_captions(self, source: CaptionList, images: Gallery | None) -> WrittenGallery:
-        """Return the gallery of these captions.
+    def finish(
+        self,
+        prepared: PreparedGallery,
+        *,
+        other: VectorSource | None = None,
+        images: Gallery | None = None,
+    ) -> WrittenGallery:
+        """Return the gallery of finished parts, or the one that is there already.
 
         Args:
-            source: The captions.
-            images: Where the id of a picture named by its path is looked up.
+            prepared: Its contents are closed.
+            other: The other kind of the same version: its vectors tune this one's vector index.
+            images: Where the id of a picture that a caption names by its path is looked up.
         """
-        entries = _with_image_ids(source.entries, images)
-        facts = [_caption_facts(entry) for entry in entries]
-        facts += [[rejection.place, rejection.code] for rejection in source.rejected]
-        found = self._find("captions", facts)
-        if found is not None:
-            return WrittenGallery(found, is_reused=True)
-        place_of_text: dict[str, int] = {}
-        places = [place_of_text.setdefault(e.text, len(place_of_text)) for e in entries]
-        texts = list(place_of_text)
-        self._tell_truncated(texts)
-        with GalleryDraft(self._galleries, "captions", self._record) as draft:
-            encode_captions(self._encoder, texts, draft.add_vectors, batch_size=self._batch_size)
-            items = [_caption_item(row, entry) for row, entry in enumerate(entries)]
-            name = self._name("captions", facts)
-            folder = draft.finish(name, items, source.rejected, np.array(places, dtype=np.int64))
-        return WrittenGallery(Gallery.open(folder), is_reused=False)
-
-    def _encode_pictures(
-        self, draft: GalleryDraft, source: ImageSource, files: Sequence[FoundFile]
-    ) -> dict[str, _Content]:
-        distinct: dict[str, FoundFile] = {}
-        for file in files:
-            if file.rejection is None:
-                distinct.setdefault(file.content_hash, file)
-        contents: dict[str, _Content] = {}
-        vector_count = 0
-        pictures: Iterator[EncodedPicture] = encode_pictures(
-            self._encoder,
-            source,
-            list(distinct.values()),
-            batch_size=self._batch_size,
-            max_pixels=self._max_pixels,
-        )
-        for picture in pictures:
-            content_hash = picture.file.content_hash
-            contents[content_hash] = _Content(
-                vector_count, picture.width, picture.height, picture.rejection
+        plan, assembly = prepared.plan, prepared.assembly
+        try:
+            folder = self._galleries / assembly.name(self._made_by(plan.index_kind), images)
+            found = self._find(folder, plan)
+            if found is not None:
+                say(f"{plan.kind}: nothing changed, {folder.name} is used again")
+                return WrittenGallery(found, is_reused=True, work=prepared.work)
+            say(f"{plan.kind}: writing {folder.name}")
+            assembly.write(
+                prepared.work.draft_path(),
+                folder,
+                self._record,
+                images=images,
+                index_kind=plan.index_kind,
+                index=self._index,
+                queries=_queries_of(other, plan.index_kind),
             )
-            if picture.vector is not None and picture.thumbnail is not None:
-                draft.add_picture(content_hash, picture.vector, picture.thumbnail)
-                vector_count += 1
-        return contents
+        finally:
+            prepared.contents.close()
+        gallery = Gallery.open(folder, images_root=plan.root)
+        return WrittenGallery(gallery, is_reused=False, work=prepared.work)
 
-    def _tell_truncated(self, texts: Sequence[str]) -> None:
-        if cut_count := sum(self._encoder.truncated_captions(texts)):
-            warn(f"{cut_count:,} captions are longer than the network reads; their ends are cut")
+    def _base(self, plan: GalleryPlan) -> KnownGallery | None:
+        """Return the served gallery if its contents are what this build would make of them."""
+        served = plan.served
+        if served is None:
+            return None
+        manifest = served.manifest
+        if (manifest.checkpoint_fingerprint, manifest.preprocessing) != (
+            self._record.fingerprint,
+            self._record.preprocessing,
+        ):
+            return None
+        # Only the exact kind stores the float32 vectors of the encoder, and only it needs them.
+        if plan.index_kind == "exact" and manifest.index.kind != "exact":
+            return None
+        return KnownGallery(served)
 
-    def _name(self, kind: GalleryKind, facts: Iterable[object]) -> str:
-        digest = hashlib.sha256()
-        made_by = [
-            _FORMAT, kind, self._record.fingerprint, self._max_pixels, LONGEST_SIDE, JPEG_QUALITY
+    def _request(self, plan: GalleryPlan) -> Request:
+        return Request(
+            format=_FORMAT,
+            kind=plan.kind,
+            checkpoint_fingerprint=self._record.fingerprint,
+            max_pixels=self._max_pixels,
+            batch_size=self._batch_size,
+            part_size=self._part_size,
+            listing_sha256=plan.listing.sha256,
+        )
+
+    def _made_by(self, index_kind: IndexKind) -> list[object]:
+        made_by: list[object] = [
+            _FORMAT, self._record.fingerprint, self._max_pixels, LONGEST_SIDE, JPEG_QUALITY
         ]  # fmt: skip
-        for fact in (made_by, *facts):
-            digest.update(json.dumps(fact, sort_keys=True).encode() + b"\n")
-        return f"{kind}-{digest.hexdigest()[:_NAME_DIGITS]}"
+        if index_kind != "exact":
+            made_by += [index_kind, self._index.factory, self._index.recall]
+        return made_by
 
-    def _find(self, kind: GalleryKind, facts: Iterable[object]) -> Gallery | None:
-        folder = self._galleries / self._name(kind, facts)
+    def _rejection_count(self, plan: GalleryPlan) -> RejectionCount:
+        first = plan.listing.rejected_count()
+        return RejectionCount(plan.kind, plan.listing.count + first, self._max_rejected, first)
+
+    def _find(self, folder: Path, plan: GalleryPlan) -> Gallery | None:
+        if plan.served is not None and plan.served.folder.name == folder.name:
+            return plan.served
         if not folder.exists():
             return None
         try:
-            gallery = Gallery.open(folder)
+            return Gallery.open(folder)
         except GalleryIndexError as error:
             warn(f"{error}; this build writes it anew")
             folder.rename(tempfile.mkdtemp(prefix=".damaged-", dir=self._galleries))
             return None
-        say(f"{kind}: nothing changed, {folder.name} is used again")
-        return gallery
 
 
-def _as_encoded(file: FoundFile, contents: dict[str, _Content]) -> FoundFile:
-    """Return the file with what became of its content; equal files share their fate."""
-    if file.rejection is not None:
-        return file
-    rejection = contents[file.content_hash].rejection
-    if rejection is None:
-        return file
-    content_hash = "" if rejection.code == "changed" else file.content_hash
-    own = Rejection(file.entry.path, rejection.code, rejection.reason)
-    return FoundFile(file.entry, content_hash, own)
+def _queries_of(other: VectorSource | None, index_kind: IndexKind) -> TuningQueries | None:
+    """Return vectors of the other kind to tune with; None where there are too few."""
+    if other is None:
+        return None
+    rows = other.sample_vectors(query_count_for(index_kind))
+    return None if len(rows) < FEWEST_QUERIES else TuningQueries(rows, f"{other.kind} of the index")
 
 
-def _image_facts(source: ImageList, files: Sequence[FoundFile]) -> Iterator[object]:
-    for file in files:
-        entry = file.entry
-        yield [entry.id, entry.path, file.content_hash, entry.metadata]
-    for rejection in source.rejected:
-        yield [rejection.place, rejection.code]
+def _nothing_usable(plan: GalleryPlan, parts: PartMaker) -> str:
+    def rejections() -> Iterator[Rejection]:
+        for entries, part in parts.parts():
+            yield from rejections_of(part, entries)
 
-
-def _image_item(row: int, file: FoundFile, content: _Content) -> Item:
-    return Item(
-        id=file.entry.id,
-        row=row,
-        path=file.entry.path,
-        width=content.width,
-        height=content.height,
-        metadata=file.entry.metadata,
-        content_hash=file.content_hash,
-    )
-
-
-def _nothing_usable(root: Path | None, rejected: Sequence[Rejection]) -> str:
-    first = rejected[0]
-    hint = "; is --images-root right?" if all(r.code == "missing" for r in rejected) else ""
+    first = next(rejections())
+    all_missing = all(rejection.code == "missing" for rejection in rejections())
+    hint = "; is --images-root right?" if all_missing else ""
     return (
-        f"none of the {len(rejected):,} pictures in {root} can be used; "
+        f"none of the {plan.listing.count:,} pictures in {plan.root} can be used; "
         f"the first is {first.place}: {first.reason}{hint}"
-    )
-
-
-def _with_image_ids(
-    entries: Sequence[CaptionEntry], images: Gallery | None
-) -> Sequence[CaptionEntry]:
-    paths = {e.image_path for e in entries if e.image_id is None and e.image_path is not None}
-    known = {} if images is None or not paths else images.ids_of_paths(sorted(paths))
-    return [
-        CaptionEntry(
-            entry.id,
-            entry.text,
-            known.get(entry.image_path) or image_id_for_path(entry.image_path),
-            entry.image_path,
-            entry.metadata,
-        )
-        if entry.image_id is None and entry.image_path is not None
-        else entry
-        for entry in entries
-    ]
-
-
-def _caption_facts(entry: CaptionEntry) -> list[object]:
-    return [entry.id, entry.text, entry.image_id, entry.metadata]
-
-
-def _caption_item(row: int, entry: CaptionEntry) -> Item:
-    return Item(
-        id=entry.id,
-        row=row,
-        caption=entry.text,
-        image_id=entry.image_id,
-        metadata=entry.metadata,
-        content_hash=hashlib.sha256(entry.text.encode()).hexdigest(),
     )

@@ -5,15 +5,24 @@ and the rename itself is flushed by syncing the folder.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["move_file", "move_folder", "sync_file", "sync_folder", "write_file"]
+__all__ = ["move_file", "move_folder", "sync_file", "sync_folder", "write_file", "write_lines"]
 
 
 def write_file(path: Path, content: bytes | str) -> None:
     """Replace the file at `path` by one with `content` (text: UTF-8), atomically and durably."""
     draft = path.with_name(f".{path.name}.tmp")
     draft.write_bytes(content.encode() if isinstance(content, str) else content)
+    move_file(draft, path)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Replace the file at `path` by one with `lines` (UTF-8), atomically, durably and streamed."""
+    draft = path.with_name(f".{path.name}.tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
     move_file(draft, path)
 
 

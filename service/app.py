@@ -60,9 +60,10 @@ def create_app(config: ServiceConfig) -> FastAPI:
 
 def open_retriever(config: ServiceConfig) -> Retriever:
     """Return the retriever of an index folder and the checkpoint that made it."""
-    index = IndexFolder(config.index).open(images_root=config.images_root)
+    device = choose_device(config.device)
+    index = IndexFolder(config.index).open(images_root=config.images_root, device=device)
     place = config.checkpoint or index.checkpoint_path
-    encoder = load_dual_encoder(place, device=choose_device(config.device))
+    encoder = load_dual_encoder(place, device=device)
     index.check_encoder(encoder.fingerprint, place)
     workers = Workers(
         max_waiting_items=config.max_waiting_items,

@@ -1,6 +1,5 @@
 """Where items come from: folders, tables and shards of pictures; files of captions."""
 
-from index_builder.sources.duplicates import refuse_duplicates
 from index_builder.sources.entries import (
     CaptionEntry,
     CaptionSource,
@@ -20,5 +19,4 @@ __all__ = [
     "Span",
     "open_caption_source",
     "open_image_source",
-    "refuse_duplicates",
 ]

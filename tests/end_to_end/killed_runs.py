@@ -14,12 +14,13 @@ from typing import Any
 from model.command_line import run_commands
 from model.training.train import Train
 
-__all__ = ["KilledRun", "import_everything", "outcome_of"]
+__all__ = ["PROCESSES", "KilledRun", "import_everything", "outcome_of"]
 
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
     [
         "tests.end_to_end.killed_runs",
+        "tests.end_to_end.killed_builds",
         "torch.utils.tensorboard",
         "transformers.models.resnet.modeling_resnet",
     ]
@@ -50,7 +51,7 @@ class KilledRun:
         """Begin or go on, perhaps killed after so many seconds; return whether it is finished."""
         begun = (self.output / "training" / "settings.json").is_file()
         arguments = [*self._arguments, "--resume"] if begun else self._arguments
-        process = _PROCESSES.Process(target=_train, args=(arguments, self._log))
+        process = PROCESSES.Process(target=_train, args=(arguments, self._log))
         process.start()
         process.join(_LONGEST_S if kill_after is None else kill_after)
         process.kill()
@@ -66,7 +67,7 @@ class KilledRun:
 
 def import_everything() -> None:
     """Start the process that others are forked from, so that the first one takes no longer."""
-    process = _PROCESSES.Process(target=_nothing)
+    process = PROCESSES.Process(target=_nothing)
     process.start()
     process.join()
     assert process.exitcode == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.index_build import _timed, _write_checkpoint
 from benchmarks.query import QueryBenchmark, best_by_embedding, best_by_fragments, score_fragments
 from benchmarks.relation_graph import (
     DROPPED_FRACTION,
@@ -19,6 +20,8 @@ from benchmarks.relation_graph import (
 )
 from benchmarks.stopwatch import MIB, Rounds, timed_rounds
 from benchmarks.training_step import Step, TrainingStepBenchmark
+from index_builder.versions import IndexFolder
+from index_builder.workers import allowed_core_count
 from model.alignment import align
 from model.command_line import run_command
 from model.encoders.pooling import unit_length
@@ -178,3 +181,14 @@ def test_the_parts_of_a_training_step_add_up(capsys):
         (with_it - without) / printed["step_s"]
     )
     assert status == (0 if printed["instance_level_fraction"] <= 0.2 else 1)
+
+
+def test_a_build_is_held_against_the_stages_that_it_is_made_of(tmp_path):
+    checkpoint = _write_checkpoint(tmp_path, 16, 32)
+    timed = _timed(tmp_path, checkpoint, (90, 60), 10, 4, 0)
+    stages = timed["stages_cpu_s"]
+    assert list(stages) == ["read", "hash", "decode", "thumbnail", "pixels", "encode", "write"]
+    assert timed["bound_s"] == pytest.approx(sum(stages.values()) / allowed_core_count())
+    assert timed["wall_over_stages"] == pytest.approx(timed["wall_s"] / timed["bound_s"])
+    found = IndexFolder(tmp_path / "index-90").open().images
+    assert (found.count, found.manifest.distinct_count) == (10, 10)

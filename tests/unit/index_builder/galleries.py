@@ -1,5 +1,6 @@
 """Small real galleries of random unit vectors, for tests that need no network."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,15 @@ def write_gallery(
     *,
     name: str = "captions-0000000000000000",
     fingerprint: str = FINGERPRINT,
+    **more: Any,
 ) -> Path:
     galleries.mkdir(parents=True, exist_ok=True)
     encoder = EncoderRecord("random", fingerprint, vectors.shape[1], {})
     kind = "images" if name.startswith("images") else "captions"
-    with GalleryDraft(galleries, kind, encoder) as draft:
-        draft.add_vectors(vectors)
-        items = items or caption_items(len(vectors))
-        return draft.finish(name, items, [], np.arange(len(vectors)))
+    with GalleryDraft(galleries / f".draft-{name}", kind, encoder) as draft:
+        draft.add_contents(vectors)
+        draft.add_items(items or caption_items(len(vectors)), np.arange(len(vectors)))
+        return draft.finish(galleries / name, **more)
 
 
 def open_gallery(folder: Path, vectors: np.ndarray, items: list[Item] | None = None) -> Gallery:
@@ -78,3 +80,23 @@ def publish_captions(
             ),
             images_root=None,
         )
+
+
+def served_files(index: Path) -> dict[str, Any]:
+    """All that the served version of an index is made of, times apart."""
+    number = int((index / "current").read_text())
+    version = json.loads((index / "versions" / f"{number}.json").read_text())
+    found: dict[str, Any] = {"rejected.jsonl": (index / "rejected.jsonl").read_text()}
+    for kind in ("images", "captions"):
+        if version[kind] is None:
+            continue
+        for path in sorted((index / version[kind]["folder"]).iterdir()):
+            place = path.relative_to(index).as_posix()
+            found[place] = sha256_of_file(path)
+            if path.name == "manifest.json":
+                manifest = json.loads(path.read_text())
+                del manifest["created_at"]
+                manifest["index"].pop("latency", None)
+                found[place] = manifest
+    found["version"] = {name: version[name] for name in ("checkpoint", "images_root")}
+    return found

@@ -54,6 +54,25 @@ def test_json_is_one_object_on_stdout(world, tmp_path, capsys):
     assert (report["version"], report["images"], report["captions"]["count"]) == (1, None, 60)
 
 
+def test_the_kind_of_index_is_a_matter_of_flags(world, tmp_path, capsys):
+    given = ("--checkpoint", world / "checkpoint", "--captions", world / "captions.jsonl")
+    asked = ("--kind", "ivf", "--memory", "1GiB", "--recall", "0.9")
+    assert run("build", *given, *asked, "--output", tmp_path / "index") == 0
+    assert run("inspect", tmp_path / "index", "--json") == 0
+    told = json.loads(capsys.readouterr().out.partition("\n")[2])["galleries"]["captions"]["index"]
+    assert (told["kind"], told["factory"], told["target_recall"]) == ("ivf", "IVF1,SQ8", 0.9)
+    for wrong, message in (
+        (("--memory", "lots"), "memory = 'lots'"),
+        (("--recall", "1.1"), "less than or equal to 1"),
+        (("--kind", "magic"), "kind = 'magic'"),
+        (("--kind", "ivf", "--factory", "SQ8"), "give one of the two"),
+        (("--factory", "nonsense"), "FAISS cannot make it"),
+        (("--memory", "1MiB"), "give --memory"),
+    ):
+        assert run("build", *given, *wrong, "--output", tmp_path / "index") == 2
+        assert message in capsys.readouterr().err
+
+
 def test_inspect_shows_the_galleries_as_a_table_and_as_json(world, capsys):
     assert run("inspect", world / "index") == 0
     shown = capsys.readouterr().out

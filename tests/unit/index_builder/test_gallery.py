@@ -5,7 +5,7 @@ import pytest
 
 from index_builder.gallery import Gallery
 from index_builder.items import Item
-from index_builder.manifest import infer_columns
+from index_builder.manifest import ColumnTypes
 from model.errors import GalleryIndexError
 from tests.unit.index_builder.galleries import (
     brute_force,
@@ -160,4 +160,7 @@ def test_metadata_comes_back_and_its_columns_are_typed(tmp_path):
     ],
 )  # fmt: skip
 def test_a_column_gets_the_type_that_fits_every_value(values, expected):
-    assert infer_columns([{"column": value} for value in values]) == {"column": expected}
+    columns = ColumnTypes()
+    for value in values:
+        columns.add({"column": value})
+    assert columns.types() == {"column": expected}

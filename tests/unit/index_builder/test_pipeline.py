@@ -7,18 +7,18 @@ import pytest
 from index_builder.pipeline import read_ahead
 
 
-def doubled(tasks, work=lambda n: n * 2, threads=4, held_by=lambda _: 1, max_held=8):
-    return read_ahead(tasks, work, thread_count=threads, held_by=held_by, max_held=max_held)
+def doubled(tasks, work=lambda n: n * 2, threads=4, max_waiting=8):
+    return read_ahead(tasks, [work] * threads, max_waiting=max_waiting)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
-@pytest.mark.parametrize("max_held", [1, 3, 1000])
-def test_results_come_in_order_whatever_finishes_first(threads, max_held):
+@pytest.mark.parametrize("max_waiting", [1, 3, 1000])
+def test_results_come_in_order_whatever_finishes_first(threads, max_waiting):
     def slowly(number):
         time.sleep(random.Random(number).random() / 500)
         return number * 2
 
-    found = list(doubled(range(60), slowly, threads=threads, max_held=max_held))
+    found = list(doubled(range(60), slowly, threads=threads, max_waiting=max_waiting))
     assert found == [number * 2 for number in range(60)]
 
 
@@ -28,21 +28,42 @@ def test_no_more_is_held_than_the_bound_and_one_a_thread():
     def work(number):
         nonlocal held, peak
         with lock:
-            held += 5
+            held += 1
             peak = max(peak, held)
         return number
 
-    results = doubled(range(100), work, threads=3, held_by=lambda _: 5, max_held=20)
-    for _ in results:
+    for _ in doubled(range(100), work, threads=3, max_waiting=4):
         time.sleep(0.001)  # a slow consumer: threads would run far ahead
         with lock:
-            held -= 5
-    # 20 held by waiting results, and one result more of each thread and of the consumer.
-    assert 20 <= peak <= 20 + 5 * 4
+            held -= 1
+    # 4 waiting results, and one result more of each thread and of the consumer.
+    assert 4 <= peak <= 4 + 3 + 1
 
 
-def test_one_result_larger_than_the_bound_stops_nothing():
-    assert list(doubled(range(20), held_by=lambda _: 100, max_held=1)) == list(range(0, 40, 2))
+def test_tasks_are_taken_only_as_they_are_needed():
+    taken = []
+
+    def stream():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = doubled(stream(), threads=2, max_waiting=3)
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert len(taken) <= 1 + 3 + 2 + 1
+    results.close()
+
+
+def test_a_source_of_tasks_that_fails_is_told_after_what_it_gave():
+    def stream():
+        yield from range(3)
+        raise ValueError("gone")
+
+    results = doubled(stream())
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+    with pytest.raises(ValueError, match="gone"):
+        next(results)
 
 
 def test_an_error_is_raised_in_its_place_and_ends_the_threads():

@@ -10,9 +10,9 @@ import pyarrow
 import pytest
 
 from index_builder.build import build_index
-from index_builder.manifest import infer_columns
-from index_builder.sources import open_caption_source, open_image_source, refuse_duplicates
-from index_builder.sources.listing import list_captions, list_images
+from index_builder.listing import Listing
+from index_builder.manifest import ColumnTypes
+from index_builder.sources import open_caption_source, open_image_source
 from index_builder.versions import IndexFolder
 from model.errors import DataError
 from tests.unit.index_builder.sources.layouts import (
@@ -75,7 +75,10 @@ def sources(photos, rows):
 def test_every_form_names_the_same_items_with_the_same_types(sources, rows):
     expected, _ = listed(sources[".jsonl"])
     assert [(entry.id, entry.path) for entry in expected] == [(r["id"], r["path"]) for r in rows]
-    assert infer_columns(entry.metadata for entry in expected) == COLUMNS
+    columns = ColumnTypes()
+    for entry in expected:
+        columns.add(entry.metadata)
+    assert columns.types() == COLUMNS
     for ending in (".csv", ".parquet"):
         assert listed(sources[ending]) == (expected, [])
     in_shards, set_aside = listed(sources[".tar"])
@@ -253,11 +256,15 @@ def test_memory_is_flat_in_the_number_of_entries(tmp_path, form):
     assert peak(1600) < 1.5 * peak(400)
 
 
+def write_listing(source, place):
+    return Listing.write(place.with_suffix(".sqlite"), source.entries(), source.description)
+
+
 @pytest.mark.parametrize("ending", TABLES)
 def test_duplicate_ids_are_listed_with_their_places(tmp_path, ending):
     rows = [{"path": f"{n}.jpg", "id": i} for n, i in enumerate(["a", "b", "a", "c", "b", "a"])]
     with pytest.raises(DataError) as caught:
-        list_images(write_table(tmp_path / f"images{ending}", rows))
+        write_listing(open_image_source(write_table(tmp_path / f"images{ending}", rows)), tmp_path)
     assert "has 2 problems" in str(caught.value)
     assert "id 'a' stands 3 times, as items 1, 3, 6\n" in str(caught.value)
     assert "id 'b' stands 2 times, as items 2, 5" in str(caught.value)
@@ -268,22 +275,11 @@ def test_equal_ids_in_two_shards_and_of_captions_are_duplicates_too(tmp_path):
     for name in ("a", "b"):
         write_tar(tmp_path / f"{name}.tar", [("0.jpg", b"x"), ("0.json", b'{"id": "same"}')])
     with pytest.raises(DataError, match="id 'same' stands 2 times, as items 1, 2"):
-        list_images(tmp_path)
+        write_listing(open_image_source(tmp_path), tmp_path)
     rows = [{"caption": "one", "id": "c"}, {"caption": "two", "id": "c"}]
     with pytest.raises(DataError, match="id 'c' stands 2 times, as items 1, 2"):
-        list_captions(write_lines(tmp_path / "captions.jsonl", rows))
-
-
-def test_many_duplicates_are_counted_and_ten_are_shown():
-    refuse_duplicates("source", (str(n) for n in range(1000)))
-    refuse_duplicates("source", ())
-    with pytest.raises(DataError) as caught:
-        refuse_duplicates("source", (str(n % 25) for n in range(1000)))
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "source has 25 problems; correct them:"
-    assert lines[1] == "  id '0' stands 40 times, as items 1, 26, 51, 76, 101, ..."
-    assert [line.split("'")[1] for line in lines[1:11]] == [str(n) for n in range(10)]
-    assert lines[11:] == ["  and 15 more"]
+        captions = open_caption_source(write_lines(tmp_path / "captions.jsonl", rows))
+        write_listing(captions, tmp_path / "captions")
 
 
 @pytest.mark.parametrize("ending", TABLES)
@@ -327,4 +323,4 @@ def test_a_source_without_pictures_is_one_clear_sentence(tmp_path, make, message
     place = tmp_path / "source"
     make(place)
     with pytest.raises(DataError, match=message):
-        list_images(place)
+        list(open_image_source(place).entries())

@@ -1,0 +1,63 @@
+"""Contents that an earlier gallery of the same checkpoint holds: they need no encoder.
+
+Their vectors, sizes and thumbnails are found by the hash of the content.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from index_builder.gallery import Gallery
+from index_builder.items import Item, ItemStore
+from index_builder.vector_index import Rows
+
+__all__ = ["KnownContents", "KnownGallery"]
+
+
+class KnownContents:
+    """Tells whether a content is known; pickles, and so goes to worker processes."""
+
+    def __init__(self, items: Path) -> None:
+        """Name the `items.sqlite` to look into; it is opened when first asked."""
+        self._path = items
+
+    def __reduce__(self) -> tuple[type["KnownContents"], tuple[Path]]:
+        """Pickle without the open file."""
+        return KnownContents, (self._path,)
+
+    @cached_property
+    def _items(self) -> ItemStore:
+        return ItemStore(self._path)
+
+    def __contains__(self, content_hash: str) -> bool:
+        """Return whether there is an item with this content."""
+        return bool(self._items.items_of_contents([content_hash]))
+
+
+class KnownGallery:
+    """A gallery whose contents are used again.
+
+    Attributes:
+        name: Of its folder.
+        contents: Tells what it knows.
+    """
+
+    def __init__(self, gallery: Gallery) -> None:
+        """Use the contents of an open gallery."""
+        self.name = gallery.folder.name
+        self.contents = KnownContents(gallery.folder / "items.sqlite")
+        self._gallery = gallery
+
+    def items(self, content_hashes: Sequence[str]) -> dict[str, Item]:
+        """Return an item of each content that is known."""
+        return self._gallery.items_of_contents(content_hashes)
+
+    def vectors(self, items: Sequence[Item]) -> Rows:
+        """Return (item, dim), the stored vectors in float32."""
+        return self._gallery.vectors_of_rows(np.array([item.row for item in items], dtype=np.int64))
+
+    def thumbnail(self, content_hash: str) -> bytes | None:
+        """Return the JPEG of a content; None for what has none."""
+        return self._gallery.thumbnail_of_content(content_hash)

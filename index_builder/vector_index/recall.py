@@ -1,0 +1,62 @@
+"""How many of the true ten nearest rows an index finds, against brute force that shares no code."""
+
+import numpy as np
+import numpy.typing as npt
+
+from index_builder.vector_index.base import Rows, StoredRows, VectorIndex
+from index_builder.vector_index.stored_rows import RowFile, blocks_of
+
+__all__ = ["RecallAt10", "recall_at_10"]
+
+_CUTOFF = 10
+_QUERIES_AT_ONCE = 64
+
+
+class RecallAt10:
+    """Measures indexes over the same vectors with the same queries; the truth is found once.
+
+    A found row counts when its score, rounded to float32 as hits show it, is at least that of the
+    true tenth: among ties any row is right.
+
+    Args:
+        vectors: The stored vectors.
+        queries: (query, dim).
+    """
+
+    def __init__(self, vectors: StoredRows, queries: Rows) -> None:
+        self._vectors = vectors
+        self._queries = queries
+        self._cutoff = min(_CUTOFF, int(vectors.shape[0]))
+        tenth = _tenth_best_scores(vectors, queries, self._cutoff).astype(np.float32)
+        # Two orders of summation in float64 may round to neighbouring float32 numbers.
+        self._thresholds = np.nextafter(tenth, np.float32(-np.inf))
+
+    def of(self, index: VectorIndex) -> float:
+        """Return the share of the true ten nearest rows that the index finds, 0..1."""
+        right_count = 0
+        for start in range(0, len(self._queries), _QUERIES_AT_ONCE):
+            queries = self._queries[start : start + _QUERIES_AT_ONCE]
+            thresholds = self._thresholds[start : start + _QUERIES_AT_ONCE]
+            found = index.search(queries, self._cutoff)
+            for query, answer, threshold in zip(queries, found, thresholds, strict=True):
+                vectors = self._vectors[answer.rows].astype(np.float64)
+                scores = (vectors @ query.astype(np.float64)).astype(np.float32)
+                right_count += int(np.count_nonzero(scores >= threshold))
+            if isinstance(self._vectors, RowFile):
+                self._vectors.release()
+        return right_count / (len(self._queries) * self._cutoff)
+
+
+def recall_at_10(index: VectorIndex, queries: Rows) -> float:
+    """Return the recall@10 of one index; see `RecallAt10`."""
+    return RecallAt10(index.vectors, queries).of(index)
+
+
+def _tenth_best_scores(vectors: StoredRows, queries: Rows, cutoff: int) -> npt.NDArray[np.float64]:
+    best = np.full((len(queries), cutoff), -np.inf)
+    for _, block in blocks_of(vectors):
+        scores = queries.astype(np.float64) @ block.astype(np.float64).T
+        scores = np.concatenate([best, scores], axis=1)
+        best = np.partition(scores, -cutoff, axis=1)[:, -cutoff:]
+    tenth: npt.NDArray[np.float64] = best.min(axis=1)
+    return tenth
