@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from index_builder.__main__ import Build
+from index_builder.commands.build import Build
 from model.command_line import run_commands
 from tests.end_to_end.killed_runs import PROCESSES
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from index_builder.__main__ import Build, Search
+from index_builder.commands.build import Build
+from index_builder.commands.search import Search
 from index_builder.versions import IndexFolder
 from model.command_line import run_commands
 from model.data.source import find_source

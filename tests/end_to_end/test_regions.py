@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from index_builder.__main__ import Build
+from index_builder.commands.build import Build
 from model.command_line import run_commands
 from model.data.captioned_images import CaptionedImages
 from model.data.scan import load_scan

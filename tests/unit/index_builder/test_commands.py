@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from index_builder.__main__ import Build, Inspect, Search
+from index_builder.commands.build import Build
+from index_builder.commands.inspect import Inspect
+from index_builder.commands.search import Search
 from index_builder.retrieval_quality import measure_retrieval
 from index_builder.versions import IndexFolder
 from model.command_line import run_commands

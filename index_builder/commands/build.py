@@ -1,0 +1,131 @@
+"""`build`: encode pictures and captions with a checkpoint and write an index."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field
+
+from index_builder.build import BuildReport, build_index
+from index_builder.parts import PART_SIZE
+from index_builder.rejections import RejectionLimit
+from index_builder.vector_index import IndexRequest
+from index_builder.workers import allowed_core_count
+from model.command_line import Command
+from model.console import result, result_json, say
+from model.device import choose_device
+from model.inputs.pictures import MAX_PIXELS
+
+__all__ = ["Build"]
+
+
+def _limit(text: str) -> str:
+    return RejectionLimit(text).text
+
+
+Limit = Annotated[str, BeforeValidator(str), AfterValidator(_limit)]
+
+
+class Build(Command):
+    """Encode pictures and captions with a checkpoint and write an index."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m index_builder build --checkpoint checkpoints/scenes --images photos/ "
+        "--output indexes/photos",
+        "python -m index_builder build --checkpoint checkpoints/scenes "
+        "--images data/scenes/images-test.jsonl --images-root data/scenes/images "
+        "--captions data/scenes/captions-test.jsonl --output indexes/scenes",
+    )
+
+    checkpoint: str = Field(
+        description="checkpoint folder or hub name: HREM, or a CLIP-like model of transformers"
+    )
+    images: Path | None = Field(
+        default=None,
+        description="folder tree of pictures; .jsonl, .csv or .parquet with path, optional id; tar "
+        "shards (file, folder or pattern); or a region array {split}_ims.npy in the SCAN layout",
+    )
+    captions: Path | None = Field(
+        default=None,
+        description=".txt, one caption a line; .jsonl, .csv or .parquet with caption (or "
+        "captions), optional id, image_id or image; or tar shards",
+    )
+    output: Path = Field(description="index folder")
+    images_root: Path | None = Field(
+        default=None,
+        description="what the pictures' paths are relative to; default: the folder --images, or "
+        "the folder that the file --images lies in",
+    )
+    device: str = Field(default="auto", description="cpu, cuda, or auto: cuda where there is one")
+    batch_size: int = Field(default=64, ge=1, le=4096, description="items encoded at once")
+    max_pixels: int = Field(
+        default=MAX_PIXELS, ge=1, le=1_000_000_000, description="larger pictures are set aside"
+    )
+    kind: Literal["exact", "hnsw", "ivf"] | None = Field(
+        default=None, description="kind of vector index; default: chosen by size and memory"
+    )
+    memory: ByteSize | None = Field(
+        default=None,
+        description="what a vector index may take, such as 8GiB; default: half of this machine's",
+    )
+    recall: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="recall@10 against exact search that the search is tuned to; 1 means exact",
+    )
+    factory: str | None = Field(
+        default=None, description="FAISS factory string, such as IVF4096,SQ8, instead of a kind"
+    )
+    max_rejected: Limit | None = Field(
+        default=None,
+        description="most inputs of a gallery that may be set aside: a number, or a share such as "
+        "2.5%%; default: all but one",
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        le=1024,
+        description="processes that read and decode pictures; 0 = none but this one; default: one "
+        "for each core",
+    )
+    part_size: int = Field(
+        default=PART_SIZE,
+        ge=1,
+        le=1_000_000,
+        description="items that are written at once, which is what a kill costs at most",
+    )
+
+    def run(self) -> None:
+        """Build, and tell what was written and what comes next."""
+        report = build_index(
+            checkpoint=self.checkpoint,
+            output=self.output,
+            images=self.images,
+            captions=self.captions,
+            images_root=self.images_root,
+            device=choose_device(self.device),
+            batch_size=self.batch_size,
+            part_size=self.part_size,
+            worker_count=allowed_core_count() if self.workers is None else self.workers,
+            max_pixels=self.max_pixels,
+            index_request=IndexRequest(self.kind, self.recall, self.memory, self.factory),
+            max_rejected=None if self.max_rejected is None else RejectionLimit(self.max_rejected),
+        )
+        if self.json_output:
+            result_json({"index": str(self.output), **asdict(report)})
+            return
+        _tell(self.output, report)
+
+
+def _tell(output: Path, report: BuildReport) -> None:
+    verb = "wrote" if report.is_new_version else "unchanged"
+    parts = [
+        f"{part.count:,} {kind}"
+        for kind, part in (("images", report.images), ("captions", report.captions))
+        if part is not None
+    ]
+    result(f"{verb}  {output} version {report.version}: {', '.join(parts)}")
+    if report.rejected_count:
+        result(f"set aside  {report.rejected_count:,} inputs: {output / 'rejected.jsonl'}")
+    say(f"next: python -m service --index {output}")

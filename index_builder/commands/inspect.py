@@ -1,0 +1,99 @@
+"""`inspect`: check an index and show what it holds."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from index_builder.gallery import Gallery
+from index_builder.retrieval_quality import RetrievalQuality
+from index_builder.versions import IndexFolder
+from model.command_line import Command
+from model.console import result, result_json, table
+
+__all__ = ["Inspect"]
+
+_SHOWN_HUBS = 3
+
+
+class Inspect(Command):
+    """Check an index and show what it holds."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "python -m index_builder inspect indexes/scenes",
+        "python -m index_builder inspect indexes/scenes --json",
+    )
+
+    index: CliPositionalArg[Path] = Field(description="index folder")
+    version: int | None = Field(default=None, ge=1, description="default: the served version")
+
+    def run(self) -> None:
+        """Open the index, which checks all of it, and show it."""
+        folder = IndexFolder(self.index)
+        opened = folder.open(self.version)
+        galleries = [gallery for gallery in (opened.images, opened.captions) if gallery]
+        quality = opened.record.quality
+        if self.json_output:
+            result_json(
+                {
+                    "index": str(self.index),
+                    "version": opened.version,
+                    "served_version": folder.current(),
+                    "versions": folder.versions(),
+                    "checkpoint": opened.record.checkpoint.model_dump(),
+                    "images_root": opened.record.images_root,
+                    "quality": quality.model_dump() if quality else None,
+                    "galleries": {
+                        gallery.kind: gallery.manifest.model_dump(mode="json")
+                        for gallery in galleries
+                    },
+                }
+            )
+            return
+        checkpoint = opened.record.checkpoint
+        served = "served" if opened.version == folder.current() else "not served"
+        result(f"{self.index} · version {opened.version} ({served}) of {folder.versions()}")
+        result(f"checkpoint {checkpoint.fingerprint[:16]} · {checkpoint.name}")
+        columns = ["gallery", "items", "set aside", "kind", "recall@10", "MB", "columns"]
+        table("", columns, [_inspected(gallery) for gallery in galleries])
+        if quality is not None:
+            _tell_quality(quality)
+
+
+def _inspected(gallery: Gallery) -> list[object]:
+    manifest = gallery.manifest
+    size_mb = sum(record.size_bytes for record in manifest.files.values()) / 1e6
+    return [
+        manifest.kind,
+        f"{manifest.count:,}",
+        f"{manifest.rejected_count:,}",
+        manifest.index.kind,
+        f"{manifest.index.recall_at_10:.3f}",
+        f"{size_mb:.1f}",
+        ", ".join(f"{name}: {kind}" for name, kind in manifest.columns.items()) or "none",
+    ]
+
+
+def _tell_quality(quality: RetrievalQuality) -> None:
+    columns = ["retrieval", "R@1", "R@5", "R@10", "queries"]
+    rows: list[list[object]] = []
+    for name, direction in (
+        ("image → text", quality.image_to_text),
+        ("text → image", quality.text_to_image),
+    ):
+        for engine, recalls in (
+            ("this index", direction.through_index),
+            ("exact search", direction.exact),
+        ):
+            shown = [f"{value:.1f}" for value in recalls.model_dump().values()]
+            rows.append([f"{name}, {engine}", *shown, f"{direction.query_count:,}"])
+    table("", columns, rows)
+    columns = ["hubs among", "skewness", "never found", "found most often", "queries"]
+    rows = []
+    for kind, found in (("images", quality.image_hubs), ("captions", quality.caption_hubs)):
+        hubs = ", ".join(f"{hub.id} ({hub.occurrences:,})" for hub in found.hubs[:_SHOWN_HUBS])
+        never = f"{100 * found.never_found_fraction:.1f} %"
+        rows.append([f"{kind}, k = {found.k}", f"{found.skewness:.2f}", never, hubs,
+                     f"{found.query_count:,}"])  # fmt: skip
+    table("", columns, rows)
