@@ -228,6 +228,8 @@ class Assembly:
                 height=size[1] if has_size else None,
                 metadata=entry.metadata,
                 content_hash=content_hash,
+                stamp=tuple(part.rows["stamp"][place].tolist()),
+                span=entry.span,
             )
             row += 1
 

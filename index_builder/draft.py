@@ -202,7 +202,7 @@ class GalleryDraft:
 
     def _manifest(self, name: str, index: IndexRecord) -> Manifest:
         return Manifest(
-            schema_version=2,
+            schema_version=3,
             gallery=name,
             kind=self.kind,
             checkpoint_fingerprint=self._encoder.fingerprint,
@@ -211,6 +211,7 @@ class GalleryDraft:
             dim=self._encoder.dim,
             metric="inner_product",
             count=self._count,
+            row_count=self._count,
             distinct_count=self._distinct_count,
             rejected_count=self._rejected_count,
             tombstone_count=0,

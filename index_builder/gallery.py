@@ -15,6 +15,7 @@ import numpy.typing as npt
 from index_builder.items import Item, ItemStore, Rejection
 from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record, record_of_file
 from index_builder.thumbnails import ThumbnailStore
+from index_builder.tombstones import live_rows, read_tombstones
 from index_builder.vector_index import AllowedRows, Rows, VectorIndex, open_vector_index
 from model.errors import GalleryIndexError
 
@@ -50,6 +51,7 @@ class Gallery:
         folder: Where it lies.
         manifest: What it was built from and holds.
         images_root: Where the pictures lie now; None for captions.
+        live: (row,), False where an item was removed; None where none was.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Gallery:
         items: ItemStore,
         thumbnails: ThumbnailStore | None,
         images_root: Path | None,
+        live: AllowedRows | None = None,
     ) -> None:
         """Put together the parts of a gallery; `Gallery.open` checks and calls this."""
         self.folder = folder
         self.manifest = manifest
         self.images_root = images_root
+        self.live = live
         self._index = index
         self._items = items
         self._thumbnails = thumbnails
@@ -89,14 +93,16 @@ class Gallery:
             _refuse(folder, f"manifest.json says {manifest.gallery!r}", f"lies in {folder.name!r}")
         _check_files(folder, manifest)
         index = open_vector_index(folder, manifest, device=device)
-        items = ItemStore(folder / "items.sqlite")
+        removed = read_tombstones(folder / "tombstones", manifest.row_count)
+        items = ItemStore(folder / "items.sqlite", removed.tolist())
         vector_bytes = (folder / "embeddings.f16").stat().st_size
-        for what, count in (
-            ("embeddings.f16 holds", vector_bytes // (2 * manifest.dim)),
-            ("items.sqlite holds", items.count()),
+        for what, count, expected in (
+            ("embeddings.f16", vector_bytes // (2 * manifest.dim), manifest.row_count),
+            ("tombstones", len(removed), manifest.tombstone_count),
+            ("items.sqlite, without tombstones,", items.count(), manifest.count),
         ):
-            if count != manifest.count:
-                _refuse(folder, f"{what} {count} rows", f"manifest.json says {manifest.count}")
+            if count != expected:
+                _refuse(folder, f"{what} holds {count} rows", f"manifest.json says {expected}")
         if (list_sha256 := items.list_sha256()) != manifest.item_list_sha256:
             _refuse(
                 folder,
@@ -113,6 +119,7 @@ class Gallery:
             items=items,
             thumbnails=thumbnails,
             images_root=images_root,
+            live=live_rows(removed, manifest.row_count),
         )
 
     @property
@@ -122,8 +129,13 @@ class Gallery:
 
     @property
     def count(self) -> int:
-        """Number of items."""
+        """Number of items that can be found."""
         return self.manifest.count
+
+    @property
+    def row_count(self) -> int:
+        """Number of rows, those of removed items included."""
+        return self.manifest.row_count
 
     @property
     def dim(self) -> int:
@@ -144,7 +156,8 @@ class Gallery:
             queries: (query, dim), float32, finite.
             limit: At least 1; fewer hits come back where the gallery ends.
             offset: At least 0, with `limit + offset <= 1000`.
-            allowed: (row,), False where a row must not be found; None allows every row.
+            allowed: (row,), False where a row must not be found; None allows every row but those
+                of removed items, which are never found.
 
         Raises:
             GalleryIndexError: The queries have another width, or limit and offset are out of range.
@@ -163,6 +176,8 @@ class Gallery:
             )
         if len(queries) == 0:
             return []
+        if self.live is not None:
+            allowed = self.live if allowed is None else allowed & self.live
         found = self._index.search(queries, limit + offset, allowed=allowed)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
         ids = self._items.ids_of_rows({int(row) for rows, _ in pages for row in rows})
@@ -206,16 +221,21 @@ class Gallery:
         return self._index.vectors_of(rows)
 
     def sample_vectors(self, wanted_count: int) -> Rows:
-        """Return (row, dim), stored vectors drawn without replacement; the same at every call."""
-        drawn = np.random.default_rng(0).permutation(self.count)[:wanted_count]
-        return self.vectors_of_rows(np.sort(drawn))
+        """Return (item, dim), stored vectors drawn without replacement; the same at every call."""
+        rows = self.rows()
+        drawn = np.random.default_rng(0).permutation(len(rows))[:wanted_count]
+        return self.vectors_of_rows(rows[np.sort(drawn)])
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Return the row of every item, ascending."""
+        return np.arange(self.row_count) if self.live is None else np.flatnonzero(self.live)
 
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
         return self._items.ids_of_rows(rows)
 
     def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
-        """Return by content the first item of each content that there is."""
+        """Return by content its first row; also of a removed item: the content is still there."""
         return self._items.items_of_contents(content_hashes)
 
     def thumbnail_of_content(self, content_hash: str) -> bytes | None:

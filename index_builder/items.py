@@ -11,12 +11,21 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from index_builder.stamps import NO_STAMP, Stamp
 from model.errors import GalleryIndexError
 
-__all__ = ["Item", "ItemStore", "ItemWriter", "Rejection", "immutable_address", "open_immutable"]
+__all__ = [
+    "Item",
+    "ItemStore",
+    "ItemWriter",
+    "Rejection",
+    "Span",
+    "immutable_address",
+    "open_immutable",
+]
 
 _SCHEMA = """
 CREATE TABLE items (
@@ -28,7 +37,11 @@ CREATE TABLE items (
     width INTEGER,
     height INTEGER,
     content_hash TEXT NOT NULL,
-    metadata TEXT NOT NULL
+    metadata TEXT NOT NULL,
+    stamp_size INTEGER NOT NULL,
+    stamp_time INTEGER NOT NULL,
+    span_offset INTEGER,
+    span_size INTEGER
 );
 CREATE TABLE rejected (place TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL);
 """
@@ -40,7 +53,23 @@ _LOOKUPS = (
 )
 _REJECTED_AT_ONCE = 10_000
 _IDS_AT_ONCE = 100_000
-_COLUMNS = "id, row, caption, image_id, path, width, height, metadata, content_hash"
+_COLUMNS = (
+    "id, row, caption, image_id, path, width, height, metadata, content_hash, "
+    "stamp_size, stamp_time, span_offset, span_size"
+)
+_MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
+
+
+class Span(NamedTuple):
+    """Where the bytes of a picture lie in the file that holds it and others.
+
+    Attributes:
+        offset: Of the first byte.
+        size: In bytes.
+    """
+
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +87,8 @@ class Item:
         height: Of the upright picture, in pixels.
         metadata: The other columns of the source.
         content_hash: sha256 of the picture's file, of the regions or of the text.
+        stamp: Of the file that a picture was read from; tells whether it changed since.
+        span: Where a picture's bytes lie in a shard; None for a file of its own.
     """
 
     id: str
@@ -69,6 +100,8 @@ class Item:
     height: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     content_hash: str = ""
+    stamp: Stamp = NO_STAMP
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +137,7 @@ class ItemWriter:
     def add(self, items: Iterable[Item]) -> None:
         """Append items, in row order."""
         self._connection.executemany(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO items ({_COLUMNS}) VALUES ({_MARKS})",
             (_as_tuple(item) for item in items),
         )
 
@@ -139,23 +172,39 @@ def immutable_address(path: Path) -> str:
 
 
 class ItemStore:
-    """The items of a gallery; every question is answered for many items at once."""
+    """The items of a gallery; every question is answered for many items at once.
 
-    def __init__(self, path: Path) -> None:
-        """Open `items.sqlite` without changing it."""
+    Args:
+        path: `items.sqlite`, which is not changed.
+        removed: Rows whose items are known to nobody any more; only their contents are.
+    """
+
+    def __init__(self, path: Path, removed: Sequence[int] = ()) -> None:
         self.path = path
         self._connection = open_immutable(path)
         self._lock = threading.Lock()
+        # Temporary tables lie in memory, beside the file.
+        self._connection.executescript(
+            "PRAGMA temp_store = MEMORY; CREATE TEMP TABLE removed (row INTEGER PRIMARY KEY);"
+            "CREATE TEMP VIEW live AS SELECT * FROM items WHERE row NOT IN removed"
+        )
+        rows = ((int(row),) for row in removed)
+        self._connection.executemany("INSERT INTO removed VALUES (?)", rows)
+        self._connection.commit()
 
     def count(self) -> int:
         """Return the number of items."""
-        return int(self._select("SELECT count(*) FROM items")[0][0])
+        return int(self._select("SELECT count(*) FROM live")[0][0])
+
+    def end(self) -> int:
+        """Return the number behind the last row, removed ones included."""
+        return int(self._select("SELECT coalesce(max(row) + 1, 0) FROM items")[0][0])
 
     def list_sha256(self) -> str:
         """Return the sha256 of all ids in row order, a line each."""
         digest = hashlib.sha256()
-        for start in range(0, self.count(), _IDS_AT_ONCE):
-            statement = "SELECT id FROM items WHERE row >= ? AND row < ? ORDER BY row"
+        for start in range(0, self.end(), _IDS_AT_ONCE):
+            statement = "SELECT id FROM live WHERE row >= ? AND row < ? ORDER BY row"
             for (item_id,) in self._select(statement, start, start + _IDS_AT_ONCE):
                 digest.update(f"{item_id}\n".encode())
         return digest.hexdigest()
@@ -165,7 +214,7 @@ class ItemStore:
         wanted = json.dumps([int(row) for row in rows])
         return dict(
             self._select(
-                "SELECT row, id FROM items WHERE row IN (SELECT value FROM json_each(?))", wanted
+                "SELECT row, id FROM live WHERE row IN (SELECT value FROM json_each(?))", wanted
             )
         )
 
@@ -174,7 +223,7 @@ class ItemStore:
         wanted = json.dumps(list(ids))
         return dict(
             self._select(
-                "SELECT id, row FROM items WHERE id IN (SELECT value FROM json_each(?))", wanted
+                "SELECT id, row FROM live WHERE id IN (SELECT value FROM json_each(?))", wanted
             )
         )
 
@@ -183,7 +232,7 @@ class ItemStore:
         wanted = json.dumps(list(paths))
         return dict(
             self._select(
-                "SELECT path, id FROM items WHERE path IN (SELECT value FROM json_each(?))", wanted
+                "SELECT path, id FROM live WHERE path IN (SELECT value FROM json_each(?))", wanted
             )
         )
 
@@ -192,15 +241,17 @@ class ItemStore:
         asked = list(ids)
         found = {
             item.id: item
-            for item in self._items("id IN (SELECT value FROM json_each(?))", json.dumps(asked))
+            for item in self._items(
+                "live", "id IN (SELECT value FROM json_each(?))", json.dumps(asked)
+            )
         }
         return {item_id: found[item_id] for item_id in asked if item_id in found}
 
     def items_of_contents(self, content_hashes: Iterable[str]) -> dict[str, Item]:
-        """Return by content the first item of each content that there is."""
+        """Return by content its first row; also of a removed item: the content is still there."""
         wanted = json.dumps(list(content_hashes))
         first = "SELECT min(row) FROM items WHERE content_hash IN (SELECT value FROM json_each(?))"
-        found = self._items(f"row IN ({first} GROUP BY content_hash)", wanted)
+        found = self._items("items", f"row IN ({first} GROUP BY content_hash)", wanted)
         return {item.content_hash: item for item in found}
 
     def rejected(self) -> Iterator[Rejection]:
@@ -215,8 +266,8 @@ class ItemStore:
         """Close the file."""
         self._connection.close()
 
-    def _items(self, where: str, *values: str) -> list[Item]:
-        rows = self._select(f"SELECT {_COLUMNS} FROM items WHERE {where}", *values)
+    def _items(self, table: str, where: str, *values: str) -> list[Item]:
+        rows = self._select(f"SELECT {_COLUMNS} FROM {table} WHERE {where}", *values)
         return [_as_item(row) for row in rows]
 
     def _select(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
@@ -230,12 +281,19 @@ class ItemStore:
 
 
 def _as_item(row: tuple[Any, ...]) -> Item:
-    *columns, metadata, content_hash = row
-    return Item(*columns, metadata=json.loads(metadata), content_hash=content_hash)  # type: ignore[misc]
+    *columns, metadata, content_hash, size, time, span_offset, span_size = row
+    return Item(
+        *columns,  # type: ignore[misc]
+        metadata=json.loads(metadata),
+        content_hash=content_hash,
+        stamp=(size, time),
+        span=None if span_offset is None else Span(span_offset, span_size),
+    )
 
 
 def _as_tuple(item: Item) -> Sequence[Any]:
     return (
         item.id, item.row, item.caption, item.image_id, item.path, item.width, item.height,
-        json.dumps(item.metadata, ensure_ascii=False), item.content_hash,
+        json.dumps(item.metadata, ensure_ascii=False), item.content_hash, *item.stamp,
+        *(item.span or (None, None)),
     )  # fmt: skip

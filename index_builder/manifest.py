@@ -9,7 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from model.durable import write_file
 from model.errors import GalleryIndexError
@@ -88,7 +95,7 @@ class IndexRecord(Record):
 class Manifest(Record):
     """Everything that an opener compares before it trusts a gallery."""
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     gallery: str = Field(description="name of the folder: <kind>-<hash of what it was built from>")
     kind: GalleryKind
     checkpoint_fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
@@ -96,15 +103,24 @@ class Manifest(Record):
     preprocessing: dict[str, Any] = Field(description="how pictures become pixels")
     dim: int = Field(ge=1)
     metric: Literal["inner_product"]
-    count: int = Field(ge=1, description="items, that is rows")
+    count: int = Field(ge=1, description="items that can be found: rows without tombstones")
+    row_count: int = Field(ge=1, description="rows of index.faiss and embeddings.f16")
+    tombstone_count: int = Field(ge=0, description="rows whose items were removed")
     distinct_count: int = Field(ge=1, description="items with different contents")
     rejected_count: int = Field(ge=0, description="inputs set aside")
-    tombstone_count: Literal[0]
-    item_list_sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the ids in row order")
+    item_list_sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="of the ids of all items, in row order"
+    )
     columns: dict[str, ColumnType] = Field(description="metadata columns and their types")
     index: IndexRecord
     files: dict[str, FileRecord]
     created_at: datetime
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> "Manifest":
+        if self.count + self.tombstone_count != self.row_count:
+            raise ValueError("count and tombstone_count do not add up to row_count")
+        return self
 
 
 def parse_record(record: type[R], path: Path) -> R:

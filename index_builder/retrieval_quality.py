@@ -11,6 +11,7 @@
 
 import hashlib
 import heapq
+import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -143,7 +144,10 @@ def _draw_captions(captions: Gallery, images: Gallery, count: int) -> _Queries:
             "SELECT caption.id, caption.row, image.row FROM main.items AS caption "
             "JOIN other.items AS image ON image.id = caption.image_id"
         )
-        drawn = _drawn(pairs, count)
+        drawn = _drawn(
+            (pair for pair in pairs if _is_live(captions, pair[1]) and _is_live(images, pair[2])),
+            count,
+        )
     return _Queries(
         np.array([row for _, row, _ in drawn], dtype=np.int64),
         [np.array([own], dtype=np.int64) for _, _, own in drawn],
@@ -158,20 +162,22 @@ def _draw_images(captions: Gallery, images: Gallery, count: int) -> _Queries:
             "SELECT image.id, image.row FROM other.items AS image "
             "WHERE EXISTS (SELECT 1 FROM main.items AS caption WHERE caption.image_id = image.id)"
         )
-        drawn = _drawn(named, count)
-        own = [
-            np.array(
-                [
-                    row
-                    for (row,) in connection.execute(
-                        "SELECT row FROM main.items WHERE image_id = ? ORDER BY row", (image_id,)
-                    )
-                ],
-                dtype=np.int64,
-            )
-            for image_id, _ in drawn
-        ]
-    return _Queries(np.array([row for _, row in drawn], dtype=np.int64), own)
+        drawn = _drawn((image for image in named if _is_live(images, image[1])), count)
+        own = [_captions_of(image_id, captions, connection) for image_id, _ in drawn]
+    kept = [place for place, rows in enumerate(own) if len(rows)]
+    rows = np.array([drawn[place][1] for place in kept], dtype=np.int64)
+    return _Queries(rows, [own[place] for place in kept])
+
+
+def _captions_of(image_id: str, captions: Gallery, connection: sqlite3.Connection) -> Places:
+    """Return the rows of the captions that name an image."""
+    statement = "SELECT row FROM main.items WHERE image_id = ? ORDER BY row"
+    rows = [row for (row,) in connection.execute(statement, (image_id,)) if _is_live(captions, row)]
+    return np.array(rows, dtype=np.int64)
+
+
+def _is_live(gallery: Gallery, row: int) -> bool:
+    return gallery.live is None or bool(gallery.live[row])
 
 
 def _drawn(found: Iterable[tuple], count: int) -> list[tuple]:
@@ -193,15 +199,19 @@ def _measure(
         through_index=_recalls(ranks),
         exact=_recalls(_exact_ranks(vectors, queries.own, searched)),
     )
-    spread = hubness(first_hits, item_count=searched.count)
+    rows = searched.rows()
+    spread = hubness(np.searchsorted(rows, first_hits), item_count=len(rows))
     top = spread.top(_HUB_COUNT)
-    ids = searched.ids_of_rows(top)
+    ids = searched.ids_of_rows(rows[top].tolist())
     report = HubReport(
         k=spread.k,
         query_count=len(vectors),
         skewness=spread.skewness,
         never_found_fraction=spread.never_found_fraction,
-        hubs=[Hub(id=ids[row], occurrences=int(spread.occurrences[row])) for row in top],
+        hubs=[
+            Hub(id=ids[int(rows[place])], occurrences=int(spread.occurrences[place]))
+            for place in top
+        ],
     )
     return quality, report
 
@@ -249,12 +259,14 @@ def _exact_ranks(vectors: Rows, own: Sequence[Places], searched: Gallery) -> Pla
     ranks = torch.zeros(len(vectors), dtype=torch.long)
     order = np.argsort(own_row, kind="stable")
     own_query, own_row = own_query[order], own_row[order]
-    for start in range(0, searched.count, rows_at_once):
-        stop = min(start + rows_at_once, searched.count)
+    for start in range(0, searched.row_count, rows_at_once):
+        stop = min(start + rows_at_once, searched.row_count)
         block = torch.from_numpy(searched.vectors_of_rows(np.arange(start, stop)))
         reaching = exact_scores(queries, block) >= best[:, None]  # (query, row)
         mine = slice(*np.searchsorted(own_row, [start, stop]))
         reaching[torch.from_numpy(own_query[mine]), torch.from_numpy(own_row[mine] - start)] = False
+        if searched.live is not None:
+            reaching[:, torch.from_numpy(~searched.live[start:stop])] = False
         ranks += reaching.sum(dim=1)
     return ranks.numpy()
 

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # Part of every gallery's name: raise it when the same inputs would give other files.
-_FORMAT = 3
+_FORMAT = 4
 
 OpenEncoding = Callable[[Path, KnownContents | None], Encoding]
 

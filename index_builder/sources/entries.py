@@ -12,24 +12,12 @@ encoded. Equal ids are found by whoever lists (`index_builder.listing`).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from index_builder.items import Rejection
+from index_builder.items import Rejection, Span
 from model.errors import DataError
 
 __all__ = ["CaptionEntry", "CaptionSource", "EntryError", "ImageEntry", "ImageSource", "Span"]
-
-
-class Span(NamedTuple):
-    """Where the bytes of a picture lie in the file that holds it and others.
-
-    Attributes:
-        offset: Of the first byte.
-        size: In bytes.
-    """
-
-    offset: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)

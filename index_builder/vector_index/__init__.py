@@ -15,6 +15,8 @@ from index_builder.vector_index.base import (
 from index_builder.vector_index.building import BuiltIndex, build_vector_index
 from index_builder.vector_index.choice import IndexRequest, choose_kind
 from index_builder.vector_index.exact import ExactIndex
+from index_builder.vector_index.extending import extend_vector_index
+from index_builder.vector_index.measuring import tuned_record
 from index_builder.vector_index.opening import open_vector_index
 from index_builder.vector_index.queries import FEWEST_QUERIES, TuningQueries, query_count_for
 from index_builder.vector_index.recall import recall_at_10
@@ -36,7 +38,9 @@ __all__ = [
     "build_vector_index",
     "choose_kind",
     "exact_scores",
+    "extend_vector_index",
     "open_vector_index",
     "query_count_for",
     "recall_at_10",
+    "tuned_record",
 ]

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 
 from index_builder.manifest import IndexKind, IndexRecord
-from index_builder.vector_index.base import StoredRows, VectorIndex
+from index_builder.vector_index.base import AllowedRows, StoredRows, VectorIndex
 from index_builder.vector_index.choice import (
     factory_for,
     training_row_count,
@@ -29,18 +29,14 @@ from index_builder.vector_index.faiss_files import (
     write_index,
 )
 from index_builder.vector_index.gpu import has_faiss_gpu, train_on_gpu
-from index_builder.vector_index.latency import measure_latency
+from index_builder.vector_index.measuring import tuned_record
 from index_builder.vector_index.opening import check_filter, searcher_for
-from index_builder.vector_index.queries import TuningQueries, midpoints, query_count_for
-from index_builder.vector_index.recall import recall_at_10
-from index_builder.vector_index.reranked import RerankedIndex
+from index_builder.vector_index.queries import TuningQueries
 from index_builder.vector_index.stored_rows import blocks_of, sample_of, write_half_rows
 from index_builder.vector_index.threads import use_threads
-from index_builder.vector_index.tuning import tune
-from model.console import warn
 from model.errors import ConfigError
 
-__all__ = ["BuiltIndex", "build_vector_index"]
+__all__ = ["BuiltIndex", "add_rows", "build_vector_index"]
 
 _CONSTRUCTION_EFFORT = 80
 
@@ -61,6 +57,7 @@ def build_vector_index(
     queries: TuningQueries | None = None,
     target_recall: float = 0.95,
     factory: str | None = None,
+    live: AllowedRows | None = None,
 ) -> BuiltIndex:
     """Write `index.faiss` and `embeddings.f16` into a folder and return the index, opened.
 
@@ -71,6 +68,7 @@ def build_vector_index(
         queries: What to tune and measure with; None takes points between rows.
         target_recall: recall@10 to reach.
         factory: FAISS factory string of the kind `factory`.
+        live: (row,), False where a row is not to be found; None where every row is.
 
     Raises:
         ConfigError: The factory string stands for nothing that can be used.
@@ -87,27 +85,8 @@ def build_vector_index(
         _write_approximate(name, halves, path)
         mapped = read_mapped(path)
         index = searcher_for(mapped)(mapped, halves, kind)
-    if queries is None:
-        queries = midpoints(index.vectors, query_count_for(kind))
-    if isinstance(index, RerankedIndex):
-        recall = tune(index, queries.rows, target_recall)
-        if recall < target_recall:
-            warn(
-                f"the index {name} finds {recall:.3f} of the ten nearest rows, not the "
-                f"{target_recall} asked for; choose --kind exact, or another --factory"
-            )
-    else:
-        recall = recall_at_10(index, queries.rows)
-    record = IndexRecord(
-        kind=kind,
-        factory=name,
-        search_parameters=dict(index.search_parameters),
-        target_recall=target_recall,
-        recall_at_10=recall,
-        recall_query_count=len(queries.rows),
-        query_source=queries.source,
-        latency=measure_latency(index, queries.rows),
-        size_bytes=path.stat().st_size,
+    record = tuned_record(
+        index, path, factory=name, target_recall=target_recall, queries=queries, live=live
     )
     return BuiltIndex(index, record)
 
@@ -118,9 +97,14 @@ def _write_approximate(name: str, vectors: StoredRows, path: Path) -> None:
     use_threads()
     _train(index, vectors)
     check_filter(index, name, vectors)
+    add_rows(index, vectors)
+    write_index(index, path)
+
+
+def add_rows(index: Any, vectors: StoredRows) -> None:
+    """Add vectors to a trained FAISS index, block by block."""
     for _, block in blocks_of(vectors):
         index.add(np.ascontiguousarray(block, dtype=np.float32))
-    write_index(index, path)
 
 
 def _train(index: Any, vectors: StoredRows) -> None:

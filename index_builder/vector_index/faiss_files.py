@@ -8,7 +8,7 @@ from faiss.contrib.factory_tools import reverse_index_factory
 
 from model.errors import ConfigError, GalleryIndexError
 
-__all__ = ["describe", "empty_index", "read_mapped", "reason_of", "write_index"]
+__all__ = ["describe", "empty_index", "read_index", "read_mapped", "reason_of", "write_index"]
 
 
 def empty_index(factory: str, dim: int) -> Any:
@@ -31,11 +31,24 @@ def read_mapped(path: Path) -> Any:
     Raises:
         GalleryIndexError: The file is missing or damaged.
     """
+    # The other flag, IO_FLAG_MMAP, maps inverted lists alone and copies everything else.
+    return _read(path, faiss.IO_FLAG_MMAP_IFC)
+
+
+def read_index(path: Path) -> Any:
+    """Return the index in a file, read into memory, where it can be changed.
+
+    Raises:
+        GalleryIndexError: The file is missing or damaged.
+    """
+    return _read(path, 0)
+
+
+def _read(path: Path, flags: int) -> Any:
     if not path.is_file():
         raise GalleryIndexError(f"{path} is missing; build the index again")
     try:
-        # The other flag, IO_FLAG_MMAP, maps inverted lists alone and copies everything else.
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        return faiss.read_index(str(path), flags)
     except RuntimeError as error:
         raise GalleryIndexError(f"{path} cannot be read; build the index again") from error
 

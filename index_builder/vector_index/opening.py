@@ -128,7 +128,7 @@ def _check(folder: Path, manifest: Manifest, index: Any) -> None:
     }[record.kind]
     for is_right, found, said in (
         (index.d == manifest.dim, f"is {index.d}-d", f"{manifest.dim}-d"),
-        (index.ntotal == manifest.count, f"holds {index.ntotal} rows", str(manifest.count)),
+        (index.ntotal == manifest.row_count, f"holds {index.ntotal} rows", str(manifest.row_count)),
         (is_kind, f"holds a faiss {type(index).__name__}", record.kind),
         (describe(index) == expected, f"holds a faiss {describe(index)}", expected),
         (

@@ -7,7 +7,7 @@ doubled and the effort raised anew. Where all of it does not help, the best that
 
 from collections.abc import Callable
 
-from index_builder.vector_index.base import Rows
+from index_builder.vector_index.base import AllowedRows, Rows
 from index_builder.vector_index.recall import RecallAt10
 from index_builder.vector_index.reranked import RERANKED_COUNT, Effort, RerankedIndex
 
@@ -18,15 +18,21 @@ _RERANKED_COUNTS = (100, 200, 400, 800, 1600)
 _GAIN = 0.002
 
 
-def tune(index: RerankedIndex, queries: Rows, target_recall: float) -> float:
+def tune(
+    index: RerankedIndex,
+    queries: Rows,
+    target_recall: float,
+    allowed: AllowedRows | None = None,
+) -> float:
     """Set the index's search parameters and return the recall@10 that it reaches with them.
 
     Args:
         index: Is changed.
         queries: (query, dim); no vectors of the gallery, which would find themselves.
         target_recall: 0..1; what comes back is less where it cannot be reached.
+        allowed: (row,), False where a row must not be found; None allows every row.
     """
-    truth = RecallAt10(index.vectors, queries)
+    truth = RecallAt10(index.vectors, queries, allowed)
     reached: dict[tuple[int, int], float] = {}
     for reranked_count in _RERANKED_COUNTS:
 

@@ -105,13 +105,15 @@ def test_a_changed_byte_is_refused_with_both_hashes(tmp_path, name):
     ("edit", "message"),
     [
         ({"dim": 32}, "index.faiss is 16-d but manifest.json says 32-d"),
-        ({"count": 31}, "index.faiss holds 30 rows but manifest.json says 31"),
+        ({"count": 31, "row_count": 31}, "index.faiss holds 30 rows but manifest.json says 31"),
+        ({"count": 31}, "do not add up to row_count"),
         ({"gallery": "captions-1"}, "says 'captions-1' but lies in"),
         ({"item_list_sha256": "0" * 64}, "ids in items.sqlite have sha256"),
         ({"kind": "images"}, "lists .* but a gallery of images has"),
         ({"metric": "l2"}, "was edited or written by another release"),
         ({"surprise": 1}, "was edited or written by another release"),
-        ({"tombstone_count": 1}, "was edited or written by another release"),
+        ({"tombstone_count": 1}, "do not add up to row_count"),
+        ({"tombstone_count": 1, "count": 29}, "tombstones holds 0 rows but manifest.json says 1"),
     ],
 )
 def test_an_edited_manifest_is_refused_naming_what_differs(tmp_path, edit, message):

@@ -27,7 +27,10 @@ def clustered_rows(count: int = COUNT, *, seed: int = 0, dim: int = DIM) -> Rows
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def build(kind: str, factory: str | None, folder: Path, **more: object) -> BuiltIndex:
+def build(
+    kind: str, factory: str | None, folder: Path, *, rows: Rows | None = None, **more: object
+) -> BuiltIndex:
     folder.mkdir(parents=True, exist_ok=True)
     given = {"queries": TuningQueries(clustered_rows(100, seed=1), "held-out rows")} | more
-    return build_vector_index(kind, clustered_rows(), folder=folder, factory=factory, **given)
+    rows = clustered_rows() if rows is None else rows
+    return build_vector_index(kind, rows, folder=folder, factory=factory, **given)

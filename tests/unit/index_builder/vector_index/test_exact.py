@@ -120,7 +120,7 @@ def test_recall_of_the_exact_kind_is_one_and_a_blind_index_is_caught():
     assert recall_at_10(exact_index(close), close[:50]) == 1.0
 
     class Blind(ExactIndex):
-        def search(self, queries, wanted_count):
+        def search(self, queries, wanted_count, *, allowed=None):
             return [type(a)(np.arange(10), a.scores) for a in super().search(queries, wanted_count)]
 
     blind = Blind(index._index)
