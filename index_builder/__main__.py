@@ -2,14 +2,17 @@
 
 import sys
 
+from index_builder.commands.add import Add
 from index_builder.commands.build import Build
 from index_builder.commands.inspect import Inspect
+from index_builder.commands.remove import Remove
 from index_builder.commands.search import Search
 from model.command_line import run_commands
 
 if __name__ == "__main__":
     sys.exit(
         run_commands(
-            "python -m index_builder", {"build": Build, "inspect": Inspect, "search": Search}
+            "python -m index_builder",
+            {"build": Build, "add": Add, "remove": Remove, "inspect": Inspect, "search": Search},
         )
     )

@@ -26,13 +26,13 @@ from index_builder.vector_index import IndexRequest, Rows, TuningQueries
 from model.errors import GalleryIndexError
 from model.identifiers import image_id_for_path
 
-__all__ = ["Assembly"]
+__all__ = ["Assembly", "Step", "image_ids_of"]
 
 _NAME_DIGITS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class _Step:
+class Step:
     """A part as it is put behind those before it.
 
     Attributes:
@@ -41,6 +41,7 @@ class _Step:
         numbers: (item,), the content of each item.
         new: Digests of the contents that no part before it has, in order.
         first_new: Number of the first of them.
+        first_row: Row of the first item, where rows are counted from the first part on.
     """
 
     entries: list[ListedEntry]
@@ -48,6 +49,7 @@ class _Step:
     numbers: npt.NDArray[np.int64]
     new: list[bytes]
     first_new: int
+    first_row: int
 
 
 class Assembly:
@@ -92,7 +94,7 @@ class Assembly:
         for rejection in self._listing.rejected():
             note([rejection.place, rejection.code])
         for entries, part in self._parts.parts():
-            image_ids = _image_ids(entries, images)
+            image_ids = image_ids_of(entries, images)
             for place, (entry, content) in enumerate(zip(entries, part.row_digests(), strict=True)):
                 reason = part.reasons.get(place)
                 note(
@@ -131,16 +133,11 @@ class Assembly:
         """
         with GalleryDraft(draft_folder, self._kind, encoder) as draft:
             draft.add_rejections(self._listing.rejected())
-            row = 0
-            for step in self._steps():
+            for step in self.steps():
                 if step.new:
-                    vectors = self._vectors_of(step.new, step.part)
-                    draft.add_contents(vectors, self._thumbnails_of(step.new, step.part))
-                image_ids = _image_ids(step.entries, images)
-                items = list(self._items(step.entries, step.part, image_ids, row))
-                draft.add_items(items, step.numbers)
+                    draft.add_contents(self.new_vectors(step), self.new_thumbnails(step))
+                draft.add_items(self.items(step, images), step.numbers)
                 draft.add_rejections(rejections_of(step.part, step.entries))
-                row += len(items)
             draft.finish(folder, index_kind=index_kind, index=index, queries=queries)
 
     def sample_vectors(self, wanted_count: int) -> Rows:
@@ -151,7 +148,7 @@ class Assembly:
             drawn = np.random.default_rng(0).choice(count, wanted_count, replace=False)
             wanted = np.sort(drawn)
         found: list[Rows] = []
-        for step in self._steps():
+        for step in self.steps():
             ends = [step.first_new, step.first_new + len(step.new)]
             first, last = np.searchsorted(wanted, ends)
             if first < last:
@@ -159,17 +156,22 @@ class Assembly:
                 found.append(self._vectors_of(chosen, step.part))
         return np.concatenate(found)
 
-    def _steps(self) -> Iterator[_Step]:
+    def steps(self) -> Iterator[Step]:
         """Yield every part with the contents that first appear in it."""
-        first_new = 0
+        first_new = first_row = 0
         for entries, part in self._parts.parts():
             digests = digests_of_items(part)
             numbers = self._contents.numbers(digests)
             # Numbers count up in order of appearance: from here on they are new ones.
             found, places = np.unique(numbers, return_index=True)
             new = [digests[place] for place in places[found >= first_new]]
-            yield _Step(entries, part, numbers, new, first_new)
+            yield Step(entries, part, numbers, new, first_new, first_row)
             first_new += len(new)
+            first_row += len(digests)
+
+    def new_vectors(self, step: Step) -> Rows:
+        """Return (content, dim) of the contents that first appear in a part."""
+        return self._vectors_of(step.new, step.part)
 
     def _vectors_of(self, digests: Sequence[bytes], part: Part) -> Rows:
         """Return (content, dim) of contents of a part: from it, or from the base."""
@@ -186,30 +188,30 @@ class Assembly:
             )
         return np.stack([rows[digest.hex()] for digest in digests])
 
-    def _thumbnails_of(
-        self, digests: Sequence[bytes], part: Part
-    ) -> Iterator[tuple[str, bytes | None]]:
-        """Yield the hash and the thumbnail of contents of a part."""
-        own = {digest: place for place, digest in enumerate(part.digests)}
-        thumbnails = part.thumbnails()
-        for digest in digests:
+    def new_thumbnails(self, step: Step) -> Iterator[tuple[str, bytes | None]]:
+        """Yield the hash and the thumbnail of the contents that first appear in a part."""
+        own = {digest: place for place, digest in enumerate(step.part.digests)}
+        thumbnails = step.part.thumbnails()
+        for digest in step.new:
             content_hash = digest.hex()
             if digest not in own and self._base is not None:
                 yield content_hash, self._base.thumbnail(content_hash)
             else:
                 yield content_hash, thumbnails[own[digest]] if thumbnails else None
 
-    def _items(
-        self,
-        entries: Sequence[ListedEntry],
-        part: Part,
-        image_ids: Sequence[str | None],
-        first_row: int,
-    ) -> Iterator[Item]:
+    def items(self, step: Step, images: Gallery | None) -> Iterator[Item]:
+        """Yield the items of a part, in order.
+
+        Args:
+            step: The part.
+            images: Where the id of a picture that a caption names by its path is looked up.
+        """
+        entries, part = step.entries, step.part
+        image_ids = image_ids_of(entries, images)
         is_known = part.rows["state"] == State.KNOWN
         contents = part.row_digests()
         known = self._known_items([contents[place].hex() for place in np.flatnonzero(is_known)])
-        row = first_row
+        row = step.first_row
         for place, entry in enumerate(entries):
             if part.rows["state"][place] == State.SET_ASIDE:
                 continue
@@ -239,7 +241,7 @@ class Assembly:
         return self._base.items(content_hashes)
 
 
-def _image_ids(entries: Sequence[ListedEntry], images: Gallery | None) -> list[str | None]:
+def image_ids_of(entries: Sequence[ListedEntry], images: Gallery | None) -> list[str | None]:
     """Return the picture that each caption belongs to, looked up where named by its path."""
     paths = sorted({e.image_path for e in entries if e.image_id is None and e.image_path})
     known = images.ids_of_paths(paths) if images is not None and paths else {}

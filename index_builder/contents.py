@@ -24,6 +24,7 @@ class Contents:
     def __init__(self, path: Path) -> None:
         """Begin with none, in a new file at `path`."""
         path.unlink(missing_ok=True)
+        self._path = path
         self.count = 0
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.executescript(
@@ -50,6 +51,11 @@ class Contents:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def remove(self) -> None:
+        """Close the file and take it away."""
+        self.close()
+        self._path.unlink()
 
     def _number(self, digest: bytes) -> int | None:
         row = self._connection.execute(

@@ -1,8 +1,6 @@
 """A gallery that is being put together: a folder that no reader looks at, filled from front to end.
 
-Vectors of distinct contents are written once; a row points to the content it shows, so equal
-pictures and equal captions get the same bits, and tie exactly. Nothing is kept in memory but what
-building the vector index takes.
+Nothing is kept in memory but what building the vector index takes.
 """
 
 import hashlib
@@ -16,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.items import Item, ItemWriter, Rejection
+from index_builder.item_writing import ItemWriter
+from index_builder.items import Item, Rejection
 from index_builder.manifest import (
     ColumnTypes,
     GalleryKind,
@@ -25,10 +24,11 @@ from index_builder.manifest import (
     Manifest,
     record_of_file,
 )
+from index_builder.row_vectors import RowVectorsWriter
 from index_builder.thumbnails import ThumbnailWriter
+from index_builder.tombstones import write_tombstones
 from index_builder.vector_index import (
     IndexRequest,
-    RowFile,
     Rows,
     TuningQueries,
     build_vector_index,
@@ -48,26 +48,6 @@ class EncoderRecord:
     preprocessing: dict[str, Any]
 
 
-class _RowVectors:
-    """The float32 vectors of all rows, read from files where they are asked for.
-
-    Attributes:
-        shape: (row, dim).
-    """
-
-    def __init__(self, distinct: RowFile, content_of_row: npt.NDArray[np.int64]) -> None:
-        """Give row r the vector `distinct[content_of_row[r]]`; the latter may be a memory map."""
-        self.shape = (len(content_of_row), distinct.shape[1])
-        self._distinct = distinct
-        self._content_of_row = content_of_row
-
-    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> Rows:
-        """Return (row, dim) of some rows."""
-        vectors: Rows = self._distinct[self._content_of_row[rows]]
-        self._distinct.release()
-        return vectors
-
-
 class GalleryDraft:
     """Takes contents and items in their order, then becomes a gallery by one rename.
 
@@ -84,10 +64,7 @@ class GalleryDraft:
         self._folder = folder
         self._encoder = encoder
         folder.mkdir()
-        self._distinct = (folder / "distinct.f32").open("wb")
-        self._distinct_count = 0
-        self._content_of_row = (folder / "rows.i64").open("wb")
-        self._count = 0
+        self._vectors = RowVectorsWriter(folder, encoder.dim)
         self._ids = hashlib.sha256()
         self._columns = ColumnTypes()
         self._items = ItemWriter(folder / "items.sqlite")
@@ -114,8 +91,7 @@ class GalleryDraft:
             vectors: (content, dim), unit rows.
             thumbnails: The hash and the thumbnail of those that are pictures.
         """
-        self._distinct.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
-        self._distinct_count += len(vectors)
+        self._vectors.add_contents(vectors)
         for content_hash, thumbnail in thumbnails:
             if self._thumbnails is not None and thumbnail is not None:
                 self._thumbnails.add(content_hash, thumbnail)
@@ -128,8 +104,7 @@ class GalleryDraft:
             contents: (item,), which distinct content each of them shows.
         """
         self._items.add(self._noted(items))
-        self._content_of_row.write(np.ascontiguousarray(contents, dtype="<i8").tobytes())
-        self._count += len(contents)
+        self._vectors.add_rows(contents)
 
     def add_rejections(self, rejections: Iterable[Rejection]) -> None:
         """Append inputs that were set aside."""
@@ -158,23 +133,16 @@ class GalleryDraft:
         self._items.finish()
         if self._thumbnails is not None:
             self._thumbnails.finish()
-        self._distinct.close()
-        self._content_of_row.close()
-        distinct_shape = (self._distinct_count, self._encoder.dim)
         built = build_vector_index(
             index_kind,
-            _RowVectors(
-                RowFile(self._folder / "distinct.f32", "<f4", distinct_shape),
-                np.memmap(self._folder / "rows.i64", dtype="<i8", mode="r"),
-            ),
+            self._vectors.finish(),
             folder=self._folder,
             queries=queries,
             target_recall=index.recall,
             factory=index.factory,
         )
-        (self._folder / "tombstones").touch()
-        for name in ("distinct.f32", "rows.i64"):
-            (self._folder / name).unlink()
+        self._vectors.remove()
+        write_tombstones(self._folder / "tombstones", np.empty(0, dtype=np.int64))
         self._manifest(folder.name, built.record).write(self._folder / "manifest.json")
         for path in self._folder.iterdir():
             path.chmod(0o644)
@@ -194,8 +162,7 @@ class GalleryDraft:
             yield rejection
 
     def _close(self) -> None:
-        self._distinct.close()
-        self._content_of_row.close()
+        self._vectors.close()
         self._items.close()
         if self._thumbnails is not None:
             self._thumbnails.close()
@@ -210,9 +177,9 @@ class GalleryDraft:
             preprocessing=self._encoder.preprocessing,
             dim=self._encoder.dim,
             metric="inner_product",
-            count=self._count,
-            row_count=self._count,
-            distinct_count=self._distinct_count,
+            count=self._vectors.row_count,
+            row_count=self._vectors.row_count,
+            distinct_count=self._vectors.content_count,
             rejected_count=self._rejected_count,
             tombstone_count=0,
             item_list_sha256=self._ids.hexdigest(),

@@ -205,6 +205,10 @@ class Gallery:
         """Yield the inputs that were set aside when this gallery was built."""
         return self._items.rejected()
 
+    def rejected_of(self, places: Sequence[str]) -> list[Rejection]:
+        """Return what was set aside of some places."""
+        return self._items.rejected_of(places)
+
     def vectors(self, ids: Sequence[str]) -> Rows:
         """Return (item, dim), the stored vectors in float32 in the order asked.
 
@@ -230,9 +234,21 @@ class Gallery:
         """Return the row of every item, ascending."""
         return np.arange(self.row_count) if self.live is None else np.flatnonzero(self.live)
 
+    def rows_of_ids(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the row of each id that there is."""
+        return self._items.rows_of_ids(ids)
+
+    def ids_naming(self, image_ids: Sequence[str]) -> list[str]:
+        """Return the ids of the captions that name one of these images."""
+        return self._items.ids_naming(image_ids)
+
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
         return self._items.ids_of_rows(rows)
+
+    def items_of_rows(self, start: int, stop: int) -> list[Item]:
+        """Return the items from row `start` to before row `stop`, in order."""
+        return self._items.items_of_rows(start, stop)
 
     def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
         """Return by content its first row; also of a removed item: the content is still there."""

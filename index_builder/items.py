@@ -1,4 +1,4 @@
-"""What a row of a gallery stands for: `items.sqlite`, written once, then read by batches.
+"""What a row of a gallery stands for, read from `items.sqlite` by batches.
 
 The file never changes after it was renamed into place, so readers open it `immutable`: no locks,
 no journal, no look at the folder.
@@ -18,46 +18,21 @@ from index_builder.stamps import NO_STAMP, Stamp
 from model.errors import GalleryIndexError
 
 __all__ = [
+    "ITEM_COLUMNS",
     "Item",
     "ItemStore",
-    "ItemWriter",
     "Rejection",
     "Span",
     "immutable_address",
     "open_immutable",
 ]
 
-_SCHEMA = """
-CREATE TABLE items (
-    row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    caption TEXT,
-    image_id TEXT,
-    path TEXT,
-    width INTEGER,
-    height INTEGER,
-    content_hash TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    stamp_size INTEGER NOT NULL,
-    stamp_time INTEGER NOT NULL,
-    span_offset INTEGER,
-    span_size INTEGER
-);
-CREATE TABLE rejected (place TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL);
-"""
-# Made last: sorting once is quicker than keeping them in order.
-_LOOKUPS = (
-    "CREATE INDEX items_image_id ON items (image_id) WHERE image_id IS NOT NULL",
-    "CREATE INDEX items_path ON items (path) WHERE path IS NOT NULL",
-    "CREATE INDEX items_content_hash ON items (content_hash)",
-)
 _REJECTED_AT_ONCE = 10_000
 _IDS_AT_ONCE = 100_000
-_COLUMNS = (
+ITEM_COLUMNS = (
     "id, row, caption, image_id, path, width, height, metadata, content_hash, "
     "stamp_size, stamp_time, span_offset, span_size"
 )
-_MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
 
 
 class Span(NamedTuple):
@@ -120,45 +95,6 @@ class Rejection:
     reason: str
 
 
-class ItemWriter:
-    """Writes a new `items.sqlite`, item after item; the caller syncs it to the disk.
-
-    The same items in the same order give the same bytes.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Create the file."""
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        # Nobody reads a half-built gallery, so a journal would only cost time.
-        self._connection.executescript(
-            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_SCHEMA} BEGIN"
-        )
-
-    def add(self, items: Iterable[Item]) -> None:
-        """Append items, in row order."""
-        self._connection.executemany(
-            f"INSERT INTO items ({_COLUMNS}) VALUES ({_MARKS})",
-            (_as_tuple(item) for item in items),
-        )
-
-    def reject(self, rejections: Iterable[Rejection]) -> None:
-        """Append inputs that were set aside."""
-        self._connection.executemany(
-            "INSERT INTO rejected VALUES (?, ?, ?)",
-            ((entry.place, entry.code, entry.reason) for entry in rejections),
-        )
-
-    def finish(self) -> None:
-        """Write everything and close the file."""
-        for statement in (*_LOOKUPS, "COMMIT"):
-            self._connection.execute(statement)
-        self._connection.close()
-
-    def close(self) -> None:
-        """Close the file as it is; harmless after `finish`."""
-        self._connection.close()
-
-
 def open_immutable(path: Path) -> sqlite3.Connection:
     """Return a read-only connection to a file that never changes; usable from any thread."""
     if not path.is_file():
@@ -196,6 +132,21 @@ class ItemStore:
         """Return the number of items."""
         return int(self._select("SELECT count(*) FROM live")[0][0])
 
+    def distinct_count(self) -> int:
+        """Return the number of items with different contents."""
+        return int(self._select("SELECT count(DISTINCT content_hash) FROM live")[0][0])
+
+    def rejected_count(self) -> int:
+        """Return the number of inputs that were set aside."""
+        return int(self._select("SELECT count(*) FROM rejected")[0][0])
+
+    def metadata(self) -> Iterator[dict[str, Any]]:
+        """Yield the metadata of every item, in row order."""
+        statement = "SELECT metadata FROM live WHERE row >= ? AND row < ? ORDER BY row"
+        for start in range(0, self.end(), _IDS_AT_ONCE):
+            for (metadata,) in self._select(statement, start, start + _IDS_AT_ONCE):
+                yield json.loads(metadata)
+
     def end(self) -> int:
         """Return the number behind the last row, removed ones included."""
         return int(self._select("SELECT coalesce(max(row) + 1, 0) FROM items")[0][0])
@@ -227,6 +178,12 @@ class ItemStore:
             )
         )
 
+    def ids_naming(self, image_ids: Iterable[str]) -> list[str]:
+        """Return the ids of the captions that name one of these images."""
+        wanted = json.dumps(list(image_ids))
+        statement = "SELECT id FROM live WHERE image_id IN (SELECT value FROM json_each(?))"
+        return [item_id for (item_id,) in self._select(statement, wanted)]
+
     def ids_of_paths(self, paths: Iterable[str]) -> dict[str, str]:
         """Return the id of each path that there is."""
         wanted = json.dumps(list(paths))
@@ -247,12 +204,26 @@ class ItemStore:
         }
         return {item_id: found[item_id] for item_id in asked if item_id in found}
 
+    def items_of_rows(self, start: int, stop: int) -> list[Item]:
+        """Return the items from row `start` to before row `stop`, in order."""
+        return self._items("live", "row >= ? AND row < ? ORDER BY row", start, stop)
+
     def items_of_contents(self, content_hashes: Iterable[str]) -> dict[str, Item]:
         """Return by content its first row; also of a removed item: the content is still there."""
         wanted = json.dumps(list(content_hashes))
         first = "SELECT min(row) FROM items WHERE content_hash IN (SELECT value FROM json_each(?))"
         found = self._items("items", f"row IN ({first} GROUP BY content_hash)", wanted)
         return {item.content_hash: item for item in found}
+
+    def content_of_file(self, path: str, stamp: Stamp, span: Span | None) -> str | None:
+        """Return the content of the picture at a path, if its file had this stamp then."""
+        statement = (
+            "SELECT content_hash FROM items WHERE path = ? AND stamp_size = ? AND stamp_time = ? "
+            "AND span_offset IS ? AND span_size IS ?"
+        )
+        offset, size = span or (None, None)
+        found = self._select(statement, path, *stamp, offset, size)
+        return found[0][0] if found else None
 
     def rejected(self) -> Iterator[Rejection]:
         """Yield the inputs that were set aside when the gallery was built."""
@@ -262,15 +233,23 @@ class ItemStore:
             yield from (Rejection(*rejection) for _, *rejection in rows)
             last = rows[-1][0]
 
+    def rejected_of(self, places: Iterable[str]) -> list[Rejection]:
+        """Return what was set aside of some places."""
+        statement = (
+            "SELECT place, code, reason FROM rejected "
+            "WHERE place IN (SELECT value FROM json_each(?))"
+        )
+        return [Rejection(*row) for row in self._select(statement, json.dumps(list(places)))]
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
-    def _items(self, table: str, where: str, *values: str) -> list[Item]:
-        rows = self._select(f"SELECT {_COLUMNS} FROM {table} WHERE {where}", *values)
+    def _items(self, table: str, where: str, *values: str | int) -> list[Item]:
+        rows = self._select(f"SELECT {ITEM_COLUMNS} FROM {table} WHERE {where}", *values)
         return [_as_item(row) for row in rows]
 
-    def _select(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+    def _select(self, statement: str, *values: str | int | None) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
                 return self._connection.execute(statement, values).fetchall()
@@ -289,11 +268,3 @@ def _as_item(row: tuple[Any, ...]) -> Item:
         stamp=(size, time),
         span=None if span_offset is None else Span(span_offset, span_size),
     )
-
-
-def _as_tuple(item: Item) -> Sequence[Any]:
-    return (
-        item.id, item.row, item.caption, item.image_id, item.path, item.width, item.height,
-        json.dumps(item.metadata, ensure_ascii=False), item.content_hash, *item.stamp,
-        *(item.span or (None, None)),
-    )  # fmt: skip

@@ -11,6 +11,8 @@ import numpy as np
 
 from index_builder.gallery import Gallery
 from index_builder.items import Item, ItemStore
+from index_builder.sources import ImageEntry
+from index_builder.stamps import NO_STAMP, Stamp
 from index_builder.vector_index import Rows
 
 __all__ = ["KnownContents", "KnownGallery"]
@@ -30,6 +32,13 @@ class KnownContents:
     @cached_property
     def _items(self) -> ItemStore:
         return ItemStore(self._path)
+
+    def digest_of(self, entry: ImageEntry, stamp: Stamp) -> bytes | None:
+        """Return the content of a picture whose file did not change; None if it may have."""
+        if stamp[0] < 0 or stamp == NO_STAMP:
+            return None
+        content_hash = self._items.content_of_file(entry.path, stamp, entry.span)
+        return None if content_hash is None else bytes.fromhex(content_hash)
 
     def __contains__(self, content_hash: str) -> bool:
         """Return whether there is an item with this content."""

@@ -8,8 +8,8 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from index_builder.sources.problems import SHOWN_PROBLEM_COUNT, Problems
 __all__ = ["ListedEntry", "Listing"]
 
 _SHOWN_PLACE_COUNT = 5
+_CHOSEN_AT_ONCE = 1024
 _COLUMNS = "id, path, span_offset, span_size, caption, image_id, image_path, metadata"
 _SCHEMA = """
 PRAGMA journal_mode=OFF;
@@ -90,21 +91,46 @@ class Listing:
         Raises:
             DataError: An id stands twice, or whatever the source refuses.
         """
+        rows = (each if isinstance(each, Rejection) else _columns(each) for each in entries)
+        return cls._write(path, rows, description)
+
+    def chosen(self, path: Path, is_wanted: Callable[[list[ListedEntry]], list[bool]]) -> "Listing":
+        """Return another listing of the entries that are wanted, in a new file at `path`.
+
+        Args:
+            path: Where it is written.
+            is_wanted: Tells it of some entries at a time, in order.
+        """
+
+        def rows() -> Iterator[tuple[Any, ...] | Rejection]:
+            yield from self.rejected()
+            for start in range(0, self.count, _CHOSEN_AT_ONCE):
+                entries = self.entries(start, start + _CHOSEN_AT_ONCE)
+                for entry, wanted in zip(entries, is_wanted(entries), strict=True):
+                    if wanted:
+                        yield _columns_of(entry)
+
+        return self._write(path, rows(), str(path))
+
+    @classmethod
+    def _write(
+        cls, path: Path, rows: Iterable[tuple[Any, ...] | Rejection], description: str
+    ) -> "Listing":
         digest = hashlib.sha256()
         count = 0
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             connection.executescript(_SCHEMA + "BEGIN")
-            for entry in entries:
-                if isinstance(entry, Rejection):
-                    row: tuple[Any, ...] = (entry.place, entry.code, entry.reason)
-                    connection.execute("INSERT INTO rejected VALUES (?, ?, ?)", row)
+            for row in rows:
+                if isinstance(row, Rejection):
+                    written = astuple(row)
+                    connection.execute("INSERT INTO rejected VALUES (?, ?, ?)", written)
                 else:
-                    row = (count, *_columns(entry))
-                    marks = ", ".join("?" * len(row))
-                    connection.execute(f"INSERT INTO entries VALUES ({marks})", row)
+                    written = (count, *row)
+                    marks = ", ".join("?" * len(written))
+                    connection.execute(f"INSERT INTO entries VALUES ({marks})", written)
                     count += 1
-                digest.update(json.dumps(row).encode() + b"\n")
+                digest.update(json.dumps(written).encode() + b"\n")
             _refuse_duplicates(connection, description)
             connection.execute("COMMIT")
         finally:
@@ -142,6 +168,15 @@ def _columns(entry: ImageEntry | CaptionEntry) -> tuple[str | int | None, ...]:
         offset, size = entry.span or (None, None)
         return entry.id, entry.path or None, offset, size, None, None, None, metadata
     return entry.id, None, None, None, entry.text, entry.image_id, entry.image_path, metadata
+
+
+def _columns_of(entry: ListedEntry) -> tuple[str | int | None, ...]:
+    metadata = json.dumps(entry.metadata, ensure_ascii=False)
+    offset, size = entry.span or (None, None)
+    return (
+        entry.id, entry.path, offset, size, entry.caption, entry.image_id, entry.image_path,
+        metadata,
+    )  # fmt: skip
 
 
 def _as_entry(row: tuple[Any, ...]) -> ListedEntry:

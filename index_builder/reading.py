@@ -1,6 +1,7 @@
 """A picture's file becomes what the encoder and the gallery need of it, in any process.
 
-The bytes are read once: what is hashed is what is decoded. What cannot be used is set aside with
+The bytes are read once: what is hashed is what is decoded. They are not read at all where an
+earlier gallery has the same path with the same stamp. What cannot be used is set aside with
 its reason; nothing that lies in a file is an error of the build.
 """
 
@@ -84,6 +85,9 @@ class PictureReader:
     def read(self, entry: ImageEntry) -> Reading:
         """Return what `entry` is, or why it cannot be used."""
         stamp = self.stamp(entry)
+        unread = None if self._known is None else self._known.digest_of(entry, stamp)
+        if unread is not None:
+            return Reading(unread, stamp, is_known=True)
         try:
             content = self._source.read(entry)
         except EntryError as error:

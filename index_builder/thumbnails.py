@@ -43,15 +43,15 @@ def _shrunk(picture: Image.Image) -> Image.Image:
 
 
 class ThumbnailWriter:
-    """Writes a new `thumbnails.sqlite`; the caller syncs it to the disk."""
+    """Writes a `thumbnails.sqlite`; the caller syncs it to the disk."""
 
     def __init__(self, path: Path) -> None:
-        """Create the file."""
+        """Create the file, or go on with a copy that is nobody else's."""
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-            "CREATE TABLE thumbnails (content_hash TEXT PRIMARY KEY, content BLOB NOT NULL);"
-            "BEGIN"
+            "CREATE TABLE IF NOT EXISTS thumbnails ("
+            "content_hash TEXT PRIMARY KEY, content BLOB NOT NULL); BEGIN"
         )
 
     def add(self, content_hash: str, content: bytes) -> None:

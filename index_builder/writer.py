@@ -1,81 +1,41 @@
 """A listed source becomes a gallery folder, or the folder that is there already is found again."""
 
-import tempfile
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from index_builder.addition import Addition, ChangeCount
 from index_builder.assembly import Assembly
+from index_builder.changes import changed_gallery
 from index_builder.contents import Contents
 from index_builder.draft import EncoderRecord
-from index_builder.encoding import Encoding
 from index_builder.gallery import Gallery
 from index_builder.items import Rejection
-from index_builder.known import KnownContents, KnownGallery
-from index_builder.listing import Listing
+from index_builder.known import KnownGallery
 from index_builder.manifest import GalleryKind, IndexKind
 from index_builder.part_making import PartMaker, rejections_of
+from index_builder.plans import GalleryPlan
 from index_builder.rejections import RejectionCount, RejectionLimit
+from index_builder.reuse import find_gallery
 from index_builder.stamps import SourceWatch
 from index_builder.thumbnails import JPEG_QUALITY, LONGEST_SIDE
-from index_builder.vector_index import (
-    FEWEST_QUERIES,
-    IndexRequest,
-    Rows,
-    TuningQueries,
-    query_count_for,
-)
+from index_builder.tuning_queries import VectorSource, tuning_queries
+from index_builder.vector_index import IndexRequest, Rows
 from index_builder.work import Request, WorkFolder
-from model.console import say, warn
+from model.console import say
 from model.dual_encoder import DualEncoder
-from model.errors import DataError, GalleryIndexError
+from model.errors import DataError
 
 __all__ = [
-    "GalleryPlan",
     "GalleryWriter",
-    "OpenEncoding",
     "PreparedGallery",
-    "VectorSource",
     "WrittenGallery",
 ]
 
 # Part of every gallery's name: raise it when the same inputs would give other files.
 _FORMAT = 4
-
-OpenEncoding = Callable[[Path, KnownContents | None], Encoding]
-
-
-@dataclass(frozen=True)
-class GalleryPlan:
-    """What a gallery is to be made of.
-
-    Attributes:
-        kind: Images or captions.
-        listing: What the source named.
-        open_encoding: Makes of the work folder and of what is known the way to vectors.
-        index_kind: Of its vector index.
-        root: Of pictures; None where there are none.
-        served: The gallery of this kind that is served now.
-    """
-
-    kind: GalleryKind
-    listing: Listing
-    open_encoding: OpenEncoding
-    index_kind: IndexKind
-    root: Path | None = None
-    served: Gallery | None = None
-
-
-class VectorSource(Protocol):
-    """What vectors of the other kind are drawn from, to tune a vector index with."""
-
-    @property
-    def kind(self) -> GalleryKind:
-        """Images or captions."""
-
-    def sample_vectors(self, wanted_count: int) -> Rows:
-        """Return (vector, dim), at most so many, the same at every call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +78,12 @@ class WrittenGallery:
     is_reused: bool
     work: WorkFolder | None = None
 
+    def finish(self) -> None:
+        """Close it, and take away the work that led to it; call when its version is served."""
+        if self.work is not None:
+            self.work.remove()
+        self.gallery.close()
+
 
 class GalleryWriter:
     """Writes galleries of one encoder into one index folder.
@@ -125,7 +91,6 @@ class GalleryWriter:
     Args:
         galleries: The folder for them.
         encoder: The network.
-        preprocessing: How it makes pixels of pictures; for the manifest.
         batch_size: How many items go through the encoder at once.
         part_size: Entries of a part.
         max_pixels: A larger picture is set aside.
@@ -137,7 +102,6 @@ class GalleryWriter:
         self,
         galleries: Path,
         encoder: DualEncoder,
-        preprocessing: dict[str, Any],
         *,
         batch_size: int,
         part_size: int,
@@ -155,11 +119,15 @@ class GalleryWriter:
             name=encoder.name,
             fingerprint=encoder.fingerprint,
             dim=encoder.dim,
-            preprocessing=preprocessing | {"max_pixels": max_pixels},
+            preprocessing=_preprocessing(encoder) | {"max_pixels": max_pixels},
         )
 
-    def prepare(self, plan: GalleryPlan) -> PreparedGallery:
+    def prepare(self, plan: GalleryPlan, *, is_addition: bool = False) -> PreparedGallery:
         """Make the parts of a plan, going on with what a build before it began.
+
+        Args:
+            plan: What the gallery is made of.
+            is_addition: It adds to the served gallery, and may come to nothing.
 
         Raises:
             DataError: Nothing can be used, too much cannot, or the source went away.
@@ -177,7 +145,7 @@ class GalleryWriter:
             watch=SourceWatch(plan.root),
         )
         contents = parts.make(self._rejection_count(plan))
-        if not contents.count:
+        if not contents.count and not is_addition:
             sentence = _nothing_usable(plan, parts)
             contents.close()
             work.remove()
@@ -202,7 +170,8 @@ class GalleryWriter:
         plan, assembly = prepared.plan, prepared.assembly
         try:
             folder = self._galleries / assembly.name(self._made_by(plan.index_kind), images)
-            found = self._find(folder, plan)
+            is_served = plan.served is not None and plan.served.folder == folder
+            found = plan.served if is_served else find_gallery(folder, plan.root)
             if found is not None:
                 say(f"{plan.kind}: nothing changed, {folder.name} is used again")
                 return WrittenGallery(found, is_reused=True, work=prepared.work)
@@ -214,12 +183,44 @@ class GalleryWriter:
                 images=images,
                 index_kind=plan.index_kind,
                 index=self._index,
-                queries=_queries_of(other, plan.index_kind),
+                queries=tuning_queries(other, plan.index_kind),
             )
         finally:
             prepared.contents.close()
         gallery = Gallery.open(folder, images_root=plan.root)
         return WrittenGallery(gallery, is_reused=False, work=prepared.work)
+
+    def add(
+        self,
+        prepared: PreparedGallery,
+        before: Gallery,
+        *,
+        other: VectorSource | None = None,
+        images: Gallery | None = None,
+    ) -> tuple[WrittenGallery, ChangeCount]:
+        """Return the gallery with finished parts added to it, and what that changed.
+
+        Args:
+            prepared: Its contents are closed.
+            before: The gallery; it comes back itself where nothing changes.
+            other: The other kind: its vectors tune the vector index.
+            images: Where the id of a picture that a caption names by its path is looked up.
+        """
+        plan = prepared.plan
+        addition = Addition(prepared.assembly, plan.listing, before, images)
+        try:
+            count = addition.count()
+            if count == ChangeCount() and not addition.has_other_rejections():
+                say(f"{plan.kind}: nothing is new, {before.folder.name} is used again")
+                return WrittenGallery(before, is_reused=True, work=prepared.work), count
+            name = addition.name([_FORMAT])
+            say(f"{plan.kind}: writing {name}")
+            queries = tuning_queries(other, before.manifest.index.kind)
+            write = functools.partial(addition.write, queries=queries)
+            gallery = changed_gallery(self._galleries, before, name, write, other=other)
+        finally:
+            prepared.contents.close()
+        return WrittenGallery(gallery, is_reused=False, work=prepared.work), count
 
     def _base(self, plan: GalleryPlan) -> KnownGallery | None:
         """Return the served gallery if its contents are what this build would make of them."""
@@ -260,25 +261,11 @@ class GalleryWriter:
         first = plan.listing.rejected_count()
         return RejectionCount(plan.kind, plan.listing.count + first, self._max_rejected, first)
 
-    def _find(self, folder: Path, plan: GalleryPlan) -> Gallery | None:
-        if plan.served is not None and plan.served.folder.name == folder.name:
-            return plan.served
-        if not folder.exists():
-            return None
-        try:
-            return Gallery.open(folder)
-        except GalleryIndexError as error:
-            warn(f"{error}; this build writes it anew")
-            folder.rename(tempfile.mkdtemp(prefix=".damaged-", dir=self._galleries))
-            return None
 
-
-def _queries_of(other: VectorSource | None, index_kind: IndexKind) -> TuningQueries | None:
-    """Return vectors of the other kind to tune with; None where there are too few."""
-    if other is None:
-        return None
-    rows = other.sample_vectors(query_count_for(index_kind))
-    return None if len(rows) < FEWEST_QUERIES else TuningQueries(rows, f"{other.kind} of the index")
+def _preprocessing(encoder: DualEncoder) -> dict[str, Any]:
+    """Return how the encoder makes pixels of pictures; nothing for region features."""
+    transform = encoder.picture_transform
+    return {} if transform is None else transform.config.model_dump(mode="json")
 
 
 def _nothing_usable(plan: GalleryPlan, parts: PartMaker) -> str:

@@ -80,7 +80,7 @@ class Build(Command):
     max_rejected: Limit | None = Field(
         default=None,
         description="most inputs of a gallery that may be set aside: a number, or a share such as "
-        "2.5%%; default: all but one",
+        "2.5%; default: all but one",
     )
     workers: int | None = Field(
         default=None,

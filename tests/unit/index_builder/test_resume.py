@@ -8,7 +8,6 @@ import pytest
 
 from index_builder import draft
 from index_builder.assembly import Assembly
-from index_builder.build import build_index
 from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest, build_vector_index
 from index_builder.vector_index.queries import MIDPOINTS
@@ -18,82 +17,12 @@ from model.hrem import HREM
 from model.identifiers import image_id_for_path
 from tests.unit.index_builder.galleries import served_files
 from tests.unit.index_builder.sources.layouts import write_samples
+from tests.unit.index_builder.stopping import StoppedError, stop
 from tests.worlds import captions_of, made_up_picture, tiny_checkpoint
-
-PART_SIZE = 4
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """Twelve files in three parts; 11 shows what 0 shows, 6 what 5 shows, and 3 is no picture."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for number in range(12):
-        place = folder / f"{number:02d}.png"
-        made_up_picture({11: 0, 6: 5}.get(number, number)).save(place)
-    (folder / "03.png").write_text("text")
-    return folder
-
-
-@pytest.fixture
-def build(checkpoint, photos, tmp_path):
-    def run(output="index", **changes):
-        given = {
-            "checkpoint": checkpoint,
-            "images": photos,
-            "output": tmp_path / output,
-            "part_size": PART_SIZE,
-        }
-        return build_index(**(given | changes))
-
-    return run
-
-
-@pytest.fixture
-def index(tmp_path):
-    return IndexFolder(tmp_path / "index")
-
-
-class StoppedError(Exception):
-    """What stands for a kill."""
 
 
 def _stop(*_, **__):
     raise StoppedError
-
-
-@pytest.fixture
-def encoded(monkeypatch):
-    """Counts the pictures that go through the network; `stop_at` ends the build at a batch."""
-
-    class Encoded:
-        count = 0
-        batch_count = 0
-        stop_at = None
-
-    real = HREM.encode_pixels
-
-    def counting(self, pixels, **settings):
-        Encoded.batch_count += 1
-        if Encoded.batch_count == Encoded.stop_at:
-            raise StoppedError
-        Encoded.count += len(pixels)
-        return real(self, pixels, **settings)
-
-    monkeypatch.setattr(HREM, "encode_pixels", counting)
-    return Encoded
-
-
-def stop(build, encoded, *, at, **changes):
-    encoded.stop_at = encoded.batch_count + at
-    with pytest.raises(StoppedError):
-        build(**changes)
-    encoded.stop_at, encoded.count = None, 0
 
 
 def files(index):

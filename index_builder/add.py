@@ -1,0 +1,219 @@
+"""Add to an index: what a source names and the index does not have just so; the rest stays.
+
+Pictures whose files did not change since they were indexed are not read; contents that the index
+knows are not decoded or encoded again.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from index_builder.addition import ChangeCount
+from index_builder.changes import ChangeReport, GalleryChange, gallery_change
+from index_builder.freshness import fresh_listing
+from index_builder.gallery import Gallery
+from index_builder.inputs import Inputs, Listings
+from index_builder.parts import PART_SIZE
+from index_builder.plans import GalleryPlan, caption_plan, image_plan
+from index_builder.publishing import publish_galleries
+from index_builder.rejections import RejectionLimit
+from index_builder.vector_index import IndexRequest
+from index_builder.versions import IndexFolder, OpenIndex
+from index_builder.writer import GalleryWriter, WrittenGallery
+from model.console import say
+from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.inputs.pictures import MAX_PIXELS
+
+__all__ = ["add_items"]
+
+
+def add_items(
+    path: Path,
+    *,
+    images: Path | None = None,
+    captions: Path | None = None,
+    images_root: Path | None = None,
+    device: str = "cpu",
+    batch_size: int = 64,
+    part_size: int = PART_SIZE,
+    worker_count: int = 0,
+    max_rejected: RejectionLimit | None = None,
+) -> ChangeReport:
+    """Add new and changed items of the given sources to an index and serve the result.
+
+    Galleries keep their kind of vector index, their limit of pixels and their encoder.
+
+    Args:
+        path: The index folder.
+        images: Folder tree, table, tar shards, or a region array.
+        captions: `.txt`, table or tar shards.
+        images_root: What the pictures' paths are relative to; default: as in the index.
+        device: Of the encoder.
+        batch_size: How many items go through the encoder at once.
+        part_size: Entries of a part, which is what a kill costs at most.
+        worker_count: Processes that read pictures, spawned; 0 = this one.
+        max_rejected: More than this set aside in one gallery is a failure.
+
+    Raises:
+        ConfigError: Neither source is given, or a root of pictures for a region array.
+        DataError: A source cannot be used, or too much in it cannot.
+        GalleryIndexError: There is no index, or it cannot be used.
+    """
+    folder = IndexFolder(path)
+    served_root = folder.record().images_root
+    root = images_root or (Path(served_root) if served_root else None)
+    is_array = images is not None and images.suffix == ".npy"
+    inputs = Inputs(images, captions, images_root if is_array else root)
+    with folder.writing() as index, ExitStack() as opened:
+        served = index.open(images_root=inputs.root)
+        opened.callback(served.close)
+        encoder = load_dual_encoder(served.checkpoint_path, device=device)
+        served.check_encoder(encoder.fingerprint, served.checkpoint_path)
+        say(f"adding to   {path} version {served.version}")
+        say(f"  checkpoint  {encoder.name}, {encoder.fingerprint[:16]}")
+        say(f"  device      {device}, float32")
+        listings = opened.enter_context(inputs.listed(index.galleries))
+        adding = _Adding(
+            served,
+            encoder,
+            GalleryWriter(
+                index.galleries,
+                encoder,
+                batch_size=batch_size,
+                part_size=part_size,
+                max_pixels=_max_pixels(served),
+                max_rejected=max_rejected,
+                index=IndexRequest(),
+            ),
+            inputs,
+            listings,
+            batch_size,
+            worker_count,
+            opened,
+        )
+        image_gallery, image_count = adding.images()
+        now_images = image_gallery.gallery if image_gallery else served.images
+        caption_gallery, caption_count = adding.captions(now_images)
+        now_captions = caption_gallery.gallery if caption_gallery else served.captions
+        version = publish_galleries(
+            index,
+            checkpoint=served.record.checkpoint,
+            images=now_images,
+            captions=now_captions,
+            images_root=inputs.root or (Path(served_root) if served_root else None),
+        )
+        report = ChangeReport(
+            version=version,
+            is_new_version=version != served.version,
+            images=_told(served.images, image_gallery, image_count),
+            captions=_told(served.captions, caption_gallery, caption_count),
+        )
+        for written in (image_gallery, caption_gallery):
+            if written is not None:
+                written.finish()
+        return report
+
+
+class _Adding:
+    """The two galleries of one addition.
+
+    Args:
+        served: What they are added to.
+        encoder: Of its checkpoint.
+        writer: Into its folder.
+        inputs: The sources.
+        listings: Of the sources.
+        batch_size: How many items go through the encoder at once.
+        worker_count: Processes that read pictures.
+        opened: Closes what is opened.
+    """
+
+    def __init__(
+        self,
+        served: OpenIndex,
+        encoder: DualEncoder,
+        writer: GalleryWriter,
+        inputs: Inputs,
+        listings: Listings,
+        batch_size: int,
+        worker_count: int,
+        opened: ExitStack,
+    ) -> None:
+        self._served = served
+        self._encoder = encoder
+        self._writer = writer
+        self._inputs = inputs
+        self._listings = listings
+        self._batch_size = batch_size
+        self._worker_count = worker_count
+        self._opened = opened
+
+    def images(self) -> tuple[WrittenGallery | None, ChangeCount]:
+        """Return the images gallery with the additions; None where none are given."""
+        source, listing, before = self._inputs.images, self._listings.images, self._served.images
+        if source is None or listing is None:
+            return None, ChangeCount()
+        if before is not None and source.root is not None:
+            fresh = self._listings.folder / "fresh-images.sqlite"
+            listing = fresh_listing(fresh, listing, before, images_root=source.root)
+            self._opened.callback(listing.close)
+        kind = before.manifest.index.kind if before else None
+        plan = image_plan(
+            self._encoder,
+            source,
+            listing,
+            kind or IndexRequest().kind_for(listing.count, self._encoder.dim),
+            before,
+            batch_size=self._batch_size,
+            max_pixels=_max_pixels(self._served),
+            worker_count=self._worker_count,
+        )
+        return self._written(plan, before, self._served.captions, None)
+
+    def captions(self, images: Gallery | None) -> tuple[WrittenGallery | None, ChangeCount]:
+        """Return the captions gallery with the additions; None where none are given.
+
+        Args:
+            images: Of the same version: their vectors tune, their ids are looked up by path.
+        """
+        listing, before = self._listings.captions, self._served.captions
+        if listing is None:
+            return None, ChangeCount()
+        if before is not None:
+            fresh = self._listings.folder / "fresh-captions.sqlite"
+            listing = fresh_listing(fresh, listing, before, images_root=None, images=images)
+            self._opened.callback(listing.close)
+        kind = before.manifest.index.kind if before else None
+        plan = caption_plan(
+            self._encoder,
+            listing,
+            kind or IndexRequest().kind_for(listing.count, self._encoder.dim),
+            before,
+            batch_size=self._batch_size,
+        )
+        return self._written(plan, before, images, images)
+
+    def _written(
+        self,
+        plan: GalleryPlan,
+        before: Gallery | None,
+        other: Gallery | None,
+        images: Gallery | None,
+    ) -> tuple[WrittenGallery, ChangeCount]:
+        prepared = self._writer.prepare(plan, is_addition=before is not None)
+        self._opened.callback(prepared.contents.close)
+        if before is not None:
+            return self._writer.add(prepared, before, other=other, images=images)
+        written = self._writer.finish(prepared, other=other, images=images)
+        return written, ChangeCount(added=written.gallery.count)
+
+
+def _max_pixels(served: OpenIndex) -> int:
+    gallery = served.images or served.captions
+    assert gallery is not None  # a version has one at least
+    return int(gallery.manifest.preprocessing.get("max_pixels", MAX_PIXELS))
+
+
+def _told(
+    before: Gallery | None, written: WrittenGallery | None, count: ChangeCount
+) -> GalleryChange | None:
+    return None if written is None else gallery_change(before, written.gallery, count)

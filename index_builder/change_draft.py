@@ -1,0 +1,211 @@
+"""A gallery that is made of another one: rows are appended, items replaced or removed.
+
+What does not change is hard-linked; a file that must change is copied and then changed, or written
+again. Rows keep their numbers, so nothing that is there is encoded or even moved.
+
+    only tombstones                   tombstones is written; everything else is linked
+    other metadata, other captions' pictures, more rejections        + items.sqlite
+    new or changed pictures or texts  + index.faiss, embeddings.f16, and thumbnails.sqlite
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from index_builder.gallery import Gallery
+from index_builder.item_writing import ItemChanger
+from index_builder.items import Item, ItemStore, Rejection
+from index_builder.manifest import (
+    ColumnTypes,
+    FileRecord,
+    IndexRecord,
+    Manifest,
+    record_of_file,
+)
+from index_builder.row_vectors import RowVectorsWriter
+from index_builder.thumbnails import ThumbnailWriter
+from index_builder.tombstones import live_rows, read_tombstones, write_tombstones
+from index_builder.vector_index import (
+    AllowedRows,
+    Rows,
+    TuningQueries,
+    extend_vector_index,
+    open_vector_index,
+    tuned_record,
+)
+from model.durable import move_folder, sync_file
+
+__all__ = ["ChangeDraft"]
+
+
+class ChangeDraft:
+    """Takes changes, then becomes a gallery by one rename.
+
+    Use as a context manager: what was not finished is removed.
+
+    Args:
+        folder: To be made, on the disk of the galleries.
+        before: The gallery to change; stays as it is.
+    """
+
+    def __init__(self, folder: Path, before: Gallery) -> None:
+        self._folder = folder
+        self._before = before
+        folder.mkdir()
+        self._removed: list[npt.NDArray[np.int64]] = []
+        self._items: ItemChanger | None = None
+        self._thumbnails: ThumbnailWriter | None = None
+        self._vectors = RowVectorsWriter(folder, before.dim)
+
+    def __enter__(self) -> "ChangeDraft":
+        """Return the draft itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove what was not finished."""
+        self._vectors.close()
+        for file in (self._items, self._thumbnails):
+            if file is not None:
+                file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def remove(self, rows: Sequence[int]) -> None:
+        """Remove the items of some rows."""
+        self._removed.append(np.array(rows, dtype=np.int64))
+
+    def update(self, items: Iterable[Item]) -> None:
+        """Replace items of the same ids, rows and contents."""
+        self._item_changer().replace(items)
+
+    def add_contents(
+        self, vectors: Rows, thumbnails: Iterable[tuple[str, bytes | None]] = ()
+    ) -> None:
+        """Append the next distinct contents that rows to come may show.
+
+        Args:
+            vectors: (content, dim), unit rows.
+            thumbnails: The hash and the thumbnail of those that are pictures.
+        """
+        self._vectors.add_contents(vectors)
+        for content_hash, thumbnail in thumbnails:
+            if thumbnail is None or self._before.thumbnail_of_content(content_hash) is not None:
+                continue
+            if self._thumbnails is None:
+                self._thumbnails = ThumbnailWriter(self._copied("thumbnails.sqlite"))
+            self._thumbnails.add(content_hash, thumbnail)
+
+    def append(self, items: Iterable[Item], contents: npt.NDArray[np.int64]) -> None:
+        """Append items behind the last row; a removed item's id may come again.
+
+        Args:
+            items: Their rows go on from those before.
+            contents: (item,), which of `add_contents` each of them shows.
+        """
+        self._item_changer().replace(items)
+        self._vectors.add_rows(contents)
+
+    def replace_rejections(self, places: Iterable[str], rejections: Iterable[Rejection]) -> None:
+        """Note what was set aside of these places, instead of what was noted about them before."""
+        self._item_changer().replace_rejections(places, rejections)
+
+    def finish(self, folder: Path, *, queries: TuningQueries | None = None) -> Path:
+        """Write everything, flush it, rename it to `folder`, and return that.
+
+        Args:
+            folder: `<kind>-<hash>`.
+            queries: What the vector index is tuned and measured with; None takes points between
+                rows.
+        """
+        before = self._before
+        row_count = before.row_count + self._vectors.row_count
+        earlier = read_tombstones(before.folder / "tombstones", before.row_count)
+        removed = np.unique(np.concatenate([earlier, *self._removed]))
+        live = live_rows(removed, row_count)
+        write_tombstones(self._folder / "tombstones", removed)
+        index = self._finish_index(queries, live, has_removed=len(removed) > len(earlier))
+        self._vectors.remove()
+        if self._items is not None:
+            self._items.finish(removed.tolist())
+        if self._thumbnails is not None:
+            self._thumbnails.finish()
+        files = {name: self._finish_file(name) for name in before.manifest.files}
+        counts = {"row_count": row_count, "tombstone_count": len(removed)}
+        changed = {"gallery": folder.name, "index": index, "files": files, **counts}
+        manifest = before.manifest.model_dump() | changed | self._facts(removed.tolist())
+        manifest |= {"count": row_count - len(removed), "created_at": datetime.now(UTC)}
+        Manifest.model_validate(manifest).write(self._folder / "manifest.json")
+        for name in ("manifest.json", *files):
+            sync_file(self._folder / name)
+        move_folder(self._folder, folder)
+        return folder
+
+    def _finish_index(
+        self, queries: TuningQueries | None, live: AllowedRows | None, *, has_removed: bool
+    ) -> IndexRecord:
+        before, record = self._before, self._before.manifest.index
+        path = before.folder / "index.faiss"
+        if not self._vectors.row_count and not has_removed:
+            return record
+        # A second one: its search is tuned, and that of the open gallery must not change.
+        index = open_vector_index(before.folder, before.manifest)
+        if self._vectors.row_count:
+            return extend_vector_index(
+                index,
+                record,
+                path,
+                self._vectors.finish(),
+                folder=self._folder,
+                queries=queries,
+                live=live,
+            ).record
+        return tuned_record(
+            index,
+            path,
+            factory=record.factory,
+            target_recall=record.target_recall,
+            queries=queries,
+            live=live,
+        )
+
+    def _finish_file(self, name: str) -> FileRecord:
+        path = self._folder / name
+        if path.exists():
+            path.chmod(0o644)
+            return record_of_file(path)
+        source = self._before.folder / name
+        try:
+            os.link(source, path)
+        except OSError:  # a disk without hard links, or with too many to this file
+            shutil.copyfile(source, path)
+        return self._before.manifest.files[name]
+
+    def _facts(self, removed: Sequence[int]) -> dict[str, object]:
+        """Return what the manifest says about the items, read once more from the file."""
+        items = ItemStore(self._folder / "items.sqlite", removed)
+        try:
+            facts: dict[str, object] = {
+                "item_list_sha256": items.list_sha256(),
+                "distinct_count": items.distinct_count(),
+                "rejected_count": items.rejected_count(),
+            }
+            if self._items is not None:
+                columns = ColumnTypes()
+                for metadata in items.metadata():
+                    columns.add(metadata)
+                facts["columns"] = columns.types()
+            return facts
+        finally:
+            items.close()
+
+    def _item_changer(self) -> ItemChanger:
+        if self._items is None:
+            self._items = ItemChanger(self._copied("items.sqlite"))
+        return self._items
+
+    def _copied(self, name: str) -> Path:
+        return Path(shutil.copyfile(self._before.folder / name, self._folder / name))

@@ -1,0 +1,29 @@
+"""How a change of an index is told in the terminal."""
+
+from pathlib import Path
+
+from index_builder.changes import ChangeReport
+from model.console import result, say
+
+__all__ = ["tell_change"]
+
+
+def tell_change(index: Path, report: ChangeReport) -> None:
+    """Show what changed and what comes next."""
+    verb = "wrote" if report.is_new_version else "unchanged"
+    result(f"{verb}  {index} version {report.version}")
+    for kind, change in (("images", report.images), ("captions", report.captions)):
+        if change is None:
+            continue
+        counts = (
+            (change.added_count, "added"),
+            (change.changed_count, "changed"),
+            (change.removed_count, "removed"),
+        )
+        told = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing new"
+        compacted = "; compacted" if change.is_compacted else ""
+        result(f"{kind}  {told}; {change.count:,} in all{compacted}")
+        if change.rejected_count:
+            result(f"set aside  {change.rejected_count:,} inputs: {index / 'rejected.jsonl'}")
+    if report.is_new_version:
+        say(f"next: restart the service to serve it: python -m service --index {index}")

@@ -1,0 +1,141 @@
+"""Remove items from an index: they are found no more from the next version on.
+
+Their rows get tombstones, which is quick however large the gallery is; when more than a fifth of
+its rows have one, the gallery is written anew without them.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from index_builder.addition import ChangeCount
+from index_builder.change_draft import ChangeDraft
+from index_builder.changes import ChangeReport, GalleryChange, changed_gallery, gallery_change
+from index_builder.gallery import Gallery
+from index_builder.manifest import GalleryKind
+from index_builder.publishing import publish_galleries
+from index_builder.tuning_queries import VectorSource, tuning_queries
+from index_builder.versions import IndexFolder, OpenIndex
+from model.console import say
+from model.errors import ConfigError, GalleryIndexError
+
+__all__ = ["remove_items"]
+
+_NAME_DIGITS = 16
+_SHOWN_IDS = 10
+
+
+def remove_items(
+    path: Path,
+    *,
+    images: Sequence[str] = (),
+    captions: Sequence[str] = (),
+    with_captions: bool = False,
+    ignore_missing: bool = False,
+) -> ChangeReport:
+    """Remove items by their ids and serve the result.
+
+    Args:
+        path: The index folder.
+        images: Ids of images.
+        captions: Ids of captions.
+        with_captions: Also remove the captions that name one of these images.
+        ignore_missing: Pass over ids that there are not, instead of refusing all.
+
+    Raises:
+        ConfigError: No id is given.
+        GalleryIndexError: There is no index, no such item, or nothing would be left of a gallery.
+    """
+    if not images and not captions:
+        raise ConfigError(["images, captions: give at least one id"])
+    folder = IndexFolder(path)
+    folder.record()  # an index that is not there must not be made
+    with folder.writing() as index, ExitStack() as opened:
+        served = index.open()
+        opened.callback(served.close)
+        unwanted = {
+            "images": _known_ids(served, "images", images, ignore_missing),
+            "captions": _known_ids(served, "captions", captions, ignore_missing),
+        }
+        if with_captions and served.captions is not None:
+            named = served.captions.ids_naming(unwanted["images"])
+            unwanted["captions"] = sorted({*unwanted["captions"], *named})
+        now_images = _without(served.images, unwanted["images"], other=served.captions)
+        now_captions = _without(served.captions, unwanted["captions"], other=now_images)
+        for gallery in (now_images, now_captions):
+            if gallery is not None:
+                opened.callback(gallery.close)
+        root = served.record.images_root
+        version = publish_galleries(
+            index,
+            checkpoint=served.record.checkpoint,
+            images=now_images,
+            captions=now_captions,
+            images_root=Path(root) if root else None,
+        )
+        return ChangeReport(
+            version=version,
+            is_new_version=version != served.version,
+            images=_told(served.images, now_images, len(unwanted["images"])),
+            captions=_told(served.captions, now_captions, len(unwanted["captions"])),
+        )
+
+
+def _known_ids(
+    served: OpenIndex, kind: GalleryKind, ids: Sequence[str], ignore_missing: bool
+) -> list[str]:
+    """Return the ids that there are, each once, sorted."""
+    gallery = served.gallery(kind)
+    if gallery is None:
+        if ids and not ignore_missing:
+            raise GalleryIndexError(f"{served.folder} has no {kind}; nothing was removed")
+        return []
+    known = gallery.rows_of_ids(ids)
+    missing = [item_id for item_id in dict.fromkeys(ids) if item_id not in known]
+    if missing and not ignore_missing:
+        shown = ", ".join(missing[:_SHOWN_IDS]) + (", ..." if len(missing) > _SHOWN_IDS else "")
+        raise GalleryIndexError(
+            f"{len(missing):,} of {len(set(ids)):,} {kind} are not in {served.folder}: {shown}; "
+            "nothing was removed; correct the ids, or give --ignore-missing"
+        )
+    return sorted(known)
+
+
+def _without(
+    gallery: Gallery | None, ids: Sequence[str], *, other: VectorSource | None
+) -> Gallery | None:
+    """Return a gallery without some items; itself if there are none."""
+    if gallery is None or not ids:
+        return gallery
+    if len(ids) == gallery.count:
+        raise GalleryIndexError(
+            f"no item of the {gallery.kind} would be left; a gallery holds at least one: build an "
+            "index without them instead"
+        )
+    rows = sorted(gallery.rows_of_ids(ids).values())
+    fact = json.dumps(["removed from", gallery.folder.name, rows])
+    name = f"{gallery.kind}-{hashlib.sha256(fact.encode()).hexdigest()[:_NAME_DIGITS]}"
+    say(f"{gallery.kind}: removing {len(rows):,} of {gallery.count:,}; writing {name}")
+    write = functools.partial(_write, gallery, rows, other)
+    return changed_gallery(gallery.folder.parent, gallery, name, write, other=other)
+
+
+def _write(
+    gallery: Gallery,
+    rows: Sequence[int],
+    other: VectorSource | None,
+    draft_folder: Path,
+    folder: Path,
+) -> Path:
+    with ChangeDraft(draft_folder, gallery) as draft:
+        draft.remove(rows)
+        return draft.finish(folder, queries=tuning_queries(other, gallery.manifest.index.kind))
+
+
+def _told(before: Gallery | None, now: Gallery | None, removed_count: int) -> GalleryChange | None:
+    if now is None or not removed_count:
+        return None
+    return gallery_change(before, now, ChangeCount(removed=removed_count))

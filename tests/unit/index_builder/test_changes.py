@@ -1,0 +1,76 @@
+"""A gallery that was changed many times holds what a dictionary that was changed likewise holds."""
+
+import numpy as np
+import pytest
+
+from index_builder.add import add_items
+from index_builder.remove import remove_items
+from index_builder.vector_index import IndexRequest
+from index_builder.versions import IndexFolder
+from model.dual_encoder import load_dual_encoder
+from tests.unit.index_builder.galleries import brute_force
+from tests.unit.index_builder.sources.layouts import write_lines
+
+WORDS = [
+    "a",
+    "red",
+    "blue",
+    "green",
+    "small",
+    "large",
+    "circle",
+    "square",
+    "star",
+    "on",
+    "under",
+    "beside",
+    "the",
+    "grass",
+    "water",
+]
+
+
+def written(path, captions):
+    rows = [{"id": name, "caption": text, "length": len(text)} for name, text in captions.items()]
+    return write_lines(path, rows)
+
+
+def sentence(random):
+    return " ".join(random.choice(WORDS, int(random.integers(3, 9))))
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
+def test_any_chain_of_changes_is_that_of_a_dictionary(build, checkpoint, tmp_path, kind):
+    random = np.random.default_rng(7)
+    source, index = tmp_path / "captions.jsonl", IndexFolder(tmp_path / "index")
+    expected = {f"c{number}": sentence(random) for number in range(60)}
+    build(images=None, captions=written(source, expected), index_request=IndexRequest(kind=kind))
+    encoder = load_dual_encoder(checkpoint)
+    compacted = 0
+    for number in range(8):
+        if number % 3 == 2:
+            unwanted = random.choice(sorted(expected), 7, replace=False).tolist()
+            report = remove_items(index.path, captions=unwanted).captions
+            expected = {name: text for name, text in expected.items() if name not in unwanted}
+        else:
+            named = {f"c{each}": sentence(random) for each in random.integers(0, 90, 8)}
+            report = add_items(index.path, captions=written(source, named), part_size=3).captions
+            expected |= named
+        compacted += report.is_compacted
+        captions = index.open().captions
+        names = list(captions.ids_of_rows(captions.rows().tolist()).values())
+        assert set(names) == set(expected) and captions.manifest.index.kind == kind
+        assert captions.count == len(names) == len(expected)
+        items = captions.items(names)
+        assert {name: items[name].caption for name in names} == expected
+        assert all(item.metadata == {"length": len(item.caption)} for item in items.values())
+        stored = captions.vectors(names)
+        texts = [expected[name] for name in names]
+        # float16 rounds to 1/2048 of a number; the exact kind keeps float32.
+        tolerance = 1e-6 if kind == "exact" else 5e-4
+        np.testing.assert_allclose(stored, encoder.encode_captions(texts), atol=tolerance)
+        queries = encoder.encode_captions([sentence(random) for _ in range(3)]).numpy()
+        for query, hits in zip(queries, captions.search(queries, 100), strict=True):
+            truth = [(names[row], score) for row, score in brute_force(query, stored)]
+            assert [(hit.item_id, hit.score) for hit in hits] == truth
+    assert compacted
