@@ -17,6 +17,6 @@ def find_gallery(folder: Path, images_root: Path | None = None) -> Gallery | Non
     try:
         return Gallery.open(folder, images_root=images_root)
     except GalleryIndexError as error:
-        warn(f"{error}; it is written anew")
+        warn(f"{error}; this build writes it anew")
         folder.rename(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
         return None
