@@ -1,4 +1,4 @@
-"""A build of an index in a process of its own that is killed and goes on.
+"""A build of an index, or an addition, in a process of its own that is killed and goes on.
 
 Processes are forked from one that has imported everything already, so that a kill falls into the
 work and not into the start of Python.
@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from index_builder.commands.add import Add
 from index_builder.commands.build import Build
 from model.command_line import run_commands
 from tests.end_to_end.killed_runs import PROCESSES
@@ -18,19 +19,21 @@ __all__ = ["STAGES", "KilledBuild"]
 _LONGEST_S = 600.0
 _LOOK_EVERY_S = 0.0005
 
-# Files that appear while the vector index is written, and while the version is switched.
+# Files that appear while the vector index is written, and while the version is switched: a build
+# puts a gallery together in its work folder, an addition in `.changing-<kind>`.
 STAGES = {
-    "images/index.faiss": "galleries/.work-images-*/gallery/index.faiss",
-    "captions/index.faiss": "galleries/.work-captions-*/gallery/index.faiss",
+    "images/index.faiss": "galleries/.[wc]*-images*/*/index.faiss",
+    "captions/index.faiss": "galleries/.[wc]*-captions*/*/index.faiss",
     "version": "versions/*2.json*",
     "current": ".current.tmp",
 }
 
 
 class KilledBuild:
-    """A build that is killed again and again.
+    """A build or an addition that is killed again and again.
 
     Attributes:
+        index: What it writes.
         kill_count: How often it was killed.
         faiss_count: How often it left behind an `index.faiss` that was not yet in its gallery.
         switch_count: How often it left behind a version that it had begun to write; some of these
@@ -38,9 +41,9 @@ class KilledBuild:
     """
 
     def __init__(self, index: Path, arguments: Sequence[object]) -> None:
-        """Prepare a build with `arguments` into `index`."""
+        """Prepare a command with `arguments`; `INDEX` among them stands for the index."""
         self.index = index
-        self._arguments = [str(part) for part in (*arguments, "--output", index)]
+        self._arguments = [str(index if part == "INDEX" else part) for part in arguments]
         self._log = index.with_suffix(".log")
         self.kill_count = 0
         self.faiss_count = 0
@@ -87,5 +90,5 @@ class KilledBuild:
 
 def _build(arguments: list[str], log: Path) -> None:
     with log.open("w") as said, contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-        status = run_commands("index_builder", {"build": Build}, ["build", *arguments])
+        status = run_commands("index_builder", {"build": Build, "add": Add}, arguments)
     raise SystemExit(status)
