@@ -18,6 +18,7 @@ from index_builder.publishing import publish_galleries
 from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
 from index_builder.versions import IndexFolder, OpenIndex
+from index_builder.work import remove_finished_work
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say
 from model.dual_encoder import DualEncoder, load_dual_encoder
@@ -66,6 +67,7 @@ def add_items(
     with folder.writing() as index, ExitStack() as opened:
         served = index.open(images_root=inputs.root)
         opened.callback(served.close)
+        remove_finished_work(index.galleries, served.record.gallery_names)
         encoder = load_dual_encoder(served.checkpoint_path, device=device)
         served.check_encoder(encoder.fingerprint, served.checkpoint_path)
         say(f"adding to   {path} version {served.version}")

@@ -19,7 +19,7 @@ from index_builder.publishing import publish_galleries, served_gallery
 from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
-from index_builder.work import foreign_work
+from index_builder.work import foreign_work, remove_finished_work
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
@@ -119,6 +119,7 @@ def build_index(
     say(f"  device      {device}, float32")
     with IndexFolder(output).writing() as index, ExitStack() as opened:
         served = index.served_record()
+        remove_finished_work(index.galleries, served.gallery_names if served else ())
         _check_left_out(index, served, encoder, inputs)
         listings = opened.enter_context(inputs.listed(index.galleries))
         kept = keep_checkpoint(index, checkpoint, encoder)

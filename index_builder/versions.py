@@ -69,6 +69,12 @@ class VersionRecord(Record):
         default=None, description="R@K and hubs, where captions name pictures of this version"
     )
 
+    @property
+    def gallery_names(self) -> set[str]:
+        """The names of the folders of its galleries."""
+        records = [record for record in (self.images, self.captions) if record is not None]
+        return {Path(record.folder).name for record in records}
+
     def names_the_same(self, other: "VersionRecord") -> bool:
         """Return whether both versions answer every query alike."""
         left, right = (

@@ -4,24 +4,28 @@
         request.json    what it is built from; the 16 hex digits are its hash
         00000000.npz    parts, each there whole or not at all
         gallery/        the gallery while it is put together
+        leads-to        name of the gallery, once that is in its place
 
-It survives failures and kills. It is removed when the version that it was for is served.
+It survives failures and kills. It is removed when the version that it was for is served; if a kill
+falls between the two, by the next writer.
 """
 
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import Field
 
 from index_builder.manifest import GalleryKind, Record
-from model.durable import sync_folder
+from model.durable import sync_folder, write_file
 
-__all__ = ["WORK_PREFIX", "Request", "WorkFolder", "foreign_work"]
+__all__ = ["WORK_PREFIX", "Request", "WorkFolder", "foreign_work", "remove_finished_work"]
 
 WORK_PREFIX = ".work-"
 _DIGITS = 16
+_RESULT = "leads-to"
 
 
 class Request(Record):
@@ -78,12 +82,24 @@ class WorkFolder:
             shutil.rmtree(path)
         return path
 
+    def note_result(self, gallery: str) -> None:
+        """Note the gallery that this led to: once it is served, nobody needs to go on here."""
+        write_file(self.path / _RESULT, gallery)
+
     def remove(self) -> None:
         """Take the folder away; a kill meanwhile leaves it to the next writer."""
         leaving = self.path.with_name(f".done-{self.path.name.removeprefix(WORK_PREFIX)}")
         shutil.rmtree(leaving, ignore_errors=True)
         self.path.rename(leaving)
         shutil.rmtree(leaving)
+
+
+def remove_finished_work(galleries: Path, served: Collection[str]) -> None:
+    """Take away the work folders that led to one of these galleries."""
+    for folder in foreign_work(galleries):
+        result = folder / _RESULT
+        if result.exists() and result.read_text() in served:
+            shutil.rmtree(folder)
 
 
 def foreign_work(galleries: Path) -> list[Path]:

@@ -174,6 +174,7 @@ class GalleryWriter:
             found = plan.served if is_served else find_gallery(folder, plan.root)
             if found is not None:
                 say(f"{plan.kind}: nothing changed, {folder.name} is used again")
+                prepared.work.note_result(folder.name)
                 return WrittenGallery(found, is_reused=True, work=prepared.work)
             say(f"{plan.kind}: writing {folder.name}")
             assembly.write(
@@ -187,6 +188,7 @@ class GalleryWriter:
             )
         finally:
             prepared.contents.close()
+        prepared.work.note_result(folder.name)
         gallery = Gallery.open(folder, images_root=plan.root)
         return WrittenGallery(gallery, is_reused=False, work=prepared.work)
 
@@ -212,12 +214,14 @@ class GalleryWriter:
             count = addition.count()
             if count == ChangeCount() and not addition.has_other_rejections():
                 say(f"{plan.kind}: nothing is new, {before.folder.name} is used again")
+                prepared.work.note_result(before.folder.name)
                 return WrittenGallery(before, is_reused=True, work=prepared.work), count
             name = addition.name([_FORMAT])
             say(f"{plan.kind}: writing {name}")
             queries = tuning_queries(other, before.manifest.index.kind)
             write = functools.partial(addition.write, queries=queries)
             gallery = changed_gallery(self._galleries, before, name, write, other=other)
+            prepared.work.note_result(gallery.folder.name)
         finally:
             prepared.contents.close()
         return WrittenGallery(gallery, is_reused=False, work=prepared.work), count

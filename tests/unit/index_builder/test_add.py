@@ -9,11 +9,12 @@ from PIL import Image
 
 from index_builder.add import add_items
 from index_builder.versions import IndexFolder
+from index_builder.work import WorkFolder
 from model.errors import ConfigError, DataError, GalleryIndexError
 from model.identifiers import image_id_for_path
 from tests.unit.index_builder.galleries import served_files
 from tests.unit.index_builder.sources.layouts import write_lines, write_samples
-from tests.unit.index_builder.stopping import PART_SIZE, stop
+from tests.unit.index_builder.stopping import PART_SIZE, StoppedError, stop
 from tests.worlds import made_up_picture
 
 FILES = ("index.faiss", "embeddings.f16", "items.sqlite", "thumbnails.sqlite")
@@ -221,6 +222,24 @@ def test_an_addition_that_was_stopped_goes_on_to_the_same_bytes(
     assert encoded.count == 11 - [0, 3, 7][at - 1]
     assert served_files(index.path) == served_files(tmp_path / "clean")
     assert not list(index.galleries.glob(".*"))
+
+
+def test_a_kill_just_after_the_switch_leaves_nothing_for_good(
+    build, add, index, photos, monkeypatch
+):
+    build()
+    made_up_picture(20).save(photos / "20.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "remove", _stop)
+        with pytest.raises(StoppedError):
+            add()
+    assert index.current() == 2 and list(index.galleries.glob(".work-*"))
+    assert not add().is_new_version
+    assert not list(index.galleries.glob(".*"))
+
+
+def _stop(*_):
+    raise StoppedError
 
 
 def test_a_picture_that_goes_away_keeps_its_item(build, add, index, photos, tmp_path):
