@@ -111,6 +111,9 @@ class Addition:
                     draft.add_contents(
                         self._assembly.new_vectors(step), self._assembly.new_thumbnails(step)
                     )
+                # What the base holds of them, the gallery before holds: it is the base.
+                own = step.part.display_copies()
+                draft.add_display_copies((digest.hex(), copy) for digest, copy in own)
                 items = list(self._assembly.items(step, self._images))
                 changes = self._changes(items)
                 draft.remove(changes.outdated)

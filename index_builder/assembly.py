@@ -1,7 +1,7 @@
 """From finished parts to a gallery, one part in memory at a time.
 
 A gallery is named by the hash of everything it is made of: the checkpoint, and for every entry its
-id, its content and its metadata. The same inputs lead to the same name.
+id, its content, its place in a shard and its metadata. The same inputs lead to the same name.
 """
 
 import hashlib
@@ -100,7 +100,7 @@ class Assembly:
                 note(
                     [
                         entry.id, entry.path, content.hex(), image_ids[place], entry.metadata,
-                        None if reason is None else reason.code,
+                        None if reason is None else reason.code, entry.span,
                     ]
                 )  # fmt: skip
         return f"{self._kind}-{digest.hexdigest()[:_NAME_DIGITS]}"
@@ -136,6 +136,7 @@ class Assembly:
             for step in self.steps():
                 if step.new:
                     draft.add_contents(self.new_vectors(step), self.new_thumbnails(step))
+                draft.add_display_copies(self.display_copies(step))
                 draft.add_items(self.items(step, images), step.numbers)
                 draft.add_rejections(rejections_of(step.part, step.entries))
             draft.finish(folder, index_kind=index_kind, index=index, queries=queries)
@@ -182,10 +183,7 @@ class Assembly:
         if known and self._base is not None:
             rows |= zip(known, self._base.vectors(list(known.values())), strict=True)
         if missing := [digest for digest in digests if digest.hex() not in rows]:
-            raise GalleryIndexError(
-                f"{part.path} relies on a content that is gone ({missing[0].hex()[:16]}); delete "
-                "it and build again: the other parts are kept"
-            )
+            raise _gone(part, missing[0])
         return np.stack([rows[digest.hex()] for digest in digests])
 
     def new_thumbnails(self, step: Step) -> Iterator[tuple[str, bytes | None]]:
@@ -198,6 +196,29 @@ class Assembly:
                 yield content_hash, self._base.thumbnail(content_hash)
             else:
                 yield content_hash, thumbnails[own[digest]] if thumbnails else None
+
+    def display_copies(self, step: Step) -> Iterator[tuple[str, bytes]]:
+        """Yield the hash and the display copy of what a part shows of shards, each once."""
+        is_used = step.part.rows["state"] != State.SET_ASIDE
+        shown = zip(step.entries, step.part.row_digests(), is_used, strict=True)
+        wanted = dict.fromkeys(
+            digest for entry, digest, used in shown if used and entry.span is not None
+        )
+        if not wanted:
+            return
+        # The part's own are read as a stream: they come in the order of its entries.
+        own = step.part.display_copies()
+        next_own = next(own, None)
+        for digest in wanted:
+            copy: bytes | None = None
+            if next_own is not None and next_own[0] == digest:
+                _, copy = next_own
+                next_own = next(own, None)
+            elif self._base is not None:
+                copy = self._base.display_copy(digest.hex())
+            if copy is None:
+                raise _gone(step.part, digest)
+            yield digest.hex(), copy
 
     def items(self, step: Step, images: Gallery | None) -> Iterator[Item]:
         """Yield the items of a part, in order.
@@ -239,6 +260,13 @@ class Assembly:
         if self._base is None or not content_hashes:
             return {}
         return self._base.items(content_hashes)
+
+
+def _gone(part: Part, digest: bytes) -> GalleryIndexError:
+    return GalleryIndexError(
+        f"{part.path} relies on a content that is gone ({digest.hex()[:16]}); delete it and build "
+        "again: the other parts are kept"
+    )
 
 
 def image_ids_of(entries: Sequence[ListedEntry], images: Gallery | None) -> list[str | None]:

@@ -95,9 +95,13 @@ class ChangeDraft:
         for content_hash, thumbnail in thumbnails:
             if thumbnail is None or self._before.thumbnail_of_content(content_hash) is not None:
                 continue
-            if self._thumbnails is None:
-                self._thumbnails = ThumbnailWriter(self._copied("thumbnails.sqlite"))
-            self._thumbnails.add(content_hash, thumbnail)
+            self._thumbnail_writer().add(content_hash, thumbnail)
+
+    def add_display_copies(self, copies: Iterable[tuple[str, bytes]]) -> None:
+        """Append JPEGs for display with the hashes of their contents, those that are not there."""
+        for content_hash, content in copies:
+            if self._before.display_copy_of_content(content_hash) is None:
+                self._thumbnail_writer().add_display_copy(content_hash, content)
 
     def append(self, items: Iterable[Item], contents: npt.NDArray[np.int64]) -> None:
         """Append items behind the last row; a removed item's id may come again.
@@ -206,6 +210,11 @@ class ChangeDraft:
         if self._items is None:
             self._items = ItemChanger(self._copied("items.sqlite"))
         return self._items
+
+    def _thumbnail_writer(self) -> ThumbnailWriter:
+        if self._thumbnails is None:
+            self._thumbnails = ThumbnailWriter(self._copied("thumbnails.sqlite"))
+        return self._thumbnails
 
     def _copied(self, name: str) -> Path:
         return Path(shutil.copyfile(self._before.folder / name, self._folder / name))

@@ -1,6 +1,6 @@
 """Compaction: a gallery written again from itself, without the rows that were removed.
 
-No source is read and nothing is encoded: vectors, items and thumbnails come from the gallery. Its
+No source is read and nothing is encoded: vectors, items and small copies come from the gallery. Its
 vector index is built anew, since removed rows cannot be taken out of graphs and codes.
 """
 
@@ -85,4 +85,6 @@ def _add(
         vectors = gallery.vectors_of_rows(np.array([item.row for item in new], dtype=np.int64))
         hashes = [item.content_hash for item in new]
         draft.add_contents(vectors, ((each, gallery.thumbnail_of_content(each)) for each in hashes))
+        copies = ((each, gallery.display_copy_of_content(each)) for each in hashes)
+        draft.add_display_copies((each, copy) for each, copy in copies if copy is not None)
     draft.add_items((replace(item, row=row) for row, item in enumerate(items, first_row)), numbers)

@@ -96,6 +96,12 @@ class GalleryDraft:
             if self._thumbnails is not None and thumbnail is not None:
                 self._thumbnails.add(content_hash, thumbnail)
 
+    def add_display_copies(self, copies: Iterable[tuple[str, bytes]]) -> None:
+        """Append JPEGs for display with the hashes of their contents; of equal ones one is kept."""
+        for content_hash, content in copies:
+            if self._thumbnails is not None:
+                self._thumbnails.add_display_copy(content_hash, content)
+
     def add_items(self, items: Iterable[Item], contents: npt.NDArray[np.int64]) -> None:
         """Append the next items, in row order.
 

@@ -263,6 +263,22 @@ class Gallery:
         item = self.item(item_id)
         return None if item is None else self.thumbnail_of_content(item.content_hash)
 
+    def display_copy_of_content(self, content_hash: str) -> bytes | None:
+        """Return the JPEG for display of a picture's content, or None."""
+        return (
+            None if self._thumbnails is None else self._thumbnails.read_display_copy(content_hash)
+        )
+
+    def display_copy(self, item_id: str) -> bytes | None:
+        """Return the JPEG for display of an image in a shard, its longest side at most 1,024.
+
+        None if there is no such image, or if it has a file of its own: see `source_path`.
+        """
+        item = self.item(item_id)
+        if item is None or item.span is None:
+            return None
+        return self.display_copy_of_content(item.content_hash)
+
     def source_path(self, item_id: str) -> Path:
         """Return where the picture of `item_id` lies, inside the images' root.
 

@@ -1,6 +1,6 @@
 """Contents that an earlier gallery of the same checkpoint holds: they need no encoder.
 
-Their vectors, sizes and thumbnails are found by the hash of the content.
+Their vectors, sizes, thumbnails and display copies are found by the hash of the content.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from index_builder.gallery import Gallery
 from index_builder.items import Item, ItemStore
 from index_builder.sources import ImageEntry
 from index_builder.stamps import NO_STAMP, Stamp
+from index_builder.thumbnails import ThumbnailStore
 from index_builder.vector_index import Rows
 
 __all__ = ["KnownContents", "KnownGallery"]
@@ -21,17 +22,21 @@ __all__ = ["KnownContents", "KnownGallery"]
 class KnownContents:
     """Tells whether a content is known; pickles, and so goes to worker processes."""
 
-    def __init__(self, items: Path) -> None:
-        """Name the `items.sqlite` to look into; it is opened when first asked."""
-        self._path = items
+    def __init__(self, folder: Path) -> None:
+        """Name the gallery's folder to look into; its files are opened when first asked."""
+        self._folder = folder
 
     def __reduce__(self) -> tuple[type["KnownContents"], tuple[Path]]:
-        """Pickle without the open file."""
-        return KnownContents, (self._path,)
+        """Pickle without the open files."""
+        return KnownContents, (self._folder,)
 
     @cached_property
     def _items(self) -> ItemStore:
-        return ItemStore(self._path)
+        return ItemStore(self._folder / "items.sqlite")
+
+    @cached_property
+    def _thumbnails(self) -> ThumbnailStore:
+        return ThumbnailStore(self._folder / "thumbnails.sqlite")
 
     def digest_of(self, entry: ImageEntry, stamp: Stamp) -> bytes | None:
         """Return the content of a picture whose file did not change; None if it may have."""
@@ -43,6 +48,10 @@ class KnownContents:
     def __contains__(self, content_hash: str) -> bool:
         """Return whether there is an item with this content."""
         return bool(self._items.items_of_contents([content_hash]))
+
+    def has_display_copy(self, content_hash: str) -> bool:
+        """Return whether there is a display copy of this picture."""
+        return self._thumbnails.has_display_copy(content_hash)
 
 
 class KnownGallery:
@@ -56,7 +65,7 @@ class KnownGallery:
     def __init__(self, gallery: Gallery) -> None:
         """Use the contents of an open gallery."""
         self.name = gallery.folder.name
-        self.contents = KnownContents(gallery.folder / "items.sqlite")
+        self.contents = KnownContents(gallery.folder)
         self._gallery = gallery
 
     def items(self, content_hashes: Sequence[str]) -> dict[str, Item]:
@@ -70,3 +79,7 @@ class KnownGallery:
     def thumbnail(self, content_hash: str) -> bytes | None:
         """Return the JPEG of a content; None for what has none."""
         return self._gallery.thumbnail_of_content(content_hash)
+
+    def display_copy(self, content_hash: str) -> bytes | None:
+        """Return the JPEG for display of a content; None for what has none."""
+        return self._gallery.display_copy_of_content(content_hash)

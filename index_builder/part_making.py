@@ -149,27 +149,28 @@ class PartMaker:
     def _make(self, place: _Range, readings: Iterator[Reading], contents: Contents) -> Part:
         """Make one part of the next readings."""
         count = place.stop - place.start
-        draft = PartDraft(count, self._base.name if self._base else "")
-        waiting: list[Any] = []
-        own: set[bytes] = set()
-        for reading in itertools.islice(readings, count):
-            if reading.content is None:
-                self._watch.check(reading.stamp)
-            draft.add(reading)
-            digest = reading.content
-            if digest is None or reading.reason is not None or reading.is_known:
-                continue
-            if digest in own or digest in contents:
-                continue
-            own.add(digest)
-            draft.add_content(digest, reading.thumbnail)
-            waiting.append(reading.payload)
-            if len(waiting) == self._encoding.batch_size:
+        path = self._work.part_path(place.number)
+        with PartDraft(path, count, self._base.name if self._base else "") as draft:
+            waiting: list[Any] = []
+            own: set[bytes] = set()
+            for reading in itertools.islice(readings, count):
+                if reading.content is None:
+                    self._watch.check(reading.stamp)
+                draft.add(reading)
+                digest = reading.content
+                if digest is None or reading.reason is not None or reading.is_known:
+                    continue
+                if digest in own or digest in contents:
+                    continue
+                own.add(digest)
+                draft.add_content(digest, reading.thumbnail)
+                waiting.append(reading.payload)
+                if len(waiting) == self._encoding.batch_size:
+                    draft.add_vectors(self._encode(waiting))
+                    waiting = []
+            if waiting:
                 draft.add_vectors(self._encode(waiting))
-                waiting = []
-        if waiting:
-            draft.add_vectors(self._encode(waiting))
-        return draft.write(self._work.part_path(place.number), self._dim)
+            return draft.finish(self._dim)
 
     def _encode(self, payloads: list[Any]) -> Rows:
         vectors = self._encoding.encode(payloads)

@@ -4,8 +4,11 @@ Parts are what a killed build leaves. They are cut at fixed places of the listin
 cross them, so a part comes out the same whenever it is made, after whatever was killed.
 
 A file is a `.npz` archive (numpy's own, with a checksum for everything in it, never unpickled).
+Display copies, by far the largest thing in it, are one more member, written and read as a stream:
+those of a part are never in memory together.
 """
 
+import contextlib
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -26,6 +29,7 @@ __all__ = ["DIGEST_BYTES", "PART_SIZE", "Part", "PartDraft", "State", "part_rang
 PART_SIZE = 1024
 DIGEST_BYTES = 32
 
+_DISPLAY_COPIES = "display_copies"
 _ROW = np.dtype(
     [
         ("state", "u1"),
@@ -76,16 +80,45 @@ class Part:
         ends = _member(self.path, "thumbnail_ends").tolist()
         return [content[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
+    def display_copies(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield digest and JPEG of what the part shows of shards, each once, as it first appears.
+
+        What the base holds one of is left out.
+
+        Raises:
+            GalleryIndexError: They cannot be read, or are damaged; perhaps told only at the end.
+        """
+        digests = _split(_member(self.path, "display_digests").tobytes())
+        sizes = _member(self.path, "display_sizes").tolist()
+        if not digests:
+            return
+        with (
+            _told_as_damaged(self.path),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(_DISPLAY_COPIES) as stream,
+        ):
+            for digest, size in zip(digests, sizes, strict=True):
+                yield digest, stream.read(size)
+
 
 class PartDraft:
     """Collects the entries of a part, and the contents that are encoded for it.
 
+    Use as a context manager: what was not finished is closed, and overwritten by the next draft.
+
     Args:
+        path: Where the part will lie.
         entry_count: How many entries the part has.
         base: Name of the gallery that knows contents; empty if none does.
     """
 
-    def __init__(self, entry_count: int, base: str) -> None:
+    def __init__(self, path: Path, entry_count: int, base: str) -> None:
+        self._path = path
+        self._draft = path.with_name(f".{path.name}.tmp")
+        self._archive = zipfile.ZipFile(self._draft, "w")
+        # The first member, open until all the entries are there; arrays come after it.
+        self._display_copies = self._archive.open(_DISPLAY_COPIES, "w", force_zip64=True)
+        self._display_sizes: dict[bytes, int] = {}
         self._base = base
         self._rows = np.zeros(entry_count, dtype=_ROW)
         self._place = 0
@@ -94,8 +127,17 @@ class PartDraft:
         self._thumbnails: list[bytes] = []
         self._vectors: list[Rows] = []
 
+    def __enter__(self) -> "PartDraft":
+        """Return the draft itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        with self._archive:
+            self._display_copies.close()
+
     def add(self, reading: Reading) -> None:
-        """Note the next entry."""
+        """Note the next entry, and write its display copy, if it has one that is new."""
         state = State.KNOWN if reading.is_known else State.ENCODED
         if reading.reason is not None:
             state = State.SET_ASIDE
@@ -104,6 +146,11 @@ class PartDraft:
         size = (reading.width, reading.height)
         self._rows[self._place] = (state, digest, reading.stamp, size)
         self._place += 1
+        copy = reading.display_copy
+        if copy is None or reading.content is None or reading.content in self._display_sizes:
+            return
+        self._display_copies.write(copy)
+        self._display_sizes[reading.content] = len(copy)
 
     def add_content(self, digest: bytes, thumbnail: bytes | None) -> None:
         """Note a content that is to be encoded."""
@@ -115,25 +162,31 @@ class PartDraft:
         """Append the vectors of the next contents."""
         self._vectors.append(vectors)
 
-    def write(self, path: Path, dim: int) -> Part:
-        """Write the part, flush it to the disk and rename it into place."""
+    def finish(self, dim: int) -> Part:
+        """Write everything, flush it to the disk and rename it into place."""
         vectors = np.concatenate([np.empty((0, dim), dtype="<f4"), *self._vectors])
         assert (self._place, len(vectors)) == (len(self._rows), len(self._digests))
         reasons = {place: [r.code, r.sentence] for place, r in self._reasons.items()}
         about = {"base": self._base, "reasons": reasons}
-        draft = path.with_name(f".{path.name}.tmp")
-        with draft.open("wb") as file:
-            np.savez(
-                file,
-                rows=self._rows,
-                digests=np.frombuffer(b"".join(self._digests), dtype=np.uint8),
-                vectors=vectors,
-                thumbnails=np.frombuffer(b"".join(self._thumbnails), dtype=np.uint8),
-                thumbnail_ends=np.cumsum([len(t) for t in self._thumbnails], dtype=np.int64),
-                about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8),
-            )
-        move_file(draft, path)
-        return Part(path, self._rows, self._base, self._reasons, tuple(self._digests))
+        with self._archive:
+            self._display_copies.close()
+            self._add_array("rows", self._rows)
+            self._add_array("digests", _joined(self._digests))
+            self._add_array("vectors", vectors)
+            self._add_array("thumbnails", _joined(self._thumbnails))
+            ends = np.cumsum([len(t) for t in self._thumbnails], dtype=np.int64)
+            self._add_array("thumbnail_ends", ends)
+            self._add_array("display_digests", _joined(list(self._display_sizes)))
+            sizes = np.array(list(self._display_sizes.values()), dtype=np.int64)
+            self._add_array("display_sizes", sizes)
+            self._add_array("about", _joined([json.dumps(about).encode()]))
+        move_file(self._draft, self._path)
+        return Part(self._path, self._rows, self._base, self._reasons, tuple(self._digests))
+
+    def _add_array(self, name: str, array: npt.NDArray[Any]) -> None:
+        """Write a member as `numpy.savez` does."""
+        with self._archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def part_ranges(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -155,6 +208,10 @@ def read_part(path: Path, entry_count: int) -> Part | None:
     return Part(path, rows, about["base"], reasons, digests)
 
 
+def _joined(contents: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(b"".join(contents), dtype=np.uint8)
+
+
 def _split(digests: bytes) -> tuple[bytes, ...]:
     starts: Sequence[int] = range(0, len(digests), DIGEST_BYTES)
     return tuple(digests[start : start + DIGEST_BYTES] for start in starts)
@@ -166,14 +223,23 @@ def _member(path: Path, name: str) -> npt.NDArray[Any]:
     Raises:
         GalleryIndexError: It cannot be read.
     """
+    with (
+        _told_as_damaged(path),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        array: npt.NDArray[Any] = archive[name]
+        return array
+
+
+@contextlib.contextmanager
+def _told_as_damaged(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            array: npt.NDArray[Any] = archive[name]
-            return array
+        yield
     except FileNotFoundError:
         raise
     # A damaged archive makes zipfile and numpy raise more kinds than their documentation names.
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise GalleryIndexError(
             f"{path} is damaged ({error}); delete it and build again: the rest is kept"
         ) from error

@@ -15,7 +15,12 @@ R = TypeVar("R")
 
 
 def read_ahead(
-    tasks: Iterable[T], works: Sequence[Callable[[T], R]], *, max_waiting: int
+    tasks: Iterable[T],
+    works: Sequence[Callable[[T], R]],
+    *,
+    max_waiting: int,
+    weigh: Callable[[R], int] | None = None,
+    max_weight: int = 1,
 ) -> Generator[R, None, None]:
     """Yield the result of every task in order, computed by threads ahead of the consumer.
 
@@ -25,8 +30,10 @@ def read_ahead(
             is raised here, in its place.
         max_waiting: No further task is started while this many results wait, at least 1; so at
             most `len(works)` results more than this are ever held.
+        weigh: Tells a result's weight, say its bytes; None = it has none.
+        max_weight: Nor is a further task started while results of this weight wait, at least 1.
     """
-    queue = _OrderedQueue[T, R](iter(tasks), max_waiting)
+    queue = _OrderedQueue[T, R](iter(tasks), max_waiting, weigh or (lambda _: 0), max_weight)
     threads = [threading.Thread(target=queue.work_on, args=(w,), daemon=True) for w in works]
     for thread in threads:
         thread.start()
@@ -44,9 +51,14 @@ def read_ahead(
 class _OrderedQueue(Generic[T, R]):
     """Tasks, the place up to which they are taken, and results that wait for their turn."""
 
-    def __init__(self, tasks: Iterator[T], max_waiting: int) -> None:
+    def __init__(
+        self, tasks: Iterator[T], max_waiting: int, weigh: Callable[[R], int], max_weight: int
+    ) -> None:
         self._tasks = tasks
         self._max_waiting = max_waiting
+        self._weigh = weigh
+        self._max_weight = max_weight
+        self._weight = 0
         self._changed = threading.Condition()
         self._results: dict[int, R] = {}
         self._errors: dict[int, BaseException] = {}
@@ -68,6 +80,7 @@ class _OrderedQueue(Generic[T, R]):
                 return  # the consumer gets no further than this
             with self._changed:
                 self._results[place] = result
+                self._weight += self._weigh(result)
                 self._changed.notify_all()
 
     def has(self, place: int) -> bool:
@@ -84,7 +97,9 @@ class _OrderedQueue(Generic[T, R]):
             self._changed.wait_for(lambda: place in self._results or place in self._errors)
             if place in self._errors:
                 raise self._errors.pop(place)
-            return self._results.pop(place)
+            result = self._results.pop(place)
+            self._weight -= self._weigh(result)
+            return result
 
     def stop(self) -> None:
         """Let the threads end after what they are doing."""
@@ -101,7 +116,7 @@ class _OrderedQueue(Generic[T, R]):
                     self._is_stopped
                     or self._end is not None
                     or self._next_started == self._next_taken
-                    or len(self._results) < self._max_waiting
+                    or (len(self._results) < self._max_waiting and self._weight < self._max_weight)
                 )
             )
             if self._is_stopped or self._end is not None:

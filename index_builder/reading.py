@@ -6,7 +6,7 @@ its reason; nothing that lies in a file is an error of the build.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from index_builder.known import KnownContents
 from index_builder.sources import EntryError, ImageEntry, ImageSource
 from index_builder.stamps import NO_STAMP, Stamp, stamp_of
-from index_builder.thumbnails import make_thumbnail
+from index_builder.thumbnails import make_display_copy, make_thumbnail
 from model.errors import TooManyPixelsError, UnreadablePictureError
 from model.inputs.pictures import PictureTransform, open_picture
 
@@ -42,10 +42,13 @@ class Reading:
         content: sha256 of the bytes; None where they could not be read.
         stamp: Of the file, to notice a later change.
         reason: Why it is set aside; None if it can be used.
-        is_known: An earlier gallery holds this content; nothing was decoded.
+        is_known: An earlier gallery holds this content; it was decoded only if a display copy is
+            wanted that the gallery lacks.
         width: Of the upright picture, in pixels.
         height: Of the upright picture, in pixels.
         thumbnail: JPEG; None where there is no picture.
+        display_copy: JPEG, of a picture in a shard; None if it has a file of its own, or if the
+            earlier gallery holds one.
         payload: What the encoder reads: pixels, regions, a text; None if it is not needed.
     """
 
@@ -56,6 +59,7 @@ class Reading:
     width: int = 0
     height: int = 0
     thumbnail: bytes | None = None
+    display_copy: bytes | None = None
     payload: Any = None
 
 
@@ -66,7 +70,7 @@ class PictureReader:
         source: Where the bytes come from.
         transform: Makes what the network reads.
         max_pixels: A larger picture is set aside before it is decoded.
-        known: Contents that need no decoding.
+        known: Contents that need no encoding.
     """
 
     def __init__(
@@ -99,15 +103,20 @@ class PictureReader:
             sentence = "was written to while it was read; build the index again"
             return Reading(None, stamp, Reason("changed", sentence))
         digest = hashlib.sha256(content).digest()
-        if self._known is not None and digest.hex() in self._known:
+        # A picture in a shard has no file that could be shown.
+        needs_copy = entry.span is not None
+        if self._known is None or digest.hex() not in self._known:
+            return self._decoded(content, digest, stamp, needs_copy=needs_copy)
+        if not needs_copy or self._known.has_display_copy(digest.hex()):
             return Reading(digest, stamp, is_known=True)
-        return self._decoded(content, digest, stamp)
+        found = self._decoded(content, digest, stamp, needs_copy=True)
+        return replace(found, is_known=True, payload=None)
 
     def stamp(self, entry: ImageEntry) -> Stamp:
         """Return the stamp of the file that `entry` is read from."""
         return NO_STAMP if self._source.root is None else stamp_of(self._source.root, entry.path)
 
-    def _decoded(self, content: bytes, digest: bytes, stamp: Stamp) -> Reading:
+    def _decoded(self, content: bytes, digest: bytes, stamp: Stamp, *, needs_copy: bool) -> Reading:
         try:
             picture = open_picture(content, max_pixels=self._max_pixels)
         except TooManyPixelsError as error:
@@ -120,6 +129,7 @@ class PictureReader:
             width=picture.width,
             height=picture.height,
             thumbnail=make_thumbnail(picture),
+            display_copy=make_display_copy(picture) if needs_copy else None,
             payload=self._transform(picture).numpy(),
         )
 

@@ -1,8 +1,9 @@
 """Processes that read and decode pictures while the encoder computes.
 
 - They are spawned, never forked: a forked child of a process that has used OpenMP can hang.
-- Each has a thread here that sends it a few pictures at a time and waits. Answers are small;
-  pixels come through a file that both have mapped, into a slot of its own for each task.
+- Each has a thread here that sends it a few pictures at a time and waits. Pixels come through a
+  file that both have mapped, into a slot of its own for each task; everything else comes in the
+  answer, which is small, or, of pictures in shards, as large as their display copies.
 - A process that dies takes nobody with it. The pictures that it was at are tried once more, each
   alone: one whose decoder crashes again is set aside, and anything else, such as a system out of
   memory, ends the build in one sentence.
@@ -30,7 +31,7 @@ from model.errors import GalleryIndexError
 __all__ = ["allowed_core_count", "read_pictures"]
 
 _TASK_SIZE = 8
-_MOST_WAITING_BYTES = 256 << 20
+_MOST_WAITING_BYTES = 256 << 20  # of pixels, and again of display copies
 # What a decoder does to itself when it is given hostile bytes.
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 _PATIENCE_S = 5.0
@@ -76,7 +77,11 @@ def read_pictures(
     pool = _SlotFile(slots, waiting_count + worker_count + 1, (_TASK_SIZE, *pixel_shape))
     workers = [_Worker(reader, pool) for _ in range(worker_count)]
     answers = read_ahead(
-        _tasks(entries), [worker.work for worker in workers], max_waiting=waiting_count
+        _tasks(entries),
+        [worker.work for worker in workers],
+        max_waiting=waiting_count,
+        weigh=_display_bytes,
+        max_weight=_MOST_WAITING_BYTES,
     )
     try:
         for slot, readings in answers:
@@ -97,6 +102,11 @@ def _tasks(entries: Iterable[ImageEntry]) -> Generator[Entries, None, None]:
     stream = iter(entries)
     while task := tuple(itertools.islice(stream, _TASK_SIZE)):
         yield task
+
+
+def _display_bytes(answer: tuple[int, list[Reading]]) -> int:
+    _, readings = answer
+    return sum(len(reading.display_copy or b"") for reading in readings)
 
 
 class _SlotFile:

@@ -20,7 +20,12 @@ from index_builder.plans import GalleryPlan
 from index_builder.rejections import RejectionCount, RejectionLimit
 from index_builder.reuse import find_gallery
 from index_builder.stamps import SourceWatch
-from index_builder.thumbnails import JPEG_QUALITY, LONGEST_SIDE
+from index_builder.thumbnails import (
+    DISPLAY_JPEG_QUALITY,
+    DISPLAY_LONGEST_SIDE,
+    JPEG_QUALITY,
+    LONGEST_SIDE,
+)
 from index_builder.tuning_queries import VectorSource, tuning_queries
 from index_builder.vector_index import IndexRequest, Rows
 from index_builder.work import Request, WorkFolder
@@ -35,7 +40,7 @@ __all__ = [
 ]
 
 # Part of every gallery's name: raise it when the same inputs would give other files.
-_FORMAT = 4
+_FORMAT = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +260,8 @@ class GalleryWriter:
 
     def _made_by(self, index_kind: IndexKind) -> list[object]:
         made_by: list[object] = [
-            _FORMAT, self._record.fingerprint, self._max_pixels, LONGEST_SIDE, JPEG_QUALITY
+            _FORMAT, self._record.fingerprint, self._max_pixels, LONGEST_SIDE, JPEG_QUALITY,
+            DISPLAY_LONGEST_SIDE, DISPLAY_JPEG_QUALITY,
         ]  # fmt: skip
         if index_kind != "exact":
             made_by += [index_kind, self._index.factory, self._index.recall]

@@ -246,6 +246,17 @@ class Retriever:
                 raise _unknown("images", image_id)
         return thumbnail
 
+    async def display_copy(self, image_id: str) -> bytes | None:
+        """Return the JPEG for display of an indexed image; None if none is stored.
+
+        Raises:
+            MissingGalleryError: This index has no images.
+            QueryError: Too much is waiting, or the deadline has passed.
+        """
+        images = self._gallery("images")
+        async with self.workers.admitted(1):
+            return await self.workers.run(self.workers.galleries, images.display_copy, image_id)
+
     async def source_of(self, image_id: str) -> Path:
         """Return the file of an indexed image, inside the images' root.
 

@@ -34,7 +34,13 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     },
 )
 async def read_image(id: str, request: Request, served: ServedHere) -> Response:
-    """Return an indexed picture, upright, as a JPEG of its pixels alone: no EXIF, no place."""
+    """Return an indexed picture, upright, as a JPEG of its pixels alone: no EXIF, no place.
+
+    Of a picture in a tar shard it is the copy in the index, its longest side at most 1,024 pixels.
+    """
+    content = await served.retriever.display_copy(id)
+    if content is not None:
+        return _stored_picture(content, request)
     path = await served.retriever.source_of(id)
     try:
         file = path.stat()
@@ -57,11 +63,7 @@ async def read_image(id: str, request: Request, served: ServedHere) -> Response:
 )
 async def read_thumbnail(id: str, request: Request, served: ServedHere) -> Response:
     """Return an indexed picture, its longest side at most 256 pixels; it needs no source file."""
-    content = await served.retriever.thumbnail(id)
-    etag = _etag(content)
-    if request.headers.get("if-none-match") == etag:
-        return _unchanged(etag)
-    return _picture(content, etag)
+    return _stored_picture(await served.retriever.thumbnail(id), request)
 
 
 @router.get(
@@ -79,6 +81,13 @@ async def read_item(gallery: str, id: str, served: ServedHere) -> ItemAnswer:
 
 def _etag(content: bytes) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def _stored_picture(content: bytes, request: Request) -> Response:
+    etag = _etag(content)
+    if request.headers.get("if-none-match") == etag:
+        return _unchanged(etag)
+    return _picture(content, etag)
 
 
 def _picture(content: bytes, etag: str) -> Response:

@@ -40,6 +40,34 @@ def test_no_more_is_held_than_the_bound_and_one_a_thread():
     assert 4 <= peak <= 4 + 3 + 1
 
 
+def test_what_waits_weighs_no_more_than_the_bound_and_one_result_a_thread():
+    lock, held, peak = threading.Lock(), 0, 0
+
+    def work(number):
+        nonlocal held, peak
+        with lock:
+            held += number
+            peak = max(peak, held)
+        return number
+
+    weights = [1 + number % 5 for number in range(100)]
+    found = read_ahead(weights, [work] * 3, max_waiting=50, weigh=lambda n: n, max_weight=12)
+    for place, weight in enumerate(found):
+        assert weight == weights[place]
+        time.sleep(0.001)
+        with lock:
+            held -= weight
+    # Less than 12 wait when a thread begins, then one result of each thread and of the consumer.
+    assert 12 <= peak <= 11 + 5 * (3 + 1)
+
+
+def test_a_result_heavier_than_the_bound_goes_through_alone():
+    found = read_ahead(
+        range(20), [lambda n: n] * 3, max_waiting=50, weigh=lambda _: 9, max_weight=1
+    )
+    assert list(found) == list(range(20))
+
+
 def test_tasks_are_taken_only_as_they_are_needed():
     taken = []
 

@@ -16,6 +16,7 @@ from index_builder.stamps import SourceWatch, stamp_of
 from model.config import PreprocessorConfig
 from model.errors import DataError
 from model.inputs.pictures import PictureTransform
+from tests.unit.index_builder.sources.layouts import write_samples
 from tests.worlds import made_up_picture
 
 TRANSFORM = PictureTransform(PreprocessorConfig(image_size=32, resize="squash"))
@@ -45,6 +46,17 @@ def test_a_picture_becomes_its_hash_its_size_its_thumbnail_and_its_pixels(photos
     assert Image.open(io.BytesIO(found.thumbnail)).size == (48, 48)
     np.testing.assert_array_equal(found.payload, TRANSFORM(picture).numpy())
     assert found.stamp == stamp_of(photos, "good.png")
+
+
+def test_a_display_copy_is_made_of_a_picture_in_a_shard_and_of_no_other(photos):
+    shards = open_image_source(write_samples(photos, [{"path": "good.png"}], shard_count=1))
+    (entry,) = shards.entries()
+    packed = PictureReader(shards, TRANSFORM, max_pixels=10_000).read(entry)
+    alone = read(photos, "good.png")
+    assert Image.open(io.BytesIO(packed.display_copy)).size == (48, 48)
+    assert alone.display_copy is None
+    assert (packed.content, packed.thumbnail) == (alone.content, alone.thumbnail)
+    np.testing.assert_array_equal(packed.payload, alone.payload)
 
 
 def make_hostile(photos, name):
@@ -96,7 +108,7 @@ def test_what_is_no_picture_is_set_aside_with_its_reason(photos, name, code, sen
     assert found.reason.code == code
     assert sentence in found.reason.sentence
     assert "uploaded" not in found.reason.sentence
-    assert found.payload is None and found.thumbnail is None
+    assert found.payload is None and found.thumbnail is None and found.display_copy is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from index_builder import draft
+from index_builder import draft, reading
 from index_builder.assembly import Assembly
 from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest, build_vector_index
@@ -215,6 +215,27 @@ def test_pictures_of_shards_go_on_too_and_a_changed_shard_is_read_again(
     build(**given)
     assert encoded.count == 3 + 3  # all but the first part
     build("clean", worker_count=1, **given)
+    assert files(index) == served_files(tmp_path / "clean")
+    gallery = index.open().images
+    ids = gallery.ids_of_rows(range(gallery.count)).values()
+    assert None not in [gallery.display_copy(item_id) for item_id in ids]
+
+
+def test_display_copies_of_known_pictures_are_kept_too(
+    build, index, encoded, photos, tmp_path, monkeypatch
+):
+    shards = write_samples(photos, [{"path": f"{number:02d}.png"} for number in range(12)])
+    for output in ("clean", "index"):
+        build(output)  # knows every picture, as a file, so without display copies
+    encoded.count = 0
+    build("clean", images=shards)
+    with monkeypatch.context() as patch:
+        patch.setattr(Assembly, "write", _stop)
+        with pytest.raises(StoppedError):
+            build(images=shards)
+    monkeypatch.setattr(reading, "open_picture", _stop)  # all parts are there
+    build(images=shards)
+    assert encoded.count == 0
     assert files(index) == served_files(tmp_path / "clean")
 
 

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from index_builder import workers
 from index_builder.reading import PictureReader
 from index_builder.sources import ImageEntry, open_image_source
 from index_builder.sources.picture_file import read_picture_file
@@ -15,9 +17,9 @@ from index_builder.workers import read_pictures
 from model.config import PreprocessorConfig
 from model.errors import GalleryIndexError
 from model.inputs.pictures import PictureTransform
+from tests.unit.index_builder.sources.layouts import write_samples
 from tests.worlds import made_up_picture
 
-TRANSFORM = PictureTransform(PreprocessorConfig(image_size=32, resize="squash"))
 NAMES = [f"{number}.png" for number in range(19)]
 
 
@@ -54,20 +56,23 @@ def _refuse():
 
 @pytest.fixture
 def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
     for number, name in enumerate(NAMES):
-        made_up_picture(number).save(tmp_path / name)
-    (tmp_path / NAMES[4]).write_text("text")
-    (tmp_path / NAMES[17]).unlink()
-    return tmp_path
+        made_up_picture(number).save(folder / name)
+    (folder / NAMES[4]).write_text("text")
+    (folder / NAMES[17]).unlink()
+    return folder
 
 
-def readings(source, *, worker_count, ahead_count=4, names=NAMES):
-    reader = PictureReader(source, TRANSFORM, max_pixels=10_000)
+def readings(source, *, worker_count, ahead_count=4, entries=None, side=32):
+    transform = PictureTransform(PreprocessorConfig(image_size=side, resize="squash"))
+    reader = PictureReader(source, transform, max_pixels=10_000)
     return read_pictures(
         reader,
-        (ImageEntry(name, name) for name in names),
+        entries or [ImageEntry(name, name) for name in NAMES],
         worker_count=worker_count,
-        pixel_shape=(3, 32, 32),
+        pixel_shape=(3, side, side),
         slots=source.root / ".pixels" if source.root else Path(".pixels"),
         ahead_count=ahead_count,
     )
@@ -81,6 +86,7 @@ def as_tuples(found):
             r.reason,
             (r.width, r.height),
             r.thumbnail,
+            r.display_copy,
             None if r.payload is None else r.payload.tobytes(),
         )
         for r in found
@@ -93,6 +99,40 @@ def test_processes_say_what_one_process_says_and_leave_nothing(photos):
     assert [row[2] is None for row in expected].count(False) == 2
     assert as_tuples(readings(source, worker_count=2)) == expected
     assert not (photos / ".pixels").exists()
+
+
+def test_processes_send_display_copies_within_any_bound(photos, monkeypatch):
+    (photos / NAMES[17]).touch()
+    source = open_image_source(write_samples(photos, [{"path": name} for name in NAMES]))
+    entries = list(source.entries())
+    expected = as_tuples(readings(source, worker_count=0, entries=entries))
+    assert [row[5] is not None for row in expected].count(True) == 17
+    monkeypatch.setattr(workers, "_MOST_WAITING_BYTES", 1)
+    assert as_tuples(readings(source, worker_count=2, entries=entries)) == expected
+
+
+def test_processes_wait_while_many_bytes_of_display_copies_do(photos, monkeypatch):
+    for number, name in enumerate(NAMES[:4]):
+        made_up_picture(number, side=96).save(photos / name)
+    source = open_image_source(write_samples(photos, [{"path": name} for name in NAMES[:4]]))
+    entries = list(source.entries())
+    copies = [found.display_copy for found in readings(source, worker_count=0, entries=entries)]
+    task_bytes = sum(map(len, copies)) * workers._TASK_SIZE // len(copies)
+    # Of two tasks; of their pixels more would be let through.
+    monkeypatch.setattr(workers, "_MOST_WAITING_BYTES", 2 * task_bytes)
+    taken = []
+    found = readings(
+        source,
+        worker_count=1,
+        ahead_count=1000,
+        entries=(taken.append(entry) or entry for entry in entries * 100),
+        side=16,
+    )
+    next(found)
+    time.sleep(0.3)
+    # Two wait, and the process and the consumer have one more each.
+    assert len(taken) <= 4 * workers._TASK_SIZE
+    found.close()
 
 
 def test_a_picture_that_crashes_its_process_is_set_aside_alone(photos):

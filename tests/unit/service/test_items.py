@@ -10,6 +10,7 @@ from PIL import Image
 from index_builder.build import build_index
 from index_builder.versions import OpenIndex
 from model.identifiers import image_id_for_path
+from tests.unit.index_builder.sources.layouts import write_samples
 from tests.unit.service.conftest import ClientOf, MakeApp
 from tests.unit.service.test_bad_input import check_problem
 from tests.worlds import made_up_picture
@@ -90,6 +91,31 @@ async def test_pictures_are_served_upright_and_without_exif(
             assert b"secret" not in answer.content
         item = (await client.get(f"/items/images/{photo}")).json()
         assert (item["image"]["width"], item["image"]["height"]) == (32, 64)
+
+
+async def test_pictures_in_shards_are_served_by_their_display_copies(
+    photos: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf, tmp_path: Path
+) -> None:
+    made_up_picture(3, side=2048).save(photos / "d.png")
+    rows = [{"path": f"{name}", "id": name} for name in ("a.jpg", "b.jpg", "c.jpg", "d.png")]
+    shards = write_samples(photos, rows)
+    build_index(checkpoint=checkpoint, output=tmp_path / "packed", images=shards)
+    app = make_app(index=tmp_path / "packed")
+    sizes = {"a.jpg": (32, 64), "b.jpg": (48, 48), "c.jpg": (48, 48), "d.png": (1024, 1024)}
+    async with connect(app) as client:
+        first = {name: await client.get(f"/images/{name}") for name in sizes}
+        shutil.rmtree(shards)
+        for name, size in sizes.items():
+            answer = await client.get(f"/images/{name}")
+            assert picture_of(answer).size == size
+            assert not picture_of(answer).getexif() and b"secret" not in answer.content
+            assert answer.content == first[name].content
+            assert answer.headers["cache-control"] == "private, max-age=300"
+            etag = answer.headers["etag"]
+            again = await client.get(f"/images/{name}", headers={"if-none-match": etag})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == etag
+        check_problem(await client.get("/images/nobody"), 404, "unknown_item")
 
 
 async def test_a_picture_whose_source_is_gone_is_410_and_its_thumbnail_stays(
