@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.index_build import _timed, _write_checkpoint
+from benchmarks.index_changes import _Changes, _made_up_gallery
 from benchmarks.query import QueryBenchmark, best_by_embedding, best_by_fragments, score_fragments
 from benchmarks.relation_graph import (
     DROPPED_FRACTION,
@@ -192,3 +193,17 @@ def test_a_build_is_held_against_the_stages_that_it_is_made_of(tmp_path):
     assert timed["wall_over_stages"] == pytest.approx(timed["wall_s"] / timed["bound_s"])
     found = IndexFolder(tmp_path / "index-90").open().images
     assert (found.count, found.manifest.distinct_count) == (10, 10)
+
+
+def test_changes_of_a_gallery_write_only_what_they_must(tmp_path):
+    gallery = _made_up_gallery(tmp_path, 300, 64, "exact")
+    changes = _Changes(gallery, tmp_path, 10)
+    for change in (changes.copy_all, changes.remove, changes.update, changes.append):
+        change()
+    sizes = {name: record.size_bytes for name, record in gallery.manifest.files.items()}
+    written, linked = changes.written_bytes, changes.linked_bytes
+    vectors = sizes["index.faiss"] + sizes["embeddings.f16"]
+    assert written["nothing"] == sum(sizes.values()) and linked["nothing"] == 0
+    assert linked["remove"] == vectors + sizes["items.sqlite"]
+    assert linked["other metadata"] == vectors
+    assert linked["append"] == 0
