@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -269,3 +270,29 @@ def test_what_cannot_be_is_refused_and_nothing_changes(build, add, index, photos
     with pytest.raises(Exception, match=r"model\.safetensors"):
         add()
     assert served_files(index.path) == files
+
+
+@pytest.mark.parametrize("limit_bytes", [100, 3_000, 20_000, 28_000])
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_version(
+    build, add, index, photos, limit_bytes, capsys
+):
+    """The limit on file size stands for a full disk, and `capsys` keeps prints in memory."""
+    build()
+    files = served_files(index.path)
+    for number in range(20, 26):
+        made_up_picture(number).save(photos / f"{number}.png")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    try:
+        with pytest.raises(GalleryIndexError, match="cannot write"):
+            add()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert served_files(index.path) == files
+    assert add().images.added_count == 6
+
+
+def test_two_writers_at_once_are_one_sentence(build, add, index):
+    build()
+    with index.writing(), pytest.raises(GalleryIndexError, match="another process is writing"):
+        add()
