@@ -12,6 +12,8 @@ from index_builder.changes import ChangeReport, GalleryChange, gallery_change
 from index_builder.freshness import fresh_listing
 from index_builder.gallery import Gallery
 from index_builder.inputs import Inputs, Listings
+from index_builder.listing import Listing
+from index_builder.manifest import GalleryKind
 from index_builder.parts import PART_SIZE
 from index_builder.plans import GalleryPlan, caption_plan, image_plan
 from index_builder.publishing import publish_galleries
@@ -156,8 +158,8 @@ class _Adding:
             return None, ChangeCount()
         if before is not None and source.root is not None:
             fresh = self._listings.folder / "fresh-images.sqlite"
-            listing = fresh_listing(fresh, listing, before, images_root=source.root)
-            self._opened.callback(listing.close)
+            found = fresh_listing(fresh, listing, before, images_root=source.root)
+            listing = self._chosen("images", found, listing)
         kind = before.manifest.index.kind if before else None
         plan = image_plan(
             self._encoder,
@@ -182,8 +184,8 @@ class _Adding:
             return None, ChangeCount()
         if before is not None:
             fresh = self._listings.folder / "fresh-captions.sqlite"
-            listing = fresh_listing(fresh, listing, before, images_root=None, images=images)
-            self._opened.callback(listing.close)
+            found = fresh_listing(fresh, listing, before, images_root=None, images=images)
+            listing = self._chosen("captions", found, listing)
         kind = before.manifest.index.kind if before else None
         plan = caption_plan(
             self._encoder,
@@ -193,6 +195,11 @@ class _Adding:
             batch_size=self._batch_size,
         )
         return self._written(plan, before, images, images)
+
+    def _chosen(self, kind: GalleryKind, fresh: Listing, whole: Listing) -> Listing:
+        self._opened.callback(fresh.close)
+        say(f"{kind}: {fresh.count:,} of {whole.count:,} may be new or changed")
+        return fresh
 
     def _written(
         self,

@@ -101,7 +101,8 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
         yield running
     seconds = max(time.monotonic() - started, 1e-6)
     count = running.done_count
-    say(f"{description}  {count:,} {unit} in {seconds:.1f} s ({count / seconds:.1f} {unit}/s)")
+    if total != 0:
+        say(f"{description}  {count:,} {unit} in {seconds:.1f} s ({count / seconds:.1f} {unit}/s)")
 
 
 class _RatedBar(ProgressBar):
