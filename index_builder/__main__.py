@@ -5,7 +5,9 @@ import sys
 from index_builder.commands.add import Add
 from index_builder.commands.build import Build
 from index_builder.commands.inspect import Inspect
+from index_builder.commands.prune import Prune
 from index_builder.commands.remove import Remove
+from index_builder.commands.rollback import Rollback
 from index_builder.commands.search import Search
 from model.command_line import run_commands
 
@@ -13,6 +15,14 @@ if __name__ == "__main__":
     sys.exit(
         run_commands(
             "python -m index_builder",
-            {"build": Build, "add": Add, "remove": Remove, "inspect": Inspect, "search": Search},
+            {
+                "build": Build,
+                "add": Add,
+                "remove": Remove,
+                "inspect": Inspect,
+                "prune": Prune,
+                "rollback": Rollback,
+                "search": Search,
+            },
         )
     )

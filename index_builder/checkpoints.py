@@ -10,13 +10,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from index_builder.versions import CheckpointRecord, IndexFolder
+from index_builder.manifest import FileRecord
+from index_builder.version_record import CheckpointRecord
+from index_builder.versions import IndexFolder
+from index_builder.vouched_files import files_below, records_of_files, unlike_records
 from model.console import warn
 from model.dual_encoder import DualEncoder, files_of_dual_encoder, load_dual_encoder
 from model.durable import move_folder, sync_file, sync_folder
 from model.errors import CheckpointError, GalleryIndexError
 
-__all__ = ["KeptCheckpoint", "keep_checkpoint"]
+__all__ = ["KeptCheckpoint", "check_kept_checkpoint", "keep_checkpoint"]
 
 _DIGITS = 16
 
@@ -42,8 +45,9 @@ class KeptCheckpoint:
         Raises:
             GalleryIndexError: The files are other ones; they are taken out of the way.
         """
-        fingerprint = self.record.fingerprint
-        if _stamps(self.folder) == self._stamps or _holds(self.folder, fingerprint):
+        if _stamps(self.folder) == self._stamps:
+            return
+        if records_of_files(self.folder) == self.record.files:
             return
         _move_aside(self.folder)
         raise GalleryIndexError(
@@ -60,24 +64,59 @@ def keep_checkpoint(index: IndexFolder, source: str | Path, encoder: DualEncoder
     """
     name = encoder.fingerprint[:_DIGITS]
     folder = index.checkpoints / name
-    if folder.is_dir() and not _holds(folder, encoder.fingerprint):
+    if folder.is_dir():
+        stamps = _stamps(folder)
+        if (files := _files_of_kept(index, folder, encoder.fingerprint)) is not None:
+            return KeptCheckpoint(_record(encoder, files), folder, source, stamps)
         warn(f"{folder} was written to since it was kept; it is copied anew")
         _move_aside(folder)
-    if not folder.is_dir():
-        draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=index.checkpoints))
-        draft.chmod(0o755)
-        _fill(draft, source)
-        # A training run may have replaced the files meanwhile; what is kept must be what encodes.
-        if not _holds(draft, encoder.fingerprint):
-            raise GalleryIndexError(
-                f"checkpoint {source} was written to after fingerprint {name} was loaded from it; "
-                "build again when it no longer changes"
-            )
-        move_folder(draft, folder)
-    record = CheckpointRecord(
-        fingerprint=encoder.fingerprint, folder=f"checkpoints/{name}", name=encoder.name
+    draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=index.checkpoints))
+    draft.chmod(0o755)
+    _fill(draft, source)
+    stamps = _stamps(draft)
+    files = records_of_files(draft)
+    # A training run may have replaced the files meanwhile; what is kept must be what encodes.
+    if not _holds(draft, encoder.fingerprint):
+        raise GalleryIndexError(
+            f"checkpoint {source} was written to after fingerprint {name} was loaded from it; "
+            "build again when it no longer changes"
+        )
+    move_folder(draft, folder)
+    return KeptCheckpoint(_record(encoder, files), folder, source, stamps)
+
+
+def check_kept_checkpoint(index: IndexFolder, record: CheckpointRecord) -> None:
+    """Compare every file of a kept checkpoint with what a version says about it.
+
+    Raises:
+        GalleryIndexError: One is missing, too many, or another one.
+    """
+    faults = unlike_records(
+        index.path / record.folder, record.files, place=record.folder, said_by="its version"
     )
-    return KeptCheckpoint(record, folder, source, _stamps(folder))
+    for _, fault in faults:
+        raise GalleryIndexError(f"{fault}; build the index again with this checkpoint")
+
+
+def _record(encoder: DualEncoder, files: dict[str, FileRecord]) -> CheckpointRecord:
+    return CheckpointRecord(
+        fingerprint=encoder.fingerprint,
+        folder=f"checkpoints/{encoder.fingerprint[:_DIGITS]}",
+        name=encoder.name,
+        files=files,
+    )
+
+
+def _files_of_kept(
+    index: IndexFolder, folder: Path, fingerprint: str
+) -> dict[str, FileRecord] | None:
+    """Return the files of a copy that is there; None if it is not what it should be."""
+    files = records_of_files(folder)
+    served = index.served_record()
+    if served is not None and served.checkpoint.fingerprint == fingerprint:
+        # The same bytes need not be loaded to know their fingerprint.
+        return files if files == served.checkpoint.files else None
+    return files if _holds(folder, fingerprint) else None
 
 
 def _holds(folder: Path, fingerprint: str) -> bool:
@@ -92,8 +131,7 @@ def _move_aside(folder: Path) -> None:
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    found = ((path.relative_to(folder).as_posix(), path.stat()) for path in paths)
+    found = ((name, path.stat()) for name, path in files_below(folder).items())
     return {name: (status.st_size, status.st_mtime_ns) for name, status in found}
 
 

@@ -50,9 +50,13 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    def content(self) -> bytes:
+        """Return what `write` writes: the same record, the same bytes."""
+        return (self.model_dump_json(indent=2) + "\n").encode()
+
     def write(self, path: Path) -> None:
         """Write this as JSON, atomically and durably."""
-        write_file(path, (self.model_dump_json(indent=2) + "\n").encode())
+        write_file(path, self.content())
 
 
 R = TypeVar("R", bound=Record)

@@ -9,7 +9,12 @@ import numpy as np
 from index_builder.draft import EncoderRecord, GalleryDraft
 from index_builder.gallery import Gallery
 from index_builder.items import Item
-from index_builder.versions import CheckpointRecord, GalleryRecord, IndexFolder
+from index_builder.versions import (
+    CheckpointRecord,
+    GalleryRecord,
+    IndexFolder,
+    VersionRecord,
+)
 from model.identifiers import sha256_of_file
 
 FINGERPRINT = "ab" * 32
@@ -71,7 +76,10 @@ def publish_captions(
             write_gallery(index.galleries, vectors, name=name, **more)
         return index.publish(
             checkpoint=CheckpointRecord(
-                fingerprint=FINGERPRINT, folder="checkpoints/" + FINGERPRINT[:16], name="random"
+                fingerprint=FINGERPRINT,
+                folder="checkpoints/" + FINGERPRINT[:16],
+                name="random",
+                files={},
             ),
             images=None,
             captions=GalleryRecord(
@@ -80,6 +88,12 @@ def publish_captions(
             ),
             images_root=None,
         )
+
+
+def rewrite_version(index: Path, version: int = 1, **changes: Any) -> None:
+    """Change what a version says; it vouches for itself as before."""
+    place = index / "versions" / f"{version}.json"
+    VersionRecord.model_validate(json.loads(place.read_text()) | changes).write(place)
 
 
 def served_files(index: Path) -> dict[str, Any]:

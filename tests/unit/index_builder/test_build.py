@@ -374,7 +374,7 @@ def test_a_build_that_fails_at_any_step_leaves_the_old_version_and_goes_on_to_th
                 continue
         break
     assert fails_at > 1
-    assert (index.open().images.count, len(index.versions())) == (old_count + 1, index.current())
+    assert (index.open().images.count, max(index.versions())) == (old_count + 1, index.current())
     assert not list(index.galleries.glob(".*")) + list(index.checkpoints.glob(".*"))
     assert served_files(index.path) == served_files(tmp_path / "clean")
 

@@ -7,7 +7,12 @@ import pytest
 
 from index_builder.versions import IndexFolder
 from model.errors import GalleryIndexError
-from tests.unit.index_builder.galleries import FINGERPRINT, publish_captions, unit_rows
+from tests.unit.index_builder.galleries import (
+    FINGERPRINT,
+    publish_captions,
+    rewrite_version,
+    unit_rows,
+)
 
 OLD, NEW = unit_rows(20), unit_rows(25, seed=1)
 NEW_NAME = "captions-1111111111111111"
@@ -134,14 +139,9 @@ def test_no_index_and_damaged_current_are_one_sentence(tmp_path, index):
         IndexFolder(tmp_path / "nothing").open()
     (index.path / "current").write_text("../../etc/passwd\n")
     with pytest.raises(
-        GalleryIndexError, match=re.escape("instead of a version; write one of [1]")
+        GalleryIndexError, match=re.escape("instead of a version and a line end; write one of [1]")
     ):
         index.open()
-
-
-def edit_version(index, **changes):
-    place = index.path / "versions" / "1.json"
-    place.write_text(json.dumps(json.loads(place.read_text()) | changes))
 
 
 def test_a_manifest_that_the_version_does_not_vouch_for_is_refused(index):
@@ -156,16 +156,15 @@ def test_a_manifest_that_the_version_does_not_vouch_for_is_refused(index):
 
 
 def test_a_gallery_of_another_checkpoint_is_refused_naming_both(index):
-    edit_version(
-        index, checkpoint={"fingerprint": "cd" * 32, "folder": "checkpoints/x", "name": "other"}
-    )
+    other = {"fingerprint": "cd" * 32, "folder": "checkpoints/x", "name": "other", "files": {}}
+    rewrite_version(index.path, checkpoint=other)
     with pytest.raises(GalleryIndexError, match=r"checkpoint abab.* but versions/1.json says cdcd"):
         index.open()
 
 
 def test_galleries_in_the_wrong_place_are_refused(index):
     record = json.loads((index.path / "versions" / "1.json").read_text())
-    edit_version(index, images=record["captions"], captions=None)
+    rewrite_version(index.path, images=record["captions"], captions=None)
     with pytest.raises(GalleryIndexError, match=r"is a gallery of captions but .* says images"):
         index.open()
 

@@ -1,0 +1,144 @@
+"""Remove versions that are no longer needed, and whatever no kept version names.
+
+Records of versions go first and durably, then galleries and checkpoints that none of the others
+names. So every version that can still be opened is whole, whatever moment a prune was killed; the
+next one removes what is left.
+"""
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from index_builder.versions import IndexFolder, remove
+from index_builder.vouched_files import files_below
+from index_builder.work import foreign_work
+from model.durable import sync_folder
+from model.errors import GalleryIndexError
+
+__all__ = ["PruneReport", "prune"]
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What a prune removed, or would remove.
+
+    Attributes:
+        served_version: The served version.
+        kept_versions: Versions that stay, ascending.
+        removed_versions: Versions that go, ascending.
+        removed: What else goes: names below the index folder, sorted.
+        freed_bytes: Sizes of the files that lose their last name; one that another folder has
+            hard-linked takes its space on.
+        is_dry_run: Nothing was removed.
+    """
+
+    served_version: int
+    kept_versions: list[int]
+    removed_versions: list[int]
+    removed: list[str]
+    freed_bytes: int
+    is_dry_run: bool
+
+
+def prune(path: Path, *, keep: int = 2, is_dry_run: bool = False) -> PruneReport:
+    """Keep the served version and the newest others.
+
+    Args:
+        path: The index folder.
+        keep: Versions to keep, the served one included; at least 1.
+        is_dry_run: Only tell; nothing is written, and no lock is taken.
+
+    Raises:
+        GalleryIndexError: There is no index, another process writes it, or the record of a version
+            that is to be kept is damaged: nobody could say which galleries it needs.
+    """
+    index = IndexFolder(path)
+    index.current()  # where there is no index, no folder is made
+    if is_dry_run:
+        return _plan(index, keep, is_dry_run=True)
+    with index.writing(keep_drafts=True):
+        report = _plan(index, keep, is_dry_run=False)
+        # Oldest first: those that are left are always the newest.
+        for version in report.removed_versions:
+            index.record_path(version).unlink()
+        sync_folder(index.path / "versions")
+        # In this order a draft's name is free before a gallery takes it.
+        for name in report.removed:
+            _remove(index.path / name)
+        for folder in (index.galleries, index.checkpoints):
+            sync_folder(folder)
+    return report
+
+
+def _plan(index: IndexFolder, keep: int, *, is_dry_run: bool) -> PruneReport:
+    served = index.current()
+    abandoned = index.never_served()
+    versions = [version for version in index.versions() if version != abandoned]
+    others = [version for version in versions if version != served]
+    kept = sorted([served, *others[len(others) - min(keep - 1, len(others)) :]])
+    gone = sorted(set(index.versions()) - set(kept))
+    needed = {name for version in kept for name in _named_by(index, version)}
+    removed = [
+        *index.drafts(),
+        *foreign_work(index.galleries),
+        *_unneeded(index.galleries, needed),
+        *_unneeded(index.checkpoints, needed),
+    ]
+    return PruneReport(
+        served_version=served,
+        kept_versions=kept,
+        removed_versions=gone,
+        removed=sorted(place.relative_to(index.path).as_posix() for place in removed),
+        freed_bytes=_freed_bytes([*removed, *(index.record_path(version) for version in gone)]),
+        is_dry_run=is_dry_run,
+    )
+
+
+def _named_by(index: IndexFolder, version: int) -> Iterator[str]:
+    try:
+        record = index.record(version)
+    except GalleryIndexError as error:
+        if version == index.current():
+            raise
+        raise GalleryIndexError(
+            f"{index.record_path(version)} is to be kept but damaged, so nobody can say which "
+            "galleries it needs; delete it to give that version up, then prune again"
+        ) from error
+    yield record.checkpoint.folder
+    yield from (gallery.folder for gallery in record.galleries)
+
+
+def _unneeded(folder: Path, needed: set[str]) -> Iterator[Path]:
+    for place in folder.glob("*"):
+        if not place.name.startswith(".") and f"{folder.name}/{place.name}" not in needed:
+            yield place
+
+
+def _remove(place: Path) -> None:
+    """Take a file or a folder away; under a draft's name first, as half of it is no gallery."""
+    if place.is_dir() and not place.name.startswith("."):
+        leaving = place.with_name(f".removed-{place.name}")
+        place.rename(leaving)
+        place = leaving
+    remove(place)
+
+
+def _freed_bytes(places: Iterable[Path]) -> int:
+    """Return the bytes of all files in these places that have no name elsewhere."""
+    removed_names: Counter[tuple[int, int]] = Counter()
+    found: dict[tuple[int, int], os.stat_result] = {}
+    for place in places:
+        for file in files_below(place).values() if place.is_dir() else [place]:
+            with contextlib.suppress(FileNotFoundError):  # a builder's, while this is a dry run
+                status = file.lstat()
+                identity = status.st_dev, status.st_ino
+                removed_names[identity] += 1
+                found[identity] = status
+    return sum(
+        status.st_size
+        for identity, status in found.items()
+        if removed_names[identity] >= status.st_nlink
+    )
