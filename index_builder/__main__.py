@@ -9,6 +9,7 @@ from index_builder.commands.prune import Prune
 from index_builder.commands.remove import Remove
 from index_builder.commands.rollback import Rollback
 from index_builder.commands.search import Search
+from index_builder.commands.verify import Verify
 from model.command_line import run_commands
 
 if __name__ == "__main__":
@@ -20,6 +21,7 @@ if __name__ == "__main__":
                 "add": Add,
                 "remove": Remove,
                 "inspect": Inspect,
+                "verify": Verify,
                 "prune": Prune,
                 "rollback": Rollback,
                 "search": Search,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from index_builder.manifest import GalleryKind
 from model.durable import write_lines
 from model.errors import DataError
 
-__all__ = ["RejectionCount", "RejectionLimit", "write_rejected"]
+__all__ = ["RejectionCount", "RejectionLimit", "rejected_lines", "write_rejected"]
 
 _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*%|(\d+)")
 
@@ -81,12 +81,11 @@ class RejectionCount:
                 )
 
 
-def write_rejected(path: Path, galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> None:
-    """Write what every gallery set aside, one JSON object a line."""
-    write_lines(
-        path,
-        (
-            json.dumps(
+def rejected_lines(galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> Iterator[str]:
+    """Yield what every gallery set aside, one JSON object a line."""
+    for kind, rejections in galleries:
+        for rejection in rejections:
+            yield json.dumps(
                 {
                     "gallery": kind,
                     "source": rejection.place,
@@ -95,7 +94,8 @@ def write_rejected(path: Path, galleries: Iterable[tuple[str, Iterable[Rejection
                 },
                 ensure_ascii=False,
             )
-            for kind, rejections in galleries
-            for rejection in rejections
-        ),
-    )
+
+
+def write_rejected(path: Path, galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> None:
+    """Write what every gallery set aside, one JSON object a line."""
+    write_lines(path, rejected_lines(galleries))

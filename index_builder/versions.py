@@ -35,6 +35,7 @@ from model.durable import sync_folder, write_file
 from model.errors import GalleryIndexError
 
 __all__ = [
+    "OWN_NAMES",
     "CheckpointRecord",
     "GalleryRecord",
     "IndexFolder",
@@ -43,7 +44,7 @@ __all__ = [
     "remove",
 ]
 
-_OWN_NAMES = {"current", "versions", "galleries", "checkpoints", "rejected.jsonl", "lock"}
+OWN_NAMES = {"current", "versions", "galleries", "checkpoints", "rejected.jsonl", "lock"}
 _FOLDERS = ("versions", "galleries", "checkpoints")
 
 
@@ -227,7 +228,7 @@ class IndexFolder:
     def _claim(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in self.path.iterdir() if not path.name.startswith(".")}
-        if foreign := names - _OWN_NAMES:
+        if foreign := names - OWN_NAMES:
             raise GalleryIndexError(
                 f"{self.path} holds other things ({', '.join(sorted(foreign)[:3])}) and no index; "
                 "name an empty or a new folder"

@@ -1,0 +1,139 @@
+"""The checks of `verify`, in order.
+
+    current, versions                    every record vouches for itself
+    files of both galleries              every byte, against the manifest, against the version
+    files and fingerprint of the checkpoint
+    what was set aside                   rejected.jsonl against the galleries
+    items of each gallery                counts, ids, texts, thumbnails
+    vectors of each gallery              equal contents, lengths, index.faiss against embeddings.f16
+    a sample, encoded again; recall@10, measured again
+
+What is damaged already is not looked into any further, as it could only tell the same again.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from index_builder.manifest import GalleryKind
+from index_builder.verification.contents import (
+    check_contents,
+    check_counts,
+    check_equal_contents,
+    check_ids,
+)
+from index_builder.verification.findings import Report
+from index_builder.verification.folder import (
+    check_checkpoint,
+    check_current,
+    check_gallery_files,
+    check_rejected,
+    check_versions,
+)
+from index_builder.verification.opened import OpenedGallery, open_gallery
+from index_builder.verification.recall import check_recall
+from index_builder.verification.sample import check_sample
+from index_builder.verification.vectors import check_agreement, check_lengths
+from index_builder.version_record import VersionRecord
+from index_builder.versions import IndexFolder
+from model.errors import GalleryIndexError
+
+__all__ = ["verify_index"]
+
+_KINDS: tuple[GalleryKind, ...] = ("images", "captions")
+
+
+def verify_index(
+    path: Path,
+    *,
+    version: int | None = None,
+    sample: int = 100,
+    images_root: Path | None = None,
+    device: str = "cpu",
+) -> Report:
+    """Make every check of one version; nothing is written, and no lock is taken.
+
+    Args:
+        path: The index folder.
+        version: Default: the served one.
+        sample: Items of each gallery to encode again; 0 = none.
+        images_root: Where the pictures lie now, if they moved.
+        device: Of the encoder.
+
+    Raises:
+        GalleryIndexError: There is no index, or no such version.
+    """
+    index = IndexFolder(path)
+    if not index.versions():
+        index.current()  # says that there is no index
+    if version is not None and version not in index.versions():
+        index.record(version)  # says which there are
+    report = Report()
+    with report.check("index", "current") as check:
+        served = check_current(index, check)
+    with report.check("index", "versions") as check:
+        check_versions(index, check)
+    number = version or served
+    if number is None:
+        return report
+    report.version = number
+    try:
+        record = index.record(number)
+    except GalleryIndexError:
+        return report  # told already
+    root = images_root or (Path(record.images_root) if record.images_root else None)
+    opened = _opened_galleries(index, record, root, report)
+    encoder = check_checkpoint(index, record.checkpoint, device, report)
+    if number == served and len(opened) == len(record.galleries):
+        with report.check("index", "rejected.jsonl") as check:
+            check_rejected(index.path / "rejected.jsonl", [one.gallery for one in opened], check)
+    for one in opened:
+        _check_gallery(one, report)
+        if encoder is not None and sample:
+            with report.check(one.gallery.kind, "sample, encoded again") as check:
+                check_sample(one, encoder, sample, check)
+    for one, other in _pairs(opened):
+        with report.check(one.gallery.kind, "recall@10") as check:
+            check_recall(one, other, check)
+    for one in opened:
+        one.gallery.close()
+    return report
+
+
+def _opened_galleries(
+    index: IndexFolder, record: VersionRecord, root: Path | None, report: Report
+) -> list[OpenedGallery]:
+    """Return the galleries of a version whose every file is what it should be."""
+    opened = []
+    for kind in _KINDS:
+        gallery = record.images if kind == "images" else record.captions
+        if gallery is None:
+            continue
+        with report.check(kind, "files") as check:
+            manifest = check_gallery_files(index, kind, gallery, record, check)
+            if manifest is None:
+                check.notes.append("damaged, so not looked into any further")
+                continue
+        with report.check(kind, "opening") as check:
+            opened.append(open_gallery(index.path / gallery.folder, manifest, root))
+            check.looked_at = f"{manifest.index.kind}, {manifest.dim}-d"
+    return opened
+
+
+def _check_gallery(opened: OpenedGallery, report: Report) -> None:
+    for name, look in (
+        ("counts", check_counts),
+        ("ids", check_ids),
+        ("contents", check_contents),
+        ("equal contents", check_equal_contents),
+        ("lengths of vectors", check_lengths),
+        ("index.faiss against embeddings.f16", check_agreement),
+    ):
+        with report.check(opened.gallery.kind, name) as check:
+            look(opened, check)
+
+
+def _pairs(
+    opened: Sequence[OpenedGallery],
+) -> Iterator[tuple[OpenedGallery, OpenedGallery | None]]:
+    for one in opened:
+        yield one, next((other for other in opened if other is not one), None)
