@@ -12,6 +12,7 @@ from model.errors import GalleryIndexError
 __all__ = ["CannotDecodeError", "decoded_blocks"]
 
 _ROWS_AT_ONCE = 4096
+_DECODED = faiss.IndexIVFFlat | faiss.IndexIVFScalarQuantizer | faiss.IndexIVFPQ
 
 
 class CannotDecodeError(GalleryIndexError):
@@ -33,9 +34,9 @@ def decoded_blocks(index: Any) -> Iterator[tuple[RowNumbers, Rows]]:
                 rows = np.arange(start, min(start + _ROWS_AT_ONCE, index.ntotal))
                 yield rows, index.reconstruct_n(start, len(rows))
             return
-        # FAISS ends the process where it decodes these from a file (seen with 1.14).
-        if isinstance(lists, faiss.IndexIVFFastScan):
-            raise CannotDecodeError("FAISS cannot decode the codes of a fast-scan index")
+        # Others may end the process: so does the fast-scan kind when it was read from a file.
+        if not isinstance(faiss.downcast_index(lists), _DECODED):
+            raise CannotDecodeError("FAISS cannot decode such codes in an inverted file")
         for number in range(lists.nlist):
             yield from _decoded_list(index, lists, number)
     except RuntimeError as error:

@@ -129,4 +129,5 @@ def _content(root: Path | None, item: Item) -> bytes:
 def _cosines(left: Rows, right: Rows) -> npt.NDArray[np.float64]:
     left, right = left.astype(np.float64), right.astype(np.float64)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return np.einsum("ij,ij->i", left, right) / lengths
+    with np.errstate(invalid="ignore"):  # where one is infinite or zero, it is not near
+        return np.einsum("ij,ij->i", left, right) / lengths

@@ -1,0 +1,221 @@
+"""What no hash tells of: rows and ids that were swapped, counts, vectors, recall."""
+
+import json
+import sqlite3
+
+import numpy as np
+import pytest
+
+from index_builder.manifest import Manifest
+from index_builder.tombstones import write_tombstones
+from index_builder.verification import Report, verify_index
+from index_builder.verification.opened import open_gallery
+from index_builder.verification.recall import check_recall
+from index_builder.verification.vectors import check_agreement
+from index_builder.versions import IndexFolder
+from tests.unit.index_builder.galleries import write_gallery
+from tests.unit.index_builder.vector_index.clusters import clustered_rows
+from tests.unit.index_builder.verification.tampering import (
+    refit,
+    swap_ids,
+    swap_in_embeddings,
+    swap_in_index,
+    two_unlike_rows,
+)
+
+KINDS = ["exact", "hnsw", "ivf"]
+GALLERIES = ["images", "captions"]
+
+
+def finders_of(report):
+    return {f"{check.part}: {check.name}" for check in report.checks if check.problems}
+
+
+def gallery_of(index, kind):
+    (folder,) = index.glob(f"galleries/{kind}-*")
+    return folder
+
+
+def swapped(index, gallery, *swaps):
+    """Swap two rows of a gallery in some of its files, with all hashes made to fit."""
+    opened = IndexFolder(index).open()
+    one = opened.gallery(gallery)
+    rows, dim = two_unlike_rows(one), one.dim
+    opened.close()
+    folder = gallery_of(index, gallery)
+    for swap in swaps:
+        swap(folder, dim, rows)
+    refit(index, folder)
+    IndexFolder(index).open().close()  # nothing that opening compares tells of it
+    return rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_untouched_index_has_no_problem_and_nothing_in_it_is_written(built, kind):
+    index = built(kind)
+
+    def tree():
+        found = sorted(index.rglob("*"))
+        return [(path, path.lstat().st_mtime_ns, path.lstat().st_size) for path in (index, *found)]
+
+    before = tree()
+    report = verify_index(index)
+    assert report.problems == []
+    assert tree() == before
+    parts = {check.part for check in report.checks}
+    assert parts == {"index", "images", "captions", "checkpoint"}
+    assert not [check for check in report.checks if check.notes or not check.looked_at]
+    with IndexFolder(index).writing():
+        assert verify_index(index, sample=0).problems == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gallery", GALLERIES)
+@pytest.mark.parametrize("swap", [swap_in_index, swap_in_embeddings])
+def test_rows_swapped_in_one_of_the_two_vector_files_are_found(copy, kind, gallery, swap):
+    index = copy(kind)
+    rows = swapped(index, gallery, swap)
+    report = verify_index(index, sample=0)
+    assert finders_of(report) >= {f"{gallery}: index.faiss against embeddings.f16"}
+    (problem,) = [problem for problem in report.problems if "are not those of" in problem]
+    assert all(str(row) in problem for row in rows)
+    assert all(gallery in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_rows_swapped_in_both_vector_files_are_found_in_the_sample(copy, kind, gallery):
+    index = copy(kind)
+    rows = swapped(index, gallery, swap_in_index, swap_in_embeddings)
+    report = verify_index(index)
+    assert finders_of(report) == {f"{gallery}: sample, encoded again"}
+    (problem,) = report.problems
+    assert all(f"row {row}" in problem for row in rows)
+    assert verify_index(index, sample=0).problems == []
+
+
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_swapped_ids_are_found_by_what_default_ids_are_made_of(copy, gallery):
+    index = copy()
+    swapped(index, gallery, swap_ids)
+    assert finders_of(verify_index(index, sample=0)) == {f"{gallery}: ids"}
+
+
+def test_swapped_ids_of_any_kind_are_found_by_the_hash_of_their_list(copy):
+    index = copy()
+    folder = gallery_of(index, "captions")
+    before = json.loads((folder / "manifest.json").read_text())["item_list_sha256"]
+    swap_ids(folder, 16, (3, 7))
+    refit(index, folder, item_list_sha256=before)
+    report = verify_index(index, sample=0)
+    assert finders_of(report) == {"captions: ids"}
+    assert any("the ids in items.sqlite have sha256" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "statement", "name"),
+    [
+        ("captions", "UPDATE items SET caption = 'another text' WHERE row = 5", "contents"),
+        ("captions", "DELETE FROM items WHERE row = 5", "counts"),
+        ("captions", "UPDATE items SET row = 60 WHERE row = 5", "counts"),
+        (
+            "captions",
+            "UPDATE items SET content_hash = (SELECT content_hash FROM items WHERE row = 6), "
+            "caption = (SELECT caption FROM items WHERE row = 6) WHERE row = 5",
+            "equal contents",
+        ),
+    ],
+)
+def test_items_that_contradict_the_rest_are_found(copy, gallery, statement, name):
+    index = copy()
+    folder = gallery_of(index, gallery)
+    connection = sqlite3.connect(folder / "items.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    refit(index, folder)
+    assert f"{gallery}: {name}" in finders_of(verify_index(index, sample=0))
+
+
+def test_a_picture_without_a_thumbnail_is_found(copy):
+    index = copy()
+    folder = gallery_of(index, "images")
+    connection = sqlite3.connect(folder / "thumbnails.sqlite")
+    connection.execute("DELETE FROM thumbnails WHERE rowid = 3")
+    connection.commit()
+    connection.close()
+    refit(index, folder)
+    report = verify_index(index, sample=0)
+    assert finders_of(report) == {"images: contents"}
+    assert "at rows 2;" in report.problems[0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 2.0])
+def test_a_vector_that_is_not_of_length_one_is_found(copy, value):
+    index = copy("hnsw")
+    folder = gallery_of(index, "captions")
+    vectors = np.memmap(folder / "embeddings.f16", "<f2", "r+").reshape(-1, 16)
+    vectors[7] *= value
+    vectors.flush()
+    refit(index, folder)
+    report = verify_index(index, sample=0)
+    assert "captions: lengths of vectors" in finders_of(report)
+    assert any("vectors of rows 7 do not" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_removed_rows_are_no_problem_and_no_items(copy, kind):
+    index = copy(kind)
+    folder = gallery_of(index, "captions")
+    write_tombstones(folder / "tombstones", np.array([2, 30]))
+    refit(index, folder, count=58, tombstone_count=2, distinct_count=58)
+    report = verify_index(index)
+    assert report.problems == []
+    told = {f"{check.part}: {check.name}": check.looked_at for check in report.checks}
+    assert told["captions: counts"] == "58 items, 2 removed"
+    assert told["captions: sample, encoded again"] == "58 of 58 captions"
+    refit(index, folder, count=59, tombstone_count=1)
+    assert "captions: counts" in finders_of(verify_index(index, sample=0))
+
+
+def opened_clusters(folder, **more):
+    place = write_gallery(folder, clustered_rows(), **more)
+    manifest = Manifest.model_validate_json((place / "manifest.json").read_bytes())
+    return open_gallery(place, manifest, None), manifest
+
+
+def test_a_recall_below_the_manifests_is_found(tmp_path):
+    opened, manifest = opened_clusters(tmp_path, index_kind="ivf")
+    report = Report()
+    with report.check("captions", "recall@10") as check:
+        check_recall(opened, None, check)
+    assert report.problems == []
+    parameters = manifest.index.search_parameters
+    assert parameters["nprobe"] > 1
+    opened.index.set_parameters(nprobe=1)
+    with report.check("captions", "recall@10") as check:
+        check_recall(opened, None, check)
+    assert "but manifest.json says" in report.problems[0]
+    opened.gallery.close()
+
+
+@pytest.mark.parametrize(
+    ("factory", "note"),
+    [
+        ("SQ8", None),
+        ("IVF16,PQ4x4fs", "FAISS cannot decode such codes"),
+        ("IVF16,RaBitQ", "FAISS cannot decode such codes"),
+        ("RaBitQ", "too far to tell one row from another"),
+        ("PCA8,IVF16,SQ8", "too far to tell one row from another"),
+    ],
+)
+def test_codes_that_cannot_be_compared_are_a_note_and_no_problem(tmp_path, factory, note, capfd):
+    from index_builder.vector_index import IndexRequest
+
+    opened, _ = opened_clusters(tmp_path, index_kind="factory", index=IndexRequest(factory=factory))
+    report = Report()
+    with report.check("captions", "agreement") as check:
+        check_agreement(opened, check)
+    assert report.problems == []
+    assert [note in told for told in check.notes] == ([True] if note else [])
+    opened.gallery.close()
