@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 from index_builder.gallery import Gallery
 from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record
@@ -159,16 +158,21 @@ def check_checkpoint(
     return None
 
 
-def check_rejected(path: Path, galleries: Sequence[Gallery] | None, check: Check) -> None:
+def check_rejected(
+    index: IndexFolder, served: int, galleries: Sequence[Gallery] | None, check: Check
+) -> None:
     """Compare `rejected.jsonl` with what the galleries of the served version set aside.
 
     Args:
-        path: The file.
+        index: The index folder.
+        served: The served version.
         galleries: None where one of them is damaged.
         check: Takes what is found.
     """
+    path = index.path / "rejected.jsonl"
+    advice = f"`python -m index_builder rollback {index.path} --to {served}` writes it anew"
     if not path.is_file():
-        check.problems.append(f"{path.name} is missing; build again, which writes it anew")
+        check.problems.append(f"{path.name} is missing; {advice}")
         return
     if galleries is None:
         check.notes.append("not compared with damaged galleries")
@@ -180,8 +184,7 @@ def check_rejected(path: Path, galleries: Sequence[Gallery] | None, check: Check
             count += 1
             if line is None or said is None or line != f"{said}\n".encode():
                 check.problems.append(
-                    f"line {count} of {path.name} is not what the galleries set aside; write it "
-                    "anew with `python -m index_builder rollback --to` the served version"
+                    f"line {count} of {path.name} is not what the galleries set aside; {advice}"
                 )
                 return
     check.looked_at = f"{count:,} lines"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from index_builder.gallery import Gallery
 from index_builder.items import ItemStore, open_immutable
 from index_builder.manifest import Manifest
@@ -54,7 +56,8 @@ class OpenedGallery:
     @property
     def removed_count(self) -> int:
         """Rows whose items were removed."""
-        return self.gallery.row_count - len(self.gallery.rows())
+        live = self.gallery.live
+        return 0 if live is None else len(live) - int(np.count_nonzero(live))
 
     def live(self, columns: str, order: str = "row") -> Iterator[tuple[Any, ...]]:
         """Yield columns of every item that was not removed, one at a time.

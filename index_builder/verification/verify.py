@@ -88,7 +88,7 @@ def verify_index(
         galleries = [one.gallery for one in opened]
         is_whole = len(opened) == len(record.galleries)
         with report.check("index", "rejected.jsonl") as check:
-            check_rejected(index.path / "rejected.jsonl", galleries if is_whole else None, check)
+            check_rejected(index, number, galleries if is_whole else None, check)
     for one in opened:
         _check_gallery(one, report)
         if encoder is not None and sample:
