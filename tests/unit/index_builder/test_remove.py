@@ -43,7 +43,10 @@ def publish(index, folders):
     with index.writing():
         index.publish(
             checkpoint=CheckpointRecord(
-                fingerprint=FINGERPRINT, folder="checkpoints/" + FINGERPRINT[:16], name="random"
+                fingerprint=FINGERPRINT,
+                folder="checkpoints/" + FINGERPRINT[:16],
+                name="random",
+                files={},
             ),
             images_root=None,
             **{
