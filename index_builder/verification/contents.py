@@ -28,6 +28,11 @@ def check_counts(opened: OpenedGallery, check: Check) -> None:
         ("tombstones holds", opened.removed_count, manifest.tombstone_count),
         ("items.sqlite, without tombstones, holds", opened.items.count(), manifest.count),
         # Removed items may be gone from it, so it may end before the last row.
+        (
+            "items.sqlite, of what was set aside, holds",
+            opened.items.rejected_count(),
+            manifest.rejected_count,
+        ),
         ("items.sqlite reaches to", max(opened.items.end(), row_count), row_count),
     ):
         if found != said:
@@ -65,13 +70,13 @@ def check_ids(opened: OpenedGallery, check: Check) -> None:
 
 
 def check_contents(opened: OpenedGallery, check: Check) -> None:
-    """Compare every text with its hash; find pictures without a thumbnail."""
+    """Compare every text with its hash; find pictures without their small copies."""
     if opened.gallery.kind == "captions":
         check.looked_at = f"{opened.gallery.count:,} texts"
         what, wrong = "the hashes of texts", _with_another_text(opened)
     else:
         check.looked_at = f"{opened.gallery.count:,} pictures"
-        what, wrong = "the thumbnails of pictures", _without_thumbnail(opened)
+        what, wrong = "the small copies of pictures", _without_copies(opened)
     found = Found(wrong)
     if found.count:
         check.problems.append(
@@ -111,15 +116,18 @@ def _with_another_text(opened: OpenedGallery) -> Iterator[int]:
             yield row
 
 
-def _without_thumbnail(opened: OpenedGallery) -> Iterator[int]:
+def _without_copies(opened: OpenedGallery) -> Iterator[int]:
+    """Yield rows of pictures without a thumbnail; of those in shards, without a display copy."""
     thumbnails = immutable_address(opened.gallery.folder / "thumbnails.sqlite")
     live = opened.gallery.live
     with opened.reading() as connection:
         connection.execute("ATTACH ? AS small", (thumbnails,))
         # An image without a path is a row of a region array.
         found = connection.execute(
-            "SELECT row FROM items WHERE path IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
-            "small.thumbnails WHERE thumbnails.content_hash = items.content_hash) ORDER BY row"
+            "SELECT row FROM items WHERE path IS NOT NULL AND (NOT EXISTS (SELECT 1 FROM "
+            "small.thumbnails AS t WHERE t.content_hash = items.content_hash) OR span_offset IS "
+            "NOT NULL AND NOT EXISTS (SELECT 1 FROM small.display_copies AS d WHERE "
+            "d.content_hash = items.content_hash)) ORDER BY row"
         )
         yield from (row for (row,) in found if live is None or live[row])
 

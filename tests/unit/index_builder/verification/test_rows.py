@@ -117,6 +117,7 @@ def test_swapped_ids_of_any_kind_are_found_by_the_hash_of_their_list(copy):
     [
         ("captions", "UPDATE items SET caption = 'another text' WHERE row = 5", "contents"),
         ("captions", "DELETE FROM items WHERE row = 5", "counts"),
+        ("images", "DELETE FROM rejected", "counts"),
         ("captions", "UPDATE items SET row = 60 WHERE row = 5", "counts"),
         (
             "captions",

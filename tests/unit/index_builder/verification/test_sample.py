@@ -1,11 +1,13 @@
 """The sample: what is encoded again, and what is no fault of the index."""
 
 import shutil
+import sqlite3
 
 from index_builder.build import build_index
 from index_builder.verification import verify_index
 from tests.unit.data.layouts import captions_for, made_up_regions, write_scan
 from tests.unit.index_builder.sources.layouts import write_tar
+from tests.unit.index_builder.verification.tampering import refit
 from tests.worlds import made_up_picture, tiny_checkpoint
 
 
@@ -57,9 +59,17 @@ def test_pictures_in_shards_are_read_from_their_place(world, tmp_path):
     report = verify_index(index)
     assert report.problems == []
     assert (sample_of(report).looked_at, sample_of(report).notes) == ("6 of 6 images", [])
+    (folder,) = index.glob("galleries/images-*")
+    connection = sqlite3.connect(folder / "thumbnails.sqlite")
+    connection.execute("DELETE FROM display_copies WHERE rowid = 2")
+    connection.commit()
+    connection.close()
+    refit(index, folder)
+    (problem,) = verify_index(index).problems
+    assert "the small copies of pictures are missing or wrong at rows 1;" in problem
     write_tar(tmp_path / "shards" / "a.tar", members[1:])
     report = verify_index(index)
-    assert report.problems == []
+    assert report.problems == [problem]
     assert sample_of(report).looked_at == "0 of 6 images"
 
 
