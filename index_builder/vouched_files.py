@@ -46,5 +46,5 @@ def unlike_records(
                 name,
                 f"{place}/{name} has sha256 {sha256[:16]} but {said_by} says {record.sha256[:16]}",
             )
-    for name in found.keys() - records.keys():
+    for name in sorted(found.keys() - records.keys()):
         yield name, f"{place}/{name} is not known to {said_by}"

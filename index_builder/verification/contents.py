@@ -17,6 +17,8 @@ from model.identifiers import caption_id, image_id_for_path
 __all__ = ["check_contents", "check_counts", "check_equal_contents", "check_ids"]
 
 _ROWS_AT_ONCE = 4096
+# Rows anywhere in the files: each maps some pages around it into memory, until they are released.
+_PAIRS_AT_ONCE = 256
 T = TypeVar("T")
 
 
@@ -143,7 +145,7 @@ def _equal_pairs(opened: OpenedGallery) -> Iterator[tuple[RowNumbers, RowNumbers
             else:
                 first, content = row, content_hash
 
-    for some in _batches(pairs(), _ROWS_AT_ONCE):
+    for some in _batches(pairs(), _PAIRS_AT_ONCE):
         firsts, others = np.array(some, dtype=np.int64).T
         yield firsts, others
 

@@ -59,7 +59,7 @@ class Report:
             yield check
         except HremError as error:
             check.problems.append(str(error))
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, RuntimeError) as error:  # FAISS raises the last
             check.problems.append(
                 f"{part}: {name} cannot be looked at to the end ({error}); is the disk sound?"
             )

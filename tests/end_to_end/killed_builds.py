@@ -24,7 +24,7 @@ _LOOK_EVERY_S = 0.0005
 STAGES = {
     "images/index.faiss": "galleries/.[wc]*-images*/*/index.faiss",
     "captions/index.faiss": "galleries/.[wc]*-captions*/*/index.faiss",
-    "version": "versions/*2.json*",
+    "version": "versions/*.json*",
     "current": ".current.tmp",
 }
 
