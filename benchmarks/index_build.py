@@ -205,7 +205,7 @@ def _stage_seconds(
 def _write_gallery(
     folder: Path, paths: list[Path], vectors: np.ndarray, thumbnails: list[bytes]
 ) -> None:
-    record = EncoderRecord("benchmark", "0" * 64, vectors.shape[1], {})
+    record = EncoderRecord("benchmark", "0" * 64, vectors.shape[1], {}, "float32")
     name = f"images-{paths[0].parent.name}"
     with GalleryDraft(folder / f".{name}", "images", record) as draft:
         hashes = [f"{row:064x}" for row in range(len(paths))]

@@ -173,7 +173,7 @@ class _Changes:
 
 def _made_up_gallery(folder: Path, count: int, dim: int, kind: str) -> Gallery:
     console.say(f"writing {count:,} items")
-    encoder = EncoderRecord("made up", _FINGERPRINT, dim, {})
+    encoder = EncoderRecord("made up", _FINGERPRINT, dim, {}, "float32")
     place = folder / "captions-0000000000000000"
     with GalleryDraft(folder / "draft", "captions", encoder) as draft:
         for start in range(0, count, _ROWS_AT_ONCE):

@@ -43,7 +43,8 @@ def add_items(
 ) -> ChangeReport:
     """Add new and changed items of the given sources to an index and serve the result.
 
-    Galleries keep their kind of vector index, their limit of pixels and their encoder.
+    Galleries keep their kind of vector index, their limit of pixels, their encoder and its
+    precision.
 
     Args:
         path: The index folder.
@@ -70,24 +71,27 @@ def add_items(
         served = index.open(images_root=inputs.root)
         opened.callback(served.close)
         remove_finished_work(index.galleries, served.record.gallery_names)
-        encoder = load_dual_encoder(served.checkpoint_path, device=device)
-        served.check_encoder(encoder.fingerprint, served.checkpoint_path)
+        encoders = _encoders(served, device)
         say(f"adding to   {path} version {served.version}")
-        say(f"  checkpoint  {encoder.name}, {encoder.fingerprint[:16]}")
-        say(f"  device      {device}, float32")
+        say(f"  checkpoint  {encoders['images'].name}, {encoders['images'].fingerprint[:16]}")
+        precisions = sorted({encoder.precision for encoder in encoders.values()})
+        say(f"  device      {device}, {' and '.join(precisions)}")
         listings = opened.enter_context(inputs.listed(index.galleries))
         adding = _Adding(
             served,
-            encoder,
-            GalleryWriter(
-                index.galleries,
-                encoder,
-                batch_size=batch_size,
-                part_size=part_size,
-                max_pixels=_max_pixels(served),
-                max_rejected=max_rejected,
-                index=IndexRequest(),
-            ),
+            encoders,
+            {
+                kind: GalleryWriter(
+                    index.galleries,
+                    encoder,
+                    batch_size=batch_size,
+                    part_size=part_size,
+                    max_pixels=_max_pixels(served),
+                    max_rejected=max_rejected,
+                    index=IndexRequest(),
+                )
+                for kind, encoder in encoders.items()
+            },
             inputs,
             listings,
             batch_size,
@@ -122,8 +126,8 @@ class _Adding:
 
     Args:
         served: What they are added to.
-        encoder: Of its checkpoint.
-        writer: Into its folder.
+        encoders: Of its checkpoint, one for each kind.
+        writers: Into its folder, with those encoders.
         inputs: The sources.
         listings: Of the sources.
         batch_size: How many items go through the encoder at once.
@@ -134,8 +138,8 @@ class _Adding:
     def __init__(
         self,
         served: OpenIndex,
-        encoder: DualEncoder,
-        writer: GalleryWriter,
+        encoders: dict[GalleryKind, DualEncoder],
+        writers: dict[GalleryKind, GalleryWriter],
         inputs: Inputs,
         listings: Listings,
         batch_size: int,
@@ -143,8 +147,8 @@ class _Adding:
         opened: ExitStack,
     ) -> None:
         self._served = served
-        self._encoder = encoder
-        self._writer = writer
+        self._encoders = encoders
+        self._writers = writers
         self._inputs = inputs
         self._listings = listings
         self._batch_size = batch_size
@@ -161,11 +165,12 @@ class _Adding:
             found = fresh_listing(fresh, listing, before, images_root=source.root)
             listing = self._chosen("images", found, listing)
         kind = before.manifest.index.kind if before else None
+        encoder = self._encoders["images"]
         plan = image_plan(
-            self._encoder,
+            encoder,
             source,
             listing,
-            kind or IndexRequest().kind_for(listing.count, self._encoder.dim),
+            kind or IndexRequest().kind_for(listing.count, encoder.dim),
             before,
             batch_size=self._batch_size,
             max_pixels=_max_pixels(self._served),
@@ -187,10 +192,11 @@ class _Adding:
             found = fresh_listing(fresh, listing, before, images_root=None, images=images)
             listing = self._chosen("captions", found, listing)
         kind = before.manifest.index.kind if before else None
+        encoder = self._encoders["captions"]
         plan = caption_plan(
-            self._encoder,
+            encoder,
             listing,
-            kind or IndexRequest().kind_for(listing.count, self._encoder.dim),
+            kind or IndexRequest().kind_for(listing.count, encoder.dim),
             before,
             batch_size=self._batch_size,
         )
@@ -208,12 +214,28 @@ class _Adding:
         other: Gallery | None,
         images: Gallery | None,
     ) -> tuple[WrittenGallery, ChangeCount]:
-        prepared = self._writer.prepare(plan, is_addition=before is not None)
+        writer = self._writers[plan.kind]
+        prepared = writer.prepare(plan, is_addition=before is not None)
         self._opened.callback(prepared.contents.close)
         if before is not None:
-            return self._writer.add(prepared, before, other=other, images=images)
-        written = self._writer.finish(prepared, other=other, images=images)
+            return writer.add(prepared, before, other=other, images=images)
+        written = writer.finish(prepared, other=other, images=images)
         return written, ChangeCount(added=written.gallery.count)
+
+
+def _encoders(served: OpenIndex, device: str) -> dict[GalleryKind, DualEncoder]:
+    """Return what encodes each kind: in its gallery's precision, a new one in the other's."""
+    galleries = [gallery for gallery in (served.images, served.captions) if gallery is not None]
+    known = {gallery.kind: gallery.manifest.precision for gallery in galleries}
+    kinds: tuple[GalleryKind, ...] = ("images", "captions")
+    precisions = {kind: known.get(kind, galleries[0].manifest.precision) for kind in kinds}
+    loaded = {
+        precision: load_dual_encoder(served.checkpoint_path, device=device, precision=precision)
+        for precision in set(precisions.values())
+    }
+    for encoder in loaded.values():
+        served.check_encoder(encoder.fingerprint, served.checkpoint_path)
+    return {kind: loaded[precision] for kind, precision in precisions.items()}
 
 
 def _max_pixels(served: OpenIndex) -> int:

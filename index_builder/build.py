@@ -25,6 +25,7 @@ from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
 from model.inputs.pictures import MAX_PIXELS
+from model.precision import Precision, is_quick
 
 __all__ = ["BuildReport", "build_index"]
 
@@ -78,6 +79,7 @@ def build_index(
     captions: Path | None = None,
     images_root: Path | None = None,
     device: str = "cpu",
+    precision: Precision = "float32",
     batch_size: int = 64,
     part_size: int = PART_SIZE,
     worker_count: int = 0,
@@ -96,6 +98,7 @@ def build_index(
         captions: `.txt`, table or tar shards.
         images_root: What the pictures' paths are relative to.
         device: Of the encoder.
+        precision: What the encoder multiplies in; queries are encoded in float32 all the same.
         batch_size: How many items go through the encoder at once; never changes what is found.
         part_size: Entries of a part, which is what a kill costs at most.
         worker_count: Processes that read pictures, spawned; 0 = this one. Spawning wants a main
@@ -113,10 +116,12 @@ def build_index(
     """
     inputs = Inputs(images, captions, images_root)
     request = index_request or IndexRequest()
-    encoder = load_dual_encoder(checkpoint, device=device)
+    encoder = load_dual_encoder(checkpoint, device=device, precision=precision)
     say(f"building index  → {output}")
     say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})")
-    say(f"  device      {device}, float32")
+    say(f"  device      {device}, {precision}")
+    if not is_quick(precision, device):
+        warn(f"{device} has no instructions for {precision}: float32 is quicker here")
     with IndexFolder(output).writing() as index, ExitStack() as opened:
         served = index.served_record()
         remove_finished_work(index.galleries, served.gallery_names if served else ())

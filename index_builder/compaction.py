@@ -49,7 +49,11 @@ def compact(
     """
     manifest = gallery.manifest
     encoder = EncoderRecord(
-        manifest.encoder, manifest.checkpoint_fingerprint, manifest.dim, manifest.preprocessing
+        manifest.encoder,
+        manifest.checkpoint_fingerprint,
+        manifest.dim,
+        manifest.preprocessing,
+        manifest.precision,
     )
     record = manifest.index
     factory = record.factory if record.kind == "factory" else None

@@ -34,6 +34,7 @@ from index_builder.vector_index import (
     build_vector_index,
 )
 from model.durable import move_folder, sync_file
+from model.precision import Precision
 
 __all__ = ["EncoderRecord", "GalleryDraft"]
 
@@ -46,6 +47,7 @@ class EncoderRecord:
     fingerprint: str
     dim: int
     preprocessing: dict[str, Any]
+    precision: Precision
 
 
 class GalleryDraft:
@@ -180,6 +182,7 @@ class GalleryDraft:
             kind=self.kind,
             checkpoint_fingerprint=self._encoder.fingerprint,
             encoder=self._encoder.name,
+            precision=self._encoder.precision,
             preprocessing=self._encoder.preprocessing,
             dim=self._encoder.dim,
             metric="inner_product",

@@ -1,6 +1,7 @@
-"""Contents that an earlier gallery of the same checkpoint holds: they need no encoder.
+"""Contents that an earlier gallery of the same checkpoint and precision holds.
 
-Their vectors, sizes, thumbnails and display copies are found by the hash of the content.
+They need no encoder: their vectors, sizes, thumbnails and display copies are found by the hash of
+the content.
 """
 
 from collections.abc import Sequence

@@ -21,6 +21,7 @@ from pydantic import (
 from model.durable import write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
+from model.precision import Precision
 
 __all__ = [
     "ColumnType",
@@ -104,6 +105,7 @@ class Manifest(Record):
     kind: GalleryKind
     checkpoint_fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
     encoder: str = Field(description="name of the network")
+    precision: Precision = Field(description="what the network multiplied in")
     preprocessing: dict[str, Any] = Field(description="how pictures become pixels")
     dim: int = Field(ge=1)
     metric: Literal["inner_product"]

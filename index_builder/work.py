@@ -20,6 +20,7 @@ from pydantic import Field
 
 from index_builder.manifest import GalleryKind, Record
 from model.durable import sync_folder, write_file
+from model.precision import Precision
 
 __all__ = ["WORK_PREFIX", "Request", "WorkFolder", "foreign_work", "remove_finished_work"]
 
@@ -34,6 +35,7 @@ class Request(Record):
     format: int = Field(description="raised when the same inputs would give other parts")
     kind: GalleryKind
     checkpoint_fingerprint: str
+    precision: Precision
     max_pixels: int
     batch_size: int
     part_size: int

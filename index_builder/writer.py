@@ -125,6 +125,7 @@ class GalleryWriter:
             fingerprint=encoder.fingerprint,
             dim=encoder.dim,
             preprocessing=_preprocessing(encoder) | {"max_pixels": max_pixels},
+            precision=encoder.precision,
         )
 
     def prepare(self, plan: GalleryPlan, *, is_addition: bool = False) -> PreparedGallery:
@@ -236,10 +237,11 @@ class GalleryWriter:
         served = plan.served
         if served is None:
             return None
-        manifest = served.manifest
-        if (manifest.checkpoint_fingerprint, manifest.preprocessing) != (
-            self._record.fingerprint,
-            self._record.preprocessing,
+        manifest, record = served.manifest, self._record
+        if (manifest.checkpoint_fingerprint, manifest.precision, manifest.preprocessing) != (
+            record.fingerprint,
+            record.precision,
+            record.preprocessing,
         ):
             return None
         # Only the exact kind stores the float32 vectors of the encoder, and only it needs them.
@@ -252,6 +254,7 @@ class GalleryWriter:
             format=_FORMAT,
             kind=plan.kind,
             checkpoint_fingerprint=self._record.fingerprint,
+            precision=self._record.precision,
             max_pixels=self._max_pixels,
             batch_size=self._batch_size,
             part_size=self._part_size,
@@ -263,6 +266,8 @@ class GalleryWriter:
             _FORMAT, self._record.fingerprint, self._max_pixels, LONGEST_SIDE, JPEG_QUALITY,
             DISPLAY_LONGEST_SIDE, DISPLAY_JPEG_QUALITY,
         ]  # fmt: skip
+        if self._record.precision != "float32":
+            made_by.append(self._record.precision)
         if index_kind != "exact":
             made_by += [index_kind, self._index.factory, self._index.recall]
         return made_by

@@ -16,6 +16,7 @@ from torch import Tensor
 from model.errors import CheckpointError
 from model.hub import local_folder
 from model.inputs.pictures import PictureTransform
+from model.precision import Precision
 
 __all__ = [
     "DualEncoder",
@@ -43,6 +44,10 @@ class DualEncoder(Protocol):
     @property
     def name(self) -> str:
         """What people call this network, for `/info` and logs."""
+
+    @property
+    def precision(self) -> Precision:
+        """What it multiplies in; embeddings are float32 whatever it is."""
 
     @property
     def picture_transform(self) -> PictureTransform | None:
@@ -94,13 +99,16 @@ def region_encoder(encoder: DualEncoder) -> RegionEncoder:
     )
 
 
-def load_dual_encoder(path_or_name: str | Path, *, device: str = "cpu") -> DualEncoder:
+def load_dual_encoder(
+    path_or_name: str | Path, *, device: str = "cpu", precision: Precision = "float32"
+) -> DualEncoder:
     """Return the network of a checkpoint, in eval mode on `device`.
 
     Args:
         path_or_name: Folder or hub name of an HREM checkpoint, or of a CLIP-like model of
             `transformers`; the `config.json` in it says which.
         device: Where the network runs.
+        precision: What it multiplies in when it encodes.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it is damaged.
@@ -110,10 +118,10 @@ def load_dual_encoder(path_or_name: str | Path, *, device: str = "cpu") -> DualE
     if _is_pretrained_model(folder):
         from model.pretrained_dual_encoder import PretrainedDualEncoder
 
-        return PretrainedDualEncoder.load(folder, device=device)
+        return PretrainedDualEncoder.load(folder, device=device, precision=precision)
     from model.hrem import HREM
 
-    return HREM.from_pretrained(folder, device=device)
+    return HREM.from_pretrained(folder, device=device, precision=precision)
 
 
 def files_of_dual_encoder(path_or_name: str | Path) -> dict[str, Path]:
@@ -135,6 +143,8 @@ def encode_in_batches(
     *,
     dim: int,
     batch_size: int,
+    device: torch.device,
+    precision: Precision,
 ) -> Tensor:
     """Return one embedding a row (row, dim), float32 on the CPU, written to the row's own place.
 
@@ -143,11 +153,15 @@ def encode_in_batches(
         encode: Returns (row, dim) of some of them.
         dim: Size of an embedding.
         batch_size: How many rows `encode` gets at once.
+        device: Where `encode` computes.
+        precision: What its products are in.
     """
     embeddings = torch.empty(len(rows), dim)
     for start in range(0, len(rows), batch_size):
         chosen = rows[start : start + batch_size]
-        embeddings[torch.as_tensor(chosen)] = encode(chosen).float().cpu()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            encoded = encode(chosen)
+        embeddings[torch.as_tensor(chosen)] = encoded.float().cpu()
     return embeddings
 
 

@@ -32,6 +32,7 @@ from model.hub import local_folder
 from model.inputs.backbone import VisionBackbone
 from model.inputs.captions import CaptionTokenizer
 from model.inputs.pictures import PictureTransform
+from model.precision import Precision
 
 __all__ = ["HREM"]
 
@@ -43,6 +44,9 @@ class HREM(nn.Module):
         config: Sizes and kinds; the text vocabulary size must be the tokenizer's.
         tokenizer: Turns captions into ids.
         backbone: A pretrained backbone network; None makes a random one of the configuration.
+
+    Attributes:
+        precision: What `encode_images` and its like multiply in; `from_pretrained` sets it.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class HREM(nn.Module):
                 f"{config.text.vocabulary_size}; they belong to different checkpoints"
             )
         self.config = config
+        self.precision: Precision = "float32"
         self.tokenizer = tokenizer
         self.backbone: VisionBackbone | None = None
         self.picture_transform: PictureTransform | None = None
@@ -69,7 +74,9 @@ class HREM(nn.Module):
         self.text_encoder = TextEncoder(embedding_dim=config.embedding_dim, config=config.text)
 
     @classmethod
-    def from_pretrained(cls, path_or_name: str | Path, *, device: str = "cpu") -> "HREM":
+    def from_pretrained(
+        cls, path_or_name: str | Path, *, device: str = "cpu", precision: Precision = "float32"
+    ) -> "HREM":
         """Return the network of a checkpoint folder (or hub name), in eval mode.
 
         Raises:
@@ -87,6 +94,7 @@ class HREM(nn.Module):
             raise CheckpointError(
                 f"the weights in '{folder}' do not fit its config.json: {error}"
             ) from error
+        hrem.precision = precision
         return hrem.to(device).eval()
 
     def save_pretrained(self, path: str | Path) -> None:
@@ -261,7 +269,14 @@ class HREM(nn.Module):
         was_training = self.training
         if was_training:
             self.eval()
-        embeddings = encode_in_batches(rows, encode, dim=self.dim, batch_size=batch_size)
+        embeddings = encode_in_batches(
+            rows,
+            encode,
+            dim=self.dim,
+            batch_size=batch_size,
+            device=self.device,
+            precision=self.precision,
+        )
         if was_training:
             self.train()
         return embeddings

@@ -32,6 +32,7 @@ from model.errors import CheckpointError
 from model.inputs.image_processor import read_image_processor
 from model.inputs.pictures import PictureTransform
 from model.inputs.pretrained_tokenizer import Padding, PretrainedTokenizer
+from model.precision import Precision
 
 __all__ = ["PretrainedDualEncoder", "pretrained_files"]
 
@@ -85,6 +86,7 @@ class PretrainedDualEncoder:
 
     Attributes:
         picture_transform: Makes pixels of a picture, in any process.
+        precision: What it multiplies in.
     """
 
     def __init__(
@@ -94,18 +96,22 @@ class PretrainedDualEncoder:
         *,
         picture_transform: PictureTransform,
         tokenizer: PretrainedTokenizer,
+        precision: Precision = "float32",
     ) -> None:
         """Put together what `load` read and checked."""
         self._network = network.eval()  # transformers' classes have no types
         self._config = config
         self._tokenizer = tokenizer
         self.picture_transform = picture_transform
+        self.precision: Precision = precision
         device = self.device
         self._mean = torch.tensor(picture_transform.config.mean, device=device)[:, None, None]
         self._std = torch.tensor(picture_transform.config.std, device=device)[:, None, None]
 
     @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu") -> "PretrainedDualEncoder":
+    def load(
+        cls, folder: Path, *, device: str = "cpu", precision: Precision = "float32"
+    ) -> "PretrainedDualEncoder":
         """Return the network of a folder with a `config.json`, in eval mode on `device`.
 
         Raises:
@@ -128,7 +134,13 @@ class PretrainedDualEncoder:
             padding=family.padding,
             position_count=_position_count(network.config.text_config, family),
         )
-        return cls(network.to(device), config, picture_transform=transform, tokenizer=tokenizer)
+        return cls(
+            network.to(device),
+            config,
+            picture_transform=transform,
+            tokenizer=tokenizer,
+            precision=precision,
+        )
 
     @property
     def device(self) -> torch.device:
@@ -216,7 +228,14 @@ class PretrainedDualEncoder:
         def unit_rows(chosen: Sequence[int]) -> Tensor:
             return functional.normalize(encode(chosen).float(), dim=1)
 
-        return encode_in_batches(rows, unit_rows, dim=self.dim, batch_size=batch_size)
+        return encode_in_batches(
+            rows,
+            unit_rows,
+            dim=self.dim,
+            batch_size=batch_size,
+            device=self.device,
+            precision=self.precision,
+        )
 
 
 def pretrained_files(folder: Path) -> dict[str, Path]:

@@ -55,7 +55,8 @@ class Inspect(Command):
         served = "served" if opened.version == folder.current() else "not served"
         result(f"{self.index} · version {opened.version} ({served}) of {folder.versions()}")
         result(f"checkpoint {checkpoint.fingerprint[:16]} · {checkpoint.name}")
-        columns = ["gallery", "items", "set aside", "kind", "recall@10", "MB", "columns"]
+        columns = ["gallery", "items", "set aside", "precision", "kind", "recall@10", "MB",
+                   "columns"]  # fmt: skip
         table("", columns, [_inspected(gallery) for gallery in galleries])
         if quality is not None:
             _tell_quality(quality)
@@ -68,6 +69,7 @@ def _inspected(gallery: Gallery) -> list[object]:
         manifest.kind,
         f"{manifest.count:,}",
         f"{manifest.rejected_count:,}",
+        manifest.precision,
         manifest.index.kind,
         f"{manifest.index.recall_at_10:.3f}",
         f"{size_mb:.1f}",

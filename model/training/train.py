@@ -15,6 +15,7 @@ from model.device import choose_device
 from model.durable import write_file
 from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
+from model.precision import Precision
 from model.training.augmentation import AugmentationConfig
 from model.training.batches import BatchMaker, TokenizedCaptions
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
@@ -30,7 +31,7 @@ from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
 from model.training.state import saved_step
 from model.training.stored_images import StoredEncoder, StoredImages, store_images
-from model.training.trainer import DevImages, Precision, Trainer
+from model.training.trainer import DevImages, Trainer
 from model.training.training_data import TrainingData, load_training_data, named_source
 
 __all__ = ["RECIPES", "Train"]

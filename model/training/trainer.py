@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from types import FrameType
-from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +31,7 @@ from model import console
 from model.errors import CheckpointError
 from model.hrem import HREM
 from model.metrics import RetrievalReport, evaluate_retrieval
+from model.precision import Precision
 from model.training.batches import Batch, BatchMaker, prefetched
 from model.training.distributed import Collective
 from model.training.evaluation import encode_distinct
@@ -62,9 +62,7 @@ from model.training.state import (
 )
 from model.training.stored_images import StoredEncoder, StoredImages
 
-__all__ = ["DevImages", "Precision", "Trainer"]
-
-Precision: TypeAlias = Literal["float32", "bfloat16"]
+__all__ = ["DevImages", "Trainer"]
 _MOST_WAITING = 0.05
 _STEPS_BEFORE_WARNING = 50
 

@@ -54,7 +54,7 @@ def write_gallery(
     **more: Any,
 ) -> Path:
     galleries.mkdir(parents=True, exist_ok=True)
-    encoder = EncoderRecord("random", fingerprint, vectors.shape[1], {})
+    encoder = EncoderRecord("random", fingerprint, vectors.shape[1], {}, "float32")
     kind = "images" if name.startswith("images") else "captions"
     with GalleryDraft(galleries / f".draft-{name}", kind, encoder) as draft:
         draft.add_contents(vectors)

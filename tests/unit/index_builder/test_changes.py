@@ -8,8 +8,10 @@ from index_builder.remove import remove_items
 from index_builder.vector_index import IndexRequest
 from index_builder.versions import IndexFolder
 from model.dual_encoder import load_dual_encoder
+from model.identifiers import image_id_for_path
 from tests.unit.index_builder.galleries import brute_force
 from tests.unit.index_builder.sources.layouts import write_lines
+from tests.worlds import made_up_picture
 
 WORDS = [
     "a",
@@ -74,3 +76,37 @@ def test_any_chain_of_changes_is_that_of_a_dictionary(build, checkpoint, tmp_pat
             truth = [(names[row], score) for row, score in brute_force(query, stored)]
             assert [(hit.item_id, hit.score) for hit in hits] == truth
     assert compacted
+
+
+def test_each_gallery_keeps_its_precision_when_it_changes(build, checkpoint, photos, tmp_path):
+    captions = {f"c{number}": f"{number} red circles" for number in range(10)}
+    build(images=None, captions=written(tmp_path / "captions.jsonl", captions))
+    build(precision="bfloat16")
+    index = IndexFolder(tmp_path / "index")
+    more = {"new": "a blue star beside the water"}
+    made_up_picture(30).save(photos / "12.png")
+    add_items(index.path, images=photos, captions=written(tmp_path / "captions.jsonl", more))
+    remove_items(index.path, captions=[f"c{number}" for number in range(8)])
+    opened = index.open()
+    served = [opened.images.manifest, opened.captions.manifest]
+    assert [manifest.precision for manifest in served] == ["bfloat16", "float32"]
+    assert opened.captions.row_count == opened.captions.count == 3  # compacted
+    rounded = load_dual_encoder(checkpoint, precision="bfloat16")
+    exact = load_dual_encoder(checkpoint)
+    picture = opened.images.vectors([image_id_for_path("12.png")])
+    caption = opened.captions.vectors(["new"])
+    # The same operations; and what float32 and bfloat16 differ by is far larger.
+    same = {"atol": 1e-6, "rtol": 0}
+    np.testing.assert_allclose(picture, rounded.encode_images([made_up_picture(30)]), **same)
+    np.testing.assert_allclose(caption, exact.encode_captions(list(more.values())), **same)
+    assert abs(picture - exact.encode_images([made_up_picture(30)]).numpy()).max() > 1e-4
+    assert abs(caption - rounded.encode_captions(list(more.values())).numpy()).max() > 1e-4
+
+
+def test_a_compacted_gallery_keeps_its_precision(build, tmp_path):
+    captions = {f"c{number}": f"{number} red circles" for number in range(10)}
+    source = written(tmp_path / "captions.jsonl", captions)
+    build(images=None, captions=source, precision="bfloat16")
+    index = IndexFolder(tmp_path / "index")
+    assert remove_items(index.path, captions=["c1", "c2", "c3"]).captions.is_compacted
+    assert index.open().captions.manifest.precision == "bfloat16"

@@ -11,6 +11,7 @@ from index_builder.retrieval_quality import measure_retrieval
 from index_builder.versions import IndexFolder
 from model.command_line import run_commands
 from model.identifiers import image_id_for_path
+from model.precision import is_quick
 from tests.worlds import tiny_checkpoint, write_world
 
 
@@ -73,6 +74,19 @@ def test_the_kind_of_index_is_a_matter_of_flags(world, tmp_path, capsys):
     ):
         assert run("build", *given, *wrong, "--output", tmp_path / "index") == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_precision_is_a_matter_of_flags(world, tmp_path, capsys):
+    given = ("--checkpoint", world / "checkpoint", "--captions", world / "captions.jsonl")
+    asked = (*given, "--device", "cpu", "--output", tmp_path / "index")
+    assert run("build", *asked, "--precision", "bfloat16") == 0
+    told = capsys.readouterr().err
+    assert "device      cpu, bfloat16" in told
+    assert ("float32 is quicker here" in told) is not is_quick("bfloat16", "cpu")
+    assert run("inspect", tmp_path / "index") == 0
+    assert "bfloat16" in capsys.readouterr().out
+    assert run("build", *asked, "--precision", "int8") == 2
+    assert "precision = 'int8'" in capsys.readouterr().err
 
 
 def test_inspect_shows_the_galleries_as_a_table_and_as_json(world, capsys):

@@ -19,7 +19,7 @@ from index_builder.work import Request, WorkFolder
 from model.errors import GalleryIndexError
 
 DIM = 4
-ENCODER = EncoderRecord("by hash", "ab" * 32, DIM, {})
+ENCODER = EncoderRecord("by hash", "ab" * 32, DIM, {}, "float32")
 
 
 class HashEncoding:
@@ -52,6 +52,7 @@ class MadeGallery:
             format=0,
             kind="captions",
             checkpoint_fingerprint=ENCODER.fingerprint,
+            precision=ENCODER.precision,
             max_pixels=1,
             batch_size=16,
             part_size=part_size,

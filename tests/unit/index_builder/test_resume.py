@@ -12,6 +12,7 @@ from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest, build_vector_index
 from index_builder.vector_index.queries import MIDPOINTS
 from index_builder.versions import IndexFolder
+from model.dual_encoder import load_dual_encoder
 from model.errors import DataError, GalleryIndexError
 from model.hrem import HREM
 from model.identifiers import image_id_for_path
@@ -266,6 +267,37 @@ def test_another_limit_of_pixels_makes_no_use_of_the_served_gallery(build, encod
     build()
     with pytest.raises(DataError, match="none of the 12"):
         build(max_pixels=100)
+
+
+def test_another_precision_is_another_gallery_that_uses_nothing_of_the_served_one(
+    build, index, encoded
+):
+    exact = build()
+    encoded.count = 0
+    assert not build(precision="bfloat16").images.is_reused
+    assert encoded.count == 9
+    galleries = [index.open(version).images for version in (1, 2)]
+    assert [g.manifest.precision for g in galleries] == ["float32", "bfloat16"]
+    one, other = (gallery.vectors([image_id_for_path("05.png")]) for gallery in galleries)
+    assert 0 < abs(one - other).max() < 2**-7  # bfloat16 has 8 significant bits
+    assert build().images.folder == exact.images.folder
+
+
+def test_work_in_another_precision_is_not_gone_on_with(build, index, encoded, tmp_path):
+    stop(build, encoded, at=3)
+    build(precision="bfloat16")
+    assert encoded.count == 9 and len(works(index)) == 1
+    build("clean", precision="bfloat16")
+    assert files(index) == served_files(tmp_path / "clean")
+
+
+def test_galleries_of_two_precisions_can_be_served_together(build, index, checkpoint):
+    build(captions=_captions(index.path.parent))
+    build(precision="bfloat16")
+    opened = index.open()
+    served = [gallery.manifest.precision for gallery in (opened.images, opened.captions)]
+    assert served == ["bfloat16", "float32"]
+    opened.check_encoder(load_dual_encoder(checkpoint).fingerprint, "the one of queries")
 
 
 @pytest.mark.parametrize(
