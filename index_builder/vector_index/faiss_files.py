@@ -8,7 +8,15 @@ from faiss.contrib.factory_tools import reverse_index_factory
 
 from model.errors import ConfigError, GalleryIndexError
 
-__all__ = ["describe", "empty_index", "read_index", "read_mapped", "reason_of", "write_index"]
+__all__ = [
+    "describe",
+    "describe_written",
+    "empty_index",
+    "read_index",
+    "read_mapped",
+    "reason_of",
+    "write_index",
+]
 
 
 def empty_index(factory: str, dim: int) -> Any:
@@ -71,6 +79,18 @@ def describe(index: Any) -> str:
         return str(reverse_index_factory(index))
     except (NotImplementedError, AttributeError, KeyError):
         return str(type(index).__name__)  # FAISS can name most kinds, not all
+
+
+def describe_written(index: Any) -> str:
+    """Return what `describe` says, but of transforms only their sizes.
+
+    In a file FAISS keeps the numbers of a transform, and not whether it was OPQ or a rotation.
+    """
+    if not isinstance(index, faiss.IndexPreTransform):
+        return describe(index)
+    transforms = [index.chain.at(place) for place in range(index.chain.size())]
+    sizes = "".join(f"{transform.d_in}→{transform.d_out}," for transform in transforms)
+    return sizes + describe(faiss.downcast_index(index.index))
 
 
 def reason_of(error: RuntimeError) -> str:

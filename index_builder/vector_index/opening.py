@@ -12,6 +12,7 @@ from index_builder.vector_index.codes import CodesIndex
 from index_builder.vector_index.exact import ExactIndex
 from index_builder.vector_index.faiss_files import (
     describe,
+    describe_written,
     empty_index,
     read_mapped,
     reason_of,
@@ -116,9 +117,10 @@ def check_filter(index: Any, name: str, vectors: StoredRows) -> None:
 def _check(folder: Path, manifest: Manifest, index: Any) -> None:
     record = manifest.index
     try:
-        expected = describe(empty_index(record.factory, manifest.dim))
+        expected = describe_written(empty_index(record.factory, manifest.dim))
     except ConfigError as error:
         _refuse(folder, f"holds a faiss {describe(index)}", str(error))
+    found = describe_written(index)
     is_flat = isinstance(index, faiss.IndexFlatIP)
     is_kind = {
         "exact": is_flat,
@@ -126,11 +128,11 @@ def _check(folder: Path, manifest: Manifest, index: Any) -> None:
         "ivf": isinstance(index, faiss.IndexIVF),
         "factory": not is_flat,
     }[record.kind]
-    for is_right, found, said in (
+    for is_right, differs, said in (
         (index.d == manifest.dim, f"is {index.d}-d", f"{manifest.dim}-d"),
         (index.ntotal == manifest.row_count, f"holds {index.ntotal} rows", str(manifest.row_count)),
         (is_kind, f"holds a faiss {type(index).__name__}", record.kind),
-        (describe(index) == expected, f"holds a faiss {describe(index)}", expected),
+        (found == expected, f"holds a faiss {found}", expected),
         (
             index.metric_type == faiss.METRIC_INNER_PRODUCT,
             f"has the faiss metric {index.metric_type}",
@@ -138,7 +140,7 @@ def _check(folder: Path, manifest: Manifest, index: Any) -> None:
         ),
     ):
         if not is_right:
-            _refuse(folder, found, said)
+            _refuse(folder, differs, said)
 
 
 def _refuse(folder: Path, found: str, said: str) -> NoReturn:

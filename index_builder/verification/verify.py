@@ -35,6 +35,7 @@ from index_builder.verification.sample import check_sample
 from index_builder.verification.vectors import check_agreement, check_lengths
 from index_builder.version_record import VersionRecord
 from index_builder.versions import IndexFolder
+from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
 
 __all__ = ["verify_index"]
@@ -93,7 +94,7 @@ def verify_index(
         _check_gallery(one, report)
         if encoder is not None and sample:
             with report.check(one.gallery.kind, "sample, encoded again") as check:
-                check_sample(one, encoder, sample, check)
+                check_sample(one, _as_built(encoder, one, index, record, device), sample, check)
     has_wrong_lengths = any(check.problems for check in report.checks if check.name == _LENGTHS)
     for one, other in _pairs(opened):
         with report.check(one.gallery.kind, "recall@10") as check:
@@ -104,6 +105,21 @@ def verify_index(
     for one in opened:
         one.gallery.close()
     return report
+
+
+def _as_built(
+    encoder: DualEncoder,
+    opened: OpenedGallery,
+    index: IndexFolder,
+    record: VersionRecord,
+    device: str,
+) -> DualEncoder:
+    """Return the network in the precision that a gallery was encoded in."""
+    precision = opened.gallery.manifest.precision
+    if precision == encoder.precision:
+        return encoder
+    place = index.path / record.checkpoint.folder
+    return load_dual_encoder(place, device=device, precision=precision)
 
 
 def _opened_galleries(

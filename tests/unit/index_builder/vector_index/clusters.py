@@ -14,6 +14,7 @@ KINDS = [
     ("ivf", None),
     ("factory", "SQ8"),
     ("factory", "PCA8,IVF16,SQ8"),
+    ("factory", "OPQ4_8,IVF16,SQ8"),
     ("factory", "IVF16_HNSW4,RaBitQ"),
 ]
 APPROXIMATE = KINDS[1:]

@@ -5,6 +5,7 @@ import sqlite3
 
 from index_builder.build import build_index
 from index_builder.verification import verify_index
+from model.hrem import HREM
 from tests.unit.data.layouts import captions_for, made_up_regions, write_scan
 from tests.unit.index_builder.sources.layouts import write_tar
 from tests.unit.index_builder.verification.tampering import refit
@@ -87,3 +88,21 @@ def test_regions_are_not_read_again_and_that_is_said(tmp_path):
     assert report.problems == []
     assert "regions cannot be read again" in sample_of(report).notes[0]
     assert sample_of(report, "captions").looked_at == "12 of 12 captions"
+
+
+def test_a_gallery_is_encoded_again_in_its_own_precision(world, tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    build_index(
+        checkpoint=world / "checkpoint", images=world / "images", output=index, precision="bfloat16"
+    )
+    used = []
+    real = HREM.encode_images
+
+    def noting(self, pictures, **settings):
+        used.append(self.precision)
+        return real(self, pictures, **settings)
+
+    monkeypatch.setattr(HREM, "encode_images", noting)
+    report = verify_index(index)
+    assert report.problems == [] and set(used) == {"bfloat16"}
+    assert sample_of(report).looked_at == "12 of 12 images"
