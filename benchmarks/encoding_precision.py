@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -339,8 +340,8 @@ def _items_of(network: HREM, images: CaptionedImages) -> Items:
     transform = network.picture_transform
     if transform is None or images.regions is not None:
         raise ConfigError(["checkpoint, data: give a checkpoint of pictures, and pictures"])
-    pixels = [transform(open_picture(path)) for path in images.image_paths]
-    return Items(torch.stack(pixels), list(dict.fromkeys(images.caption_texts)))
+    pixels = np.stack([transform(open_picture(path)) for path in images.image_paths])
+    return Items(torch.from_numpy(pixels), list(dict.fromkeys(images.caption_texts)))
 
 
 def _recall_cells(recall: Recall) -> list[str]:

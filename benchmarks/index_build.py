@@ -194,7 +194,8 @@ def _stage_seconds(
         pictures = timed("decode", lambda contents=contents: [open_picture(c) for c in contents])
         thumbnails += timed("thumbnail", lambda some=pictures: [make_thumbnail(p) for p in some])
         pixels = timed(
-            "pixels", lambda some=pictures: torch.stack([transform(picture) for picture in some])
+            "pixels",
+            lambda some=pictures: torch.from_numpy(np.stack([transform(each) for each in some])),
         )
         vectors.append(timed("encode", lambda pixels=pixels: encoder.encode_pixels(pixels)).numpy())
     timed("write", lambda: _write_gallery(folder, paths, np.concatenate(vectors), thumbnails))

@@ -17,7 +17,7 @@ from index_builder.contents import Contents
 from index_builder.draft import EncoderRecord, GalleryDraft
 from index_builder.gallery import Gallery
 from index_builder.items import Item
-from index_builder.known import KnownGallery
+from index_builder.known_gallery import KnownGallery
 from index_builder.listing import ListedEntry, Listing
 from index_builder.manifest import GalleryKind, IndexKind
 from index_builder.part_making import PartMaker, digests_of_items, rejections_of

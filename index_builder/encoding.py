@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from index_builder.known import KnownContents
+from index_builder.known_contents import KnownContents
 from index_builder.listing import ListedEntry
 from index_builder.reading import PictureReader, Reading
 from index_builder.sources import ImageEntry, ImageSource

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from index_builder.contents import Contents
 from index_builder.encoding import Encoding
 from index_builder.items import Rejection
-from index_builder.known import KnownGallery
+from index_builder.known_gallery import KnownGallery
 from index_builder.listing import ListedEntry, Listing
 from index_builder.parts import Part, PartDraft, State, part_ranges, read_part
 from index_builder.reading import Reading

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from index_builder.encoding import CaptionEncoding, Encoding, PictureEncoding
 from index_builder.gallery import Gallery
-from index_builder.known import KnownContents
+from index_builder.known_contents import KnownContents
 from index_builder.listing import Listing
 from index_builder.manifest import GalleryKind, IndexKind
 from index_builder.region_encoding import RegionEncoding, RegionSource

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.known import KnownContents
+from index_builder.known_contents import KnownContents
 from index_builder.sources import EntryError, ImageEntry, ImageSource
 from index_builder.stamps import NO_STAMP, Stamp, stamp_of
 from index_builder.thumbnails import make_display_copy, make_thumbnail
@@ -130,7 +130,7 @@ class PictureReader:
             height=picture.height,
             thumbnail=make_thumbnail(picture),
             display_copy=make_display_copy(picture) if needs_copy else None,
-            payload=self._transform(picture).numpy(),
+            payload=self._transform(picture),
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index_builder.known import KnownContents
+from index_builder.known_contents import KnownContents
 from index_builder.listing import ListedEntry
 from index_builder.reading import Reading
 from index_builder.sources import ImageEntry

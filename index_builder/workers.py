@@ -21,7 +21,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from index_builder.pipeline import read_ahead
 from index_builder.reading import PictureReader, Pixels, Reading, Reason
@@ -232,7 +231,6 @@ def _serve(
 ) -> None:
     """Answer tasks until the other side closes or dies; the body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the builder hears it, and ends its workers
-    torch.set_num_threads(1)
     array = _mapped(slots, shape)
     # Whoever waits for the answer is gone: there is nothing left to do.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

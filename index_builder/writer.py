@@ -13,7 +13,7 @@ from index_builder.contents import Contents
 from index_builder.draft import EncoderRecord
 from index_builder.gallery import Gallery
 from index_builder.items import Rejection
-from index_builder.known import KnownGallery
+from index_builder.known_gallery import KnownGallery
 from index_builder.manifest import GalleryKind, IndexKind
 from index_builder.part_making import PartMaker, rejections_of
 from index_builder.plans import GalleryPlan

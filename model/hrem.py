@@ -179,7 +179,8 @@ class HREM(nn.Module):
         transform, encode_pixels = self._picture_half()
 
         def encode(rows: Sequence[int]) -> Tensor:
-            return encode_pixels(torch.stack([transform(pictures[row]) for row in rows]))
+            pixels = np.stack([transform(pictures[row]) for row in rows])
+            return encode_pixels(torch.from_numpy(pixels))
 
         return self._in_batches(range(len(pictures)), encode, batch_size)
 

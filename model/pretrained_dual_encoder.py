@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL.Image import Image
 from torch import Tensor
@@ -181,8 +182,8 @@ class PretrainedDualEncoder:
         """
 
         def encode(rows: Sequence[int]) -> Tensor:
-            pixels = [self.picture_transform(pictures[row]) for row in rows]
-            return self._features_of_pixels(torch.stack(pixels))
+            pixels = np.stack([self.picture_transform(pictures[row]) for row in rows])
+            return self._features_of_pixels(torch.from_numpy(pixels))
 
         return self._in_batches(range(len(pictures)), encode, batch_size)
 

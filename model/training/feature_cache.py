@@ -96,7 +96,7 @@ def cached_pixels(
 def _pixel_batches(pictures: Sequence[Path], transform: PictureTransform) -> Iterator[Tensor]:
     """Yield uint8 batches in order, decoded by a few threads ahead of their use."""
 
-    def read(path: Path) -> Tensor:
+    def read(path: Path) -> npt.NDArray[np.uint8]:
         try:
             return transform(open_picture(path))
         except PictureError as error:
@@ -115,7 +115,7 @@ def _pixel_batches(pictures: Sequence[Path], transform: PictureTransform) -> Ite
 
 def _stacked(reading: list) -> Tensor:
     """Wait for a batch and return it."""
-    return torch.stack([future.result() for future in reading])
+    return torch.from_numpy(np.stack([future.result() for future in reading]))
 
 
 def _key(pictures: Sequence[Path], transform: PictureTransform, *parts: str) -> str:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -44,8 +45,8 @@ def images(world: Path) -> CaptionedImages:
 def items(images: CaptionedImages) -> Items:
     transform = tiny_hrem().picture_transform
     assert transform is not None
-    pixels = torch.stack([transform(open_picture(path)) for path in images.image_paths])
-    return Items(pixels, list(dict.fromkeys(images.caption_texts)))
+    pixels = np.stack([transform(open_picture(path)) for path in images.image_paths])
+    return Items(torch.from_numpy(pixels), list(dict.fromkeys(images.caption_texts)))
 
 
 @pytest.mark.parametrize("kind", ["hrem", "clip"])

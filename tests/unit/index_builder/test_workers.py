@@ -1,7 +1,10 @@
 """Processes that read pictures: what they say is what one process says, whatever befalls them."""
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,3 +173,20 @@ def test_a_consumer_that_leaves_early_leaves_no_process(photos):
     next(found)
     found.close()
     assert not (photos / ".pixels").exists()
+
+
+def test_a_process_that_reads_pictures_imports_neither_torch_nor_faiss(tmp_path):
+    """They would cost it seconds to start and 200 MB to run."""
+    made_up_picture(1).save(tmp_path / "1.png")
+    transform = PictureTransform(PreprocessorConfig())
+    reader = PictureReader(open_image_source(tmp_path), transform, max_pixels=10**6)
+    script = (
+        "import pickle, sys; import index_builder.workers; "
+        "from index_builder.sources import ImageEntry; "
+        "reader = pickle.loads(bytes.fromhex(sys.argv[1])); "
+        "assert reader.read(ImageEntry('1', '1.png')).payload is not None; "
+        "print([name for name in ('torch', 'faiss', 'transformers') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, pickle.dumps(reader).hex()]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -53,7 +53,7 @@ def test_batch_size_never_changes_an_embedding(hrem: HREM, batch_size: int) -> N
 
 def test_both_halves_of_encode_images_make_the_whole(hrem: HREM) -> None:
     assert hrem.picture_transform is not None
-    pixels = torch.stack([hrem.picture_transform(picture) for picture in PICTURES])
+    pixels = torch.from_numpy(np.stack([hrem.picture_transform(picture) for picture in PICTURES]))
     assert pixels.dtype == torch.uint8
     for batch_size in (4, 64):
         whole = hrem.encode_images(PICTURES, batch_size=batch_size)

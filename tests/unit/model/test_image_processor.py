@@ -106,7 +106,7 @@ def test_pixels_are_those_of_transformers_to_the_last_bit(
 ) -> None:
     processor_class, settings = HONOURED[name]
     config = read_image_processor(written(tmp_path, settings))
-    ours = PictureTransform(config)(noise(*size)).permute(1, 2, 0).numpy()
+    ours = PictureTransform(config)(noise(*size)).transpose(1, 2, 0)
     processor = processor_class(**settings)
     np.testing.assert_array_equal(ours, pixels_of(processor, noise(*size)))
     if processor.do_normalize:
@@ -126,7 +126,7 @@ def test_a_ribbons_centre_is_that_of_the_whole_ribbon_to_one_grey_level(
     # Away from black and white: Pillow cuts off overshoot between its two passes, and takes the
     # cheaper of them first, which is not the same one for a whole ribbon.
     ribbon = noise(*size).point(lambda value: 96 + value // 4)
-    ours = PictureTransform(config)(ribbon).permute(1, 2, 0).numpy().astype(int)
+    ours = PictureTransform(config)(ribbon).transpose(1, 2, 0).astype(int)
     whole = CLIPImageProcessorPil(size={"shortest_edge": round(32 / 0.9)}, crop_size=SIDE)
     assert np.abs(ours - pixels_of(whole, ribbon)).max() <= 1
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub.constants
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -112,7 +113,8 @@ def test_one_alone_equals_the_same_in_any_batch_and_order(
     back = encoder.encode_images(pictures()[::-1], batch_size=1).flip(0)
     torch.testing.assert_close(back, of_pictures, atol=1e-5, rtol=0)
     assert encoder.picture_transform is not None
-    pixels = torch.stack([encoder.picture_transform(picture) for picture in pictures()])
+    rows = [encoder.picture_transform(picture) for picture in pictures()]
+    pixels = torch.from_numpy(np.stack(rows))
     assert pixels.dtype == torch.uint8
     torch.testing.assert_close(encoder.encode_pixels(pixels), of_pictures, atol=0, rtol=0)
 

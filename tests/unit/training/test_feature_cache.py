@@ -25,7 +25,7 @@ def test_pixels_are_those_of_the_transform(pictures: list[Path], tmp_path: Path)
     pixels = cached_pixels(pictures, transform=TRANSFORM, folder=tmp_path / "cache")
     assert pixels.shape == (40, 3, 32, 32)
     for place in (0, 31, 32, 39):
-        expected = TRANSFORM(open_picture(pictures[place])).numpy()
+        expected = TRANSFORM(open_picture(pictures[place]))
         np.testing.assert_array_equal(pixels[place], expected)
 
 
@@ -64,7 +64,7 @@ def test_features_are_those_of_the_backbone_and_mirrored_ones_of_the_mirrored_pi
             is_mirrored=is_mirrored,
         )
 
-    pixels = torch.stack([TRANSFORM(open_picture(path)) for path in pictures])
+    pixels = torch.from_numpy(np.stack([TRANSFORM(open_picture(path)) for path in pictures]))
     for is_mirrored in (False, True):
         expected = backbone.grid_features(pixels.flip(-1) if is_mirrored else pixels)
         stored = features(is_mirrored=is_mirrored)
