@@ -6,13 +6,15 @@
 """
 
 import math
-import multiprocessing
 import os
+import pickle
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,12 @@ __all__ = [
 
 MIB = 2**20
 _PROCESSORS = Path("/proc/cpuinfo")
+_ANSWER = """
+import importlib, pathlib, pickle, sys
+module, name, arguments = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+answer = getattr(importlib.import_module(module), name)(*arguments)
+pathlib.Path(sys.argv[2]).write_bytes(pickle.dumps(answer))
+"""
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,18 @@ def extra_peak_bytes(run: Callable[[], object]) -> int:
 
 
 def in_fresh_process(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a module's function returns in an interpreter of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, *arguments).result()
+    """Return what a module's function returns in an interpreter of its own.
+
+    Its main module is empty, so processes that it spawns import only what they need.
+    """
+    module = measure.__module__
+    if module == "__main__":
+        module = sys.modules["__main__"].__spec__.name  # type: ignore[union-attr]
+    with tempfile.TemporaryDirectory() as name:
+        question, answer = Path(name) / "question", Path(name) / "answer"
+        question.write_bytes(pickle.dumps((module, measure.__name__, arguments)))
+        subprocess.run([sys.executable, "-c", _ANSWER, question, answer], check=True)
+        return pickle.loads(answer.read_bytes())
 
 
 def machine() -> dict[str, Any]:

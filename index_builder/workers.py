@@ -25,6 +25,7 @@ import numpy as np
 from index_builder.pipeline import read_ahead
 from index_builder.reading import PictureReader, Pixels, Reading, Reason
 from index_builder.sources import ImageEntry
+from model.allocation import keep_freed_memory
 from model.errors import GalleryIndexError
 
 __all__ = ["allowed_core_count", "read_pictures"]
@@ -34,6 +35,8 @@ _MOST_WAITING_BYTES = 256 << 20  # of pixels, and again of display copies
 # What a decoder does to itself when it is given hostile bytes.
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 _PATIENCE_S = 5.0
+# A decoded picture of 25 megapixels takes 75 MB.
+_KEPT_BYTES = 128 << 20
 
 Entries = tuple[ImageEntry, ...]
 
@@ -231,6 +234,7 @@ def _serve(
 ) -> None:
     """Answer tasks until the other side closes or dies; the body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the builder hears it, and ends its workers
+    keep_freed_memory(_KEPT_BYTES)
     array = _mapped(slots, shape)
     # Whoever waits for the answer is gone: there is nothing left to do.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):

@@ -8,11 +8,12 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from index_builder.add import add_items
-from index_builder.commands.build import Limit
+from index_builder.commands.build import KEPT_BYTES, Limit
 from index_builder.commands.change_told import tell_change
 from index_builder.parts import PART_SIZE
 from index_builder.rejections import RejectionLimit
 from index_builder.workers import allowed_core_count
+from model.allocation import keep_freed_memory
 from model.command_line import Command
 from model.console import result_json
 from model.device import choose_device
@@ -60,6 +61,7 @@ class Add(Command):
 
     def run(self) -> None:
         """Add, and tell what changed."""
+        keep_freed_memory(KEPT_BYTES)
         report = add_items(
             self.index,
             images=self.images,

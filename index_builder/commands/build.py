@@ -11,13 +11,17 @@ from index_builder.parts import PART_SIZE
 from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
 from index_builder.workers import allowed_core_count
+from model.allocation import keep_freed_memory
 from model.command_line import Command
 from model.console import result, result_json, say
 from model.device import choose_device
 from model.inputs.pictures import MAX_PIXELS
 from model.precision import Precision
 
-__all__ = ["Build"]
+__all__ = ["KEPT_BYTES", "Build"]
+
+# What the encoder frees and takes again with every batch, of most networks.
+KEPT_BYTES = 512 << 20
 
 
 def _limit(text: str) -> str:
@@ -104,6 +108,7 @@ class Build(Command):
 
     def run(self) -> None:
         """Build, and tell what was written and what comes next."""
+        keep_freed_memory(KEPT_BYTES)
         report = build_index(
             checkpoint=self.checkpoint,
             output=self.output,
