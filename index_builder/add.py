@@ -7,6 +7,8 @@ knows are not decoded or encoded again.
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from index_builder.addition import ChangeCount
 from index_builder.changes import ChangeReport, GalleryChange, gallery_change
 from index_builder.freshness import fresh_listing
@@ -18,15 +20,19 @@ from index_builder.parts import PART_SIZE
 from index_builder.plans import GalleryPlan, caption_plan, image_plan
 from index_builder.publishing import publish_galleries
 from index_builder.rejections import RejectionLimit
+from index_builder.stamps import stamp_of
 from index_builder.vector_index import IndexRequest
 from index_builder.versions import IndexFolder, OpenIndex
-from index_builder.work import remove_finished_work
+from index_builder.work import remove_finished_work, tell_foreign_work
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say
 from model.dual_encoder import DualEncoder, load_dual_encoder
+from model.errors import DataError
 from model.inputs.pictures import MAX_PIXELS
 
 __all__ = ["add_items"]
+
+_LOOKED_FOR = 100
 
 
 def add_items(
@@ -63,13 +69,16 @@ def add_items(
         GalleryIndexError: There is no index, or it cannot be used.
     """
     folder = IndexFolder(path)
-    served_root = folder.record().images_root
-    root = images_root or (Path(served_root) if served_root else None)
-    is_array = images is not None and images.suffix == ".npy"
-    inputs = Inputs(images, captions, images_root if is_array else root)
+    folder.record()  # an index that is not there must not be made
     with folder.writing() as index, ExitStack() as opened:
-        served = index.open(images_root=inputs.root)
+        served = index.open(images_root=images_root)
         opened.callback(served.close)
+        served_root = served.record.images_root
+        root = images_root or (Path(served_root) if served_root else None)
+        if images_root is not None and served.images is not None:
+            _check_root(served.images, images_root, served_root)
+        is_array = images is not None and images.suffix == ".npy"
+        inputs = Inputs(images, captions, images_root if is_array else root)
         remove_finished_work(index.galleries, served.record.gallery_names)
         encoders = _encoders(served, device)
         say(f"adding to   {path} version {served.version}")
@@ -86,7 +95,7 @@ def add_items(
                     encoder,
                     batch_size=batch_size,
                     part_size=part_size,
-                    max_pixels=_max_pixels(served),
+                    max_pixels=_max_pixels(served.gallery(kind)),
                     max_rejected=max_rejected,
                     index=IndexRequest(),
                 )
@@ -107,17 +116,18 @@ def add_items(
             checkpoint=served.record.checkpoint,
             images=now_images,
             captions=now_captions,
-            images_root=inputs.root or (Path(served_root) if served_root else None),
+            images_root=inputs.root or root,
         )
         report = ChangeReport(
             version=version,
             is_new_version=version != served.version,
-            images=_told(served.images, image_gallery, image_count),
-            captions=_told(served.captions, caption_gallery, caption_count),
+            images=_told(image_gallery, image_count),
+            captions=_told(caption_gallery, caption_count),
         )
         for written in (image_gallery, caption_gallery):
             if written is not None:
                 written.finish()
+        tell_foreign_work(index.galleries)
         return report
 
 
@@ -160,6 +170,7 @@ class _Adding:
         source, listing, before = self._inputs.images, self._listings.images, self._served.images
         if source is None or listing is None:
             return None, ChangeCount()
+        input_count = listing.count
         if before is not None and source.root is not None:
             fresh = self._listings.folder / "fresh-images.sqlite"
             found = fresh_listing(fresh, listing, before, images_root=source.root)
@@ -173,8 +184,9 @@ class _Adding:
             kind or IndexRequest().kind_for(listing.count, encoder.dim),
             before,
             batch_size=self._batch_size,
-            max_pixels=_max_pixels(self._served),
+            max_pixels=_max_pixels(before),
             worker_count=self._worker_count,
+            input_count=input_count,
         )
         return self._written(plan, before, self._served.captions, None)
 
@@ -187,6 +199,7 @@ class _Adding:
         listing, before = self._listings.captions, self._served.captions
         if listing is None:
             return None, ChangeCount()
+        input_count = listing.count
         if before is not None:
             fresh = self._listings.folder / "fresh-captions.sqlite"
             found = fresh_listing(fresh, listing, before, images_root=None, images=images)
@@ -199,6 +212,7 @@ class _Adding:
             kind or IndexRequest().kind_for(listing.count, encoder.dim),
             before,
             batch_size=self._batch_size,
+            input_count=input_count,
         )
         return self._written(plan, before, images, images)
 
@@ -238,13 +252,25 @@ def _encoders(served: OpenIndex, device: str) -> dict[GalleryKind, DualEncoder]:
     return {kind: loaded[precision] for kind, precision in precisions.items()}
 
 
-def _max_pixels(served: OpenIndex) -> int:
-    gallery = served.images or served.captions
-    assert gallery is not None  # a version has one at least
-    return int(gallery.manifest.preprocessing.get("max_pixels", MAX_PIXELS))
+def _max_pixels(before: Gallery | None) -> int:
+    """Return the limit that a gallery was built with: another would be another preprocessing."""
+    preprocessing = before.manifest.preprocessing if before is not None else {}
+    return int(preprocessing.get("max_pixels", MAX_PIXELS))
 
 
-def _told(
-    before: Gallery | None, written: WrittenGallery | None, count: ChangeCount
-) -> GalleryChange | None:
-    return None if written is None else gallery_change(before, written.gallery, count)
+def _check_root(images: Gallery, images_root: Path, served_root: str | None) -> None:
+    """Refuse a root that the pictures of an index did not move to."""
+    drawn = np.random.default_rng(0).permutation(images.rows())[:_LOOKED_FOR].tolist()
+    items = images.items(list(images.ids_of_rows(drawn).values())).values()
+    paths = [item.path for item in items if item.path is not None]
+    missing = [path for path in paths if stamp_of(images_root, path)[0] < 0]
+    if 2 * len(missing) > len(paths):
+        raise DataError(
+            f"{len(missing):,} of {len(paths):,} pictures of the index that were looked for are "
+            f"not below {images_root}, such as {missing[0]}; --images-root is for pictures that "
+            f"moved: put new ones below {served_root} and leave it out"
+        )
+
+
+def _told(written: WrittenGallery | None, count: ChangeCount) -> GalleryChange | None:
+    return None if written is None else gallery_change(written.gallery, count)

@@ -31,11 +31,20 @@ class ChangeCount:
         added: Items that were not there.
         changed: Items with another content, or something else about them.
         removed: Items that are there no more.
+        touched: Items of which only the stamp of the file is another.
+        is_compacted: The gallery was written anew without the rows of removed items.
     """
 
     added: int = 0
     changed: int = 0
     removed: int = 0
+    touched: int = 0
+    is_compacted: bool = False
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything is to be written."""
+        return bool(self.added or self.changed or self.removed or self.touched)
 
 
 @dataclass
@@ -46,11 +55,13 @@ class _Changes:
         updated: Items that keep their row.
         appended: The place among the part's items of each that gets a new row.
         outdated: Rows of items that get a new one.
+        touched_count: How many of `updated` have another stamp and nothing else.
     """
 
     updated: list[Item] = field(default_factory=list)
     appended: list[int] = field(default_factory=list)
     outdated: list[int] = field(default_factory=list)
+    touched_count: int = 0
 
 
 class Addition:
@@ -76,14 +87,15 @@ class Addition:
         return self._assembly.name([*made_by, "added to", self._before.folder.name], self._images)
 
     def count(self) -> ChangeCount:
-        """Return what it changes; a newer stamp of an unchanged file is nothing."""
+        """Return what it changes."""
         count = ChangeCount()
         for step in self._assembly.steps():
             items = list(self._assembly.items(step, self._images))
             changes = self._changes(items)
             count.added += len(changes.appended) - len(changes.outdated)
             count.changed += len(changes.outdated)
-            count.changed += sum(not self._is_as_it_was(item) for item in changes.updated)
+            count.changed += len(changes.updated) - changes.touched_count
+            count.touched += changes.touched_count
         return count
 
     def has_other_rejections(self) -> bool:
@@ -139,11 +151,8 @@ class Addition:
                     changes.outdated.append(old.row)
             elif old != (new := replace(item, row=old.row)):
                 changes.updated.append(new)
+                changes.touched_count += old == replace(new, stamp=old.stamp)
         return changes
-
-    def _is_as_it_was(self, item: Item) -> bool:
-        old = self._before.item(item.id)
-        return old is not None and old == replace(item, stamp=old.stamp)
 
     def _rejections(self) -> Iterator[tuple[list[str], list[Rejection]]]:
         """Yield places that were looked at, and what was set aside of them."""

@@ -19,7 +19,7 @@ from index_builder.publishing import publish_galleries, served_gallery
 from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
 from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
-from index_builder.work import foreign_work, remove_finished_work
+from index_builder.work import remove_finished_work, tell_foreign_work
 from index_builder.writer import GalleryWriter, WrittenGallery
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
@@ -172,7 +172,7 @@ def build_index(
         for written in (image_gallery, caption_gallery):
             if written is not None:
                 written.finish()
-        _tell_foreign_work(index)
+        tell_foreign_work(index.galleries)
         return BuildReport(
             version=version,
             is_new_version=served is None or version != served.version,
@@ -252,12 +252,3 @@ def _report(written: WrittenGallery | None) -> GalleryReport | None:
         rejected_count=manifest.rejected_count,
         is_reused=written.is_reused,
     )
-
-
-def _tell_foreign_work(index: IndexFolder) -> None:
-    """Tell of work that another build began; the space is its owner's to free."""
-    for folder in foreign_work(index.galleries):
-        warn(
-            f"{folder} holds the work of a build that was never finished; run that build again "
-            "to go on with it, or delete the folder"
-        )

@@ -64,8 +64,8 @@ def changed_gallery(
     write: Callable[[Path, Path], Path],
     *,
     other: VectorSource | None,
-) -> Gallery:
-    """Return the gallery that a change leads to: one that is there already, or a new one.
+) -> tuple[Gallery, bool]:
+    """Return the gallery that a change leads to, there already or new, and if it is compacted.
 
     Args:
         galleries: The folder for them.
@@ -78,7 +78,7 @@ def changed_gallery(
     for folder in folders:
         found = find_gallery(folder, before.images_root)
         if found is not None:
-            return found
+            return found, folder == folders[1]
     # Nobody's version can name it here, so it may be taken away again.
     staging = galleries / f".changing-{before.kind}"
     staging.mkdir()
@@ -94,13 +94,12 @@ def changed_gallery(
     if not is_due:
         move_folder(staged, folder)
     shutil.rmtree(staging)
-    return Gallery.open(folder, images_root=before.images_root)
+    return Gallery.open(folder, images_root=before.images_root), is_due
 
 
-def gallery_change(before: Gallery | None, gallery: Gallery, count: ChangeCount) -> GalleryChange:
+def gallery_change(gallery: Gallery, count: ChangeCount) -> GalleryChange:
     """Return the report of one gallery."""
     manifest = gallery.manifest
-    had_tombstones = before is not None and before.manifest.tombstone_count + count.removed > 0
     return GalleryChange(
         folder=manifest.gallery,
         count=manifest.count,
@@ -108,5 +107,5 @@ def gallery_change(before: Gallery | None, gallery: Gallery, count: ChangeCount)
         changed_count=count.changed,
         removed_count=count.removed,
         rejected_count=manifest.rejected_count,
-        is_compacted=had_tombstones and not manifest.tombstone_count,
+        is_compacted=count.is_compacted,
     )

@@ -7,8 +7,8 @@ have no files of their own: their rows are read and compared by content.
 
 from pathlib import Path
 
-from index_builder.assembly import image_ids_of
 from index_builder.gallery import Gallery
+from index_builder.identity import Identification
 from index_builder.items import Item
 from index_builder.listing import ListedEntry, Listing
 from index_builder.stamps import NO_STAMP, Stamp, stamp_of
@@ -33,16 +33,16 @@ def fresh_listing(
         images_root: What the pictures' paths are relative to; None for captions.
         images: Where the id of a picture that a caption names by its path is looked up.
     """
+    identification = Identification(listing, before, images)
 
-    def is_fresh(entries: list[ListedEntry]) -> list[bool]:
-        items = before.items([entry.id for entry in entries])
-        image_ids = image_ids_of(entries, images)
+    def fresh(entries: list[ListedEntry]) -> list[ListedEntry]:
         return [
-            not _is_same(entry, image_id, items.get(entry.id), _stamp(entry, images_root))
-            for entry, image_id in zip(entries, image_ids, strict=True)
+            entry
+            for entry, item, image_id in identification.identified(entries)
+            if not _is_same(entry, image_id, item, _stamp(entry, images_root))
         ]
 
-    return listing.chosen(path, is_fresh)
+    return listing.chosen(path, fresh)
 
 
 def _stamp(entry: ListedEntry, images_root: Path | None) -> Stamp:

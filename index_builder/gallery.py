@@ -250,6 +250,10 @@ class Gallery:
         """Return the items from row `start` to before row `stop`, in order."""
         return self._items.items_of_rows(start, stop)
 
+    def items_showing(self, content_hashes: Sequence[str]) -> list[Item]:
+        """Return all items of some contents, in row order."""
+        return self._items.items_showing(content_hashes)
+
     def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
         """Return by content its first row; also of a removed item: the content is still there."""
         return self._items.items_of_contents(content_hashes)

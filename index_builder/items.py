@@ -208,6 +208,12 @@ class ItemStore:
         """Return the items from row `start` to before row `stop`, in order."""
         return self._items("live", "row >= ? AND row < ? ORDER BY row", start, stop)
 
+    def items_showing(self, content_hashes: Iterable[str]) -> list[Item]:
+        """Return all items of some contents, in row order."""
+        wanted = json.dumps(list(content_hashes))
+        where = "content_hash IN (SELECT value FROM json_each(?)) ORDER BY row"
+        return self._items("live", where, wanted)
+
     def items_of_contents(self, content_hashes: Iterable[str]) -> dict[str, Item]:
         """Return by content its first row; also of a removed item: the content is still there."""
         wanted = json.dumps(list(content_hashes))

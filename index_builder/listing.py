@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from index_builder.items import Rejection
 from index_builder.sources import CaptionEntry, ImageEntry, Span
@@ -21,7 +21,7 @@ __all__ = ["ListedEntry", "Listing"]
 
 _SHOWN_PLACE_COUNT = 5
 _CHOSEN_AT_ONCE = 1024
-_COLUMNS = "id, path, span_offset, span_size, caption, image_id, image_path, metadata"
+_COLUMNS = "id, path, span_offset, span_size, caption, image_id, image_path, metadata, has_own_id"
 _SCHEMA = """
 PRAGMA journal_mode=OFF;
 PRAGMA synchronous=OFF;
@@ -34,7 +34,8 @@ CREATE TABLE entries (
     caption TEXT,
     image_id TEXT,
     image_path TEXT,
-    metadata TEXT NOT NULL
+    metadata TEXT NOT NULL,
+    has_own_id INTEGER NOT NULL
 );
 CREATE TABLE rejected (place TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL);
 """
@@ -53,6 +54,7 @@ class ListedEntry:
         image_id: The picture that a caption belongs to, if named by id.
         image_path: The same, if named by path.
         metadata: The other columns.
+        has_own_id: The source gave the id; else it is made of path, or of text and place.
     """
 
     place: int
@@ -63,6 +65,7 @@ class ListedEntry:
     image_id: str | None = None
     image_path: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    has_own_id: bool = True
 
 
 class Listing:
@@ -94,33 +97,44 @@ class Listing:
         rows = (each if isinstance(each, Rejection) else _columns(each) for each in entries)
         return cls._write(path, rows, description)
 
-    def chosen(self, path: Path, is_wanted: Callable[[list[ListedEntry]], list[bool]]) -> "Listing":
-        """Return another listing of the entries that are wanted, in a new file at `path`.
+    def chosen(
+        self, path: Path, choose: Callable[[list[ListedEntry]], list[ListedEntry]]
+    ) -> "Listing":
+        """Return another listing of what is chosen of the entries, in a new file at `path`.
 
         Args:
             path: Where it is written.
-            is_wanted: Tells it of some entries at a time, in order.
+            choose: Returns those of some entries, in order, that are wanted, perhaps changed. Of
+                several that get the same id the first stays.
         """
 
         def rows() -> Iterator[tuple[Any, ...] | Rejection]:
             yield from self.rejected()
             for start in range(0, self.count, _CHOSEN_AT_ONCE):
-                entries = self.entries(start, start + _CHOSEN_AT_ONCE)
-                for entry, wanted in zip(entries, is_wanted(entries), strict=True):
-                    if wanted:
-                        yield _columns_of(entry)
+                yield from map(_columns_of, choose(self.entries(start, start + _CHOSEN_AT_ONCE)))
 
-        return self._write(path, rows(), str(path))
+        return self._write(path, rows(), None)
+
+    def has(self, *columns: Literal["metadata", "image_id", "image_path"]) -> bool:
+        """Return whether any entry has a value in one of these columns."""
+        where = " OR ".join(f"{name} NOT IN ('', '{{}}')" for name in columns)
+        (found,) = self._connection.execute(
+            f"SELECT EXISTS (SELECT 1 FROM entries WHERE {where})"
+        ).fetchone()
+        return bool(found)
 
     @classmethod
     def _write(
-        cls, path: Path, rows: Iterable[tuple[Any, ...] | Rejection], description: str
+        cls, path: Path, rows: Iterable[tuple[Any, ...] | Rejection], description: str | None
     ) -> "Listing":
+        """Write rows; equal ids are refused with a description, and passed over without one."""
         digest = hashlib.sha256()
         count = 0
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             connection.executescript(_SCHEMA + "BEGIN")
+            if description is None:
+                connection.execute("CREATE UNIQUE INDEX ids ON entries (id)")
             for row in rows:
                 if isinstance(row, Rejection):
                     written = astuple(row)
@@ -128,10 +142,13 @@ class Listing:
                 else:
                     written = (count, *row)
                     marks = ", ".join("?" * len(written))
-                    connection.execute(f"INSERT INTO entries VALUES ({marks})", written)
+                    insert = f"INSERT OR IGNORE INTO entries VALUES ({marks})"
+                    if not connection.execute(insert, written).rowcount:
+                        continue
                     count += 1
                 digest.update(json.dumps(written).encode() + b"\n")
-            _refuse_duplicates(connection, description)
+            if description is not None:
+                _refuse_duplicates(connection, description)
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -166,8 +183,10 @@ def _columns(entry: ImageEntry | CaptionEntry) -> tuple[str | int | None, ...]:
     metadata = json.dumps(entry.metadata, ensure_ascii=False)
     if isinstance(entry, ImageEntry):
         offset, size = entry.span or (None, None)
-        return entry.id, entry.path or None, offset, size, None, None, None, metadata
-    return entry.id, None, None, None, entry.text, entry.image_id, entry.image_path, metadata
+        picture = (entry.path or None, offset, size)
+        return entry.id, *picture, None, None, None, metadata, entry.has_own_id
+    caption = (entry.text, entry.image_id, entry.image_path)
+    return entry.id, None, None, None, *caption, metadata, entry.has_own_id
 
 
 def _columns_of(entry: ListedEntry) -> tuple[str | int | None, ...]:
@@ -175,15 +194,23 @@ def _columns_of(entry: ListedEntry) -> tuple[str | int | None, ...]:
     offset, size = entry.span or (None, None)
     return (
         entry.id, entry.path, offset, size, entry.caption, entry.image_id, entry.image_path,
-        metadata,
+        metadata, entry.has_own_id,
     )  # fmt: skip
 
 
 def _as_entry(row: tuple[Any, ...]) -> ListedEntry:
-    place, item_id, path, offset, size, caption, image_id, image_path, metadata = row
+    place, item_id, path, offset, size, caption, image_id, image_path, metadata, is_own = row
     span = None if offset is None else Span(offset, size)
     return ListedEntry(
-        place, item_id, path, span, caption, image_id, image_path, json.loads(metadata)
+        place,
+        item_id,
+        path,
+        span,
+        caption,
+        image_id,
+        image_path,
+        json.loads(metadata),
+        bool(is_own),
     )
 
 

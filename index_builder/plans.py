@@ -29,6 +29,8 @@ class GalleryPlan:
         index_kind: Of its vector index.
         root: Of pictures; None where there are none.
         served: The gallery of this kind that is served now.
+        input_count: All inputs that the source named, where the listing holds some of them.
+        has_own_ids: False for a region array whose ids are made of its name and of places.
     """
 
     kind: GalleryKind
@@ -37,6 +39,8 @@ class GalleryPlan:
     index_kind: IndexKind
     root: Path | None = None
     served: Gallery | None = None
+    input_count: int | None = None
+    has_own_ids: bool = True
 
 
 def image_plan(
@@ -49,6 +53,7 @@ def image_plan(
     batch_size: int,
     max_pixels: int,
     worker_count: int,
+    input_count: int | None = None,
 ) -> GalleryPlan:
     """Return the plan of a gallery of pictures or regions."""
 
@@ -65,7 +70,17 @@ def image_plan(
             known=known,
         )
 
-    return GalleryPlan("images", listing, open_encoding, index_kind, source.root, served)
+    has_own_ids = not isinstance(source, RegionSource) or source.has_own_ids
+    return GalleryPlan(
+        "images",
+        listing,
+        open_encoding,
+        index_kind,
+        source.root,
+        served,
+        input_count,
+        has_own_ids,
+    )
 
 
 def caption_plan(
@@ -75,10 +90,13 @@ def caption_plan(
     served: Gallery | None,
     *,
     batch_size: int,
+    input_count: int | None = None,
 ) -> GalleryPlan:
     """Return the plan of a gallery of captions."""
 
     def open_encoding(_: Path, known: KnownContents | None) -> Encoding:
         return CaptionEncoding(encoder, batch_size=batch_size, known=known)
 
-    return GalleryPlan("captions", listing, open_encoding, index_kind, served=served)
+    return GalleryPlan(
+        "captions", listing, open_encoding, index_kind, served=served, input_count=input_count
+    )

@@ -35,6 +35,7 @@ class RegionSource:
         description: For messages.
         regions: Of each image.
         root: None: there are no pictures.
+        has_own_ids: They stand in a file; else they are made of split and place.
     """
 
     root = None
@@ -49,11 +50,13 @@ class RegionSource:
         self.description = str(path)
         self.regions = images.regions
         self._image_ids = images.image_ids
+        made = (f"{images.split}-{place}" for place in range(len(images.image_ids)))
+        self.has_own_ids = images.image_ids != tuple(made)
 
     def entries(self) -> Iterator[ImageEntry]:
         """Yield the images, in row order."""
         for image_id in self._image_ids:
-            yield ImageEntry(image_id, "")
+            yield ImageEntry(image_id, "", has_own_id=self.has_own_ids)
 
 
 class RegionEncoding:

@@ -62,8 +62,13 @@ class RejectionCount:
         self.count = first
 
     def reset(self) -> None:
-        """Begin again, with what the source itself set aside."""
+        """Begin again, with what the source itself set aside.
+
+        Raises:
+            DataError: That is too many already.
+        """
         self.count = self._first
+        self._refuse_too_many(f"{self._first:,} of them by their source")
 
     def add(self, rejections: Iterable[Rejection]) -> None:
         """Count more of them.
@@ -73,12 +78,15 @@ class RejectionCount:
         """
         for rejection in rejections:
             self.count += 1
-            if self._limit is not None and self.count > self._limit.most_of(self._input_count):
-                raise DataError(
-                    f"more than {self._limit.text} of {self._input_count:,} {self._kind} would be "
-                    f"set aside; the last is {rejection.place}: {rejection.reason}; correct them "
-                    "or raise --max-rejected and build again: what is encoded is kept"
-                )
+            self._refuse_too_many(f"the last is {rejection.place}: {rejection.reason}")
+
+    def _refuse_too_many(self, told: str) -> None:
+        if self._limit is not None and self.count > self._limit.most_of(self._input_count):
+            raise DataError(
+                f"more than {self._limit.text} of {self._input_count:,} {self._kind} would be set "
+                f"aside, {told}; correct them or raise --max-rejected and build again: what is "
+                "encoded is kept"
+            )
 
 
 def rejected_lines(galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Remove items from an index: they are found no more from the next version on.
 
-Their rows get tombstones, which is quick however large the gallery is; when more than a fifth of
-its rows have one, the gallery is written anew without them.
+Their rows get tombstones, and everything else stays where it is on the disk; when more than a fifth
+of a gallery's rows have one, it is written anew without them.
 """
 
 import functools
@@ -56,15 +56,20 @@ def remove_items(
     with folder.writing() as index, ExitStack() as opened:
         served = index.open()
         opened.callback(served.close)
-        unwanted = {
+        unwanted: dict[GalleryKind, list[str]] = {
             "images": _known_ids(served, "images", images, ignore_missing),
             "captions": _known_ids(served, "captions", captions, ignore_missing),
         }
         if with_captions and served.captions is not None:
-            named = served.captions.ids_naming(unwanted["images"])
+            # Also of images that were removed before.
+            named = served.captions.ids_naming(images)
             unwanted["captions"] = sorted({*unwanted["captions"], *named})
-        now_images = _without(served.images, unwanted["images"], other=served.captions)
-        now_captions = _without(served.captions, unwanted["captions"], other=now_images)
+        for kind, ids in unwanted.items():
+            _check_something_left(served, kind, ids)
+        now_images, image_count = _without(served.images, unwanted["images"], other=served.captions)
+        now_captions, caption_count = _without(
+            served.captions, unwanted["captions"], other=now_images
+        )
         for gallery in (now_images, now_captions):
             if gallery is not None:
                 opened.callback(gallery.close)
@@ -79,8 +84,8 @@ def remove_items(
         return ChangeReport(
             version=version,
             is_new_version=version != served.version,
-            images=_told(served.images, now_images, len(unwanted["images"])),
-            captions=_told(served.captions, now_captions, len(unwanted["captions"])),
+            images=_told(now_images, image_count),
+            captions=_told(now_captions, caption_count),
         )
 
 
@@ -104,23 +109,30 @@ def _known_ids(
     return sorted(known)
 
 
+def _check_something_left(served: OpenIndex, kind: GalleryKind, ids: Sequence[str]) -> None:
+    gallery = served.gallery(kind)
+    if gallery is not None and len(ids) == gallery.count:
+        raise GalleryIndexError(
+            f"no item of the {kind} would be left, and a gallery holds at least one; nothing was "
+            "removed: build an index without them instead"
+        )
+
+
 def _without(
     gallery: Gallery | None, ids: Sequence[str], *, other: VectorSource | None
-) -> Gallery | None:
-    """Return a gallery without some items; itself if there are none."""
+) -> tuple[Gallery | None, ChangeCount]:
+    """Return a gallery without some items, itself if there are none, and what that changed."""
     if gallery is None or not ids:
-        return gallery
-    if len(ids) == gallery.count:
-        raise GalleryIndexError(
-            f"no item of the {gallery.kind} would be left; a gallery holds at least one: build an "
-            "index without them instead"
-        )
+        return gallery, ChangeCount()
     rows = sorted(gallery.rows_of_ids(ids).values())
     fact = json.dumps(["removed from", gallery.folder.name, rows])
     name = f"{gallery.kind}-{hashlib.sha256(fact.encode()).hexdigest()[:_NAME_DIGITS]}"
     say(f"{gallery.kind}: removing {len(rows):,} of {gallery.count:,}; writing {name}")
     write = functools.partial(_write, gallery, rows, other)
-    return changed_gallery(gallery.folder.parent, gallery, name, write, other=other)
+    changed, is_compacted = changed_gallery(
+        gallery.folder.parent, gallery, name, write, other=other
+    )
+    return changed, ChangeCount(removed=len(rows), is_compacted=is_compacted)
 
 
 def _write(
@@ -135,7 +147,5 @@ def _write(
         return draft.finish(folder, queries=tuning_queries(other, gallery.manifest.index.kind))
 
 
-def _told(before: Gallery | None, now: Gallery | None, removed_count: int) -> GalleryChange | None:
-    if now is None or not removed_count:
-        return None
-    return gallery_change(before, now, ChangeCount(removed=removed_count))
+def _told(now: Gallery | None, count: ChangeCount) -> GalleryChange | None:
+    return None if now is None or not count.removed else gallery_change(now, count)

@@ -19,10 +19,18 @@ from pathlib import Path
 from pydantic import Field
 
 from index_builder.manifest import GalleryKind, Record
+from model.console import warn
 from model.durable import sync_folder, write_file
 from model.precision import Precision
 
-__all__ = ["WORK_PREFIX", "Request", "WorkFolder", "foreign_work", "remove_finished_work"]
+__all__ = [
+    "WORK_PREFIX",
+    "Request",
+    "WorkFolder",
+    "foreign_work",
+    "remove_finished_work",
+    "tell_foreign_work",
+]
 
 WORK_PREFIX = ".work-"
 _DIGITS = 16
@@ -107,3 +115,12 @@ def remove_finished_work(galleries: Path, served: Collection[str]) -> None:
 def foreign_work(galleries: Path) -> list[Path]:
     """Return the work folders that are there: once a build's own are removed, those of others."""
     return sorted(path for path in galleries.glob(f"{WORK_PREFIX}*") if path.is_dir())
+
+
+def tell_foreign_work(galleries: Path) -> None:
+    """Tell of work that another build or addition began; the space is its owner's to free."""
+    for folder in foreign_work(galleries):
+        warn(
+            f"{folder} holds the work of a build that was never finished; run that build again "
+            "to go on with it, or free its space with: prune --unfinished"
+        )

@@ -31,7 +31,7 @@ from index_builder.vector_index import IndexRequest, Rows
 from index_builder.work import Request, WorkFolder
 from model.console import say
 from model.dual_encoder import DualEncoder
-from model.errors import DataError
+from model.errors import DataError, GalleryIndexError
 
 __all__ = [
     "GalleryWriter",
@@ -140,6 +140,11 @@ class GalleryWriter:
             GalleryIndexError: The encoder or a process of the build failed.
         """
         base = self._base(plan)
+        if is_addition and base is None:
+            raise GalleryIndexError(
+                f"the {plan.kind} of the index were made with other settings of the encoder than "
+                "this release uses; build the index again"
+            )
         work = WorkFolder.open(self._galleries, self._request(plan))
         parts = PartMaker(
             work,
@@ -218,7 +223,13 @@ class GalleryWriter:
         addition = Addition(prepared.assembly, plan.listing, before, images)
         try:
             count = addition.count()
-            if count == ChangeCount() and not addition.has_other_rejections():
+            if count.changed and not plan.has_own_ids:
+                raise DataError(
+                    f"{count.changed:,} images of the array have ids that the index has for other "
+                    "regions, and ids of an array without an _ids.txt file say only its name and "
+                    "the place; give it one, or another name"
+                )
+            if not count.has_any and not addition.has_other_rejections():
                 say(f"{plan.kind}: nothing is new, {before.folder.name} is used again")
                 prepared.work.note_result(before.folder.name)
                 return WrittenGallery(before, is_reused=True, work=prepared.work), count
@@ -226,7 +237,9 @@ class GalleryWriter:
             say(f"{plan.kind}: writing {name}")
             queries = tuning_queries(other, before.manifest.index.kind)
             write = functools.partial(addition.write, queries=queries)
-            gallery = changed_gallery(self._galleries, before, name, write, other=other)
+            gallery, count.is_compacted = changed_gallery(
+                self._galleries, before, name, write, other=other
+            )
             prepared.work.note_result(gallery.folder.name)
         finally:
             prepared.contents.close()
@@ -274,7 +287,8 @@ class GalleryWriter:
 
     def _rejection_count(self, plan: GalleryPlan) -> RejectionCount:
         first = plan.listing.rejected_count()
-        return RejectionCount(plan.kind, plan.listing.count + first, self._max_rejected, first)
+        input_count = plan.listing.count if plan.input_count is None else plan.input_count
+        return RejectionCount(plan.kind, input_count + first, self._max_rejected, first)
 
 
 def _preprocessing(encoder: DualEncoder) -> dict[str, Any]:

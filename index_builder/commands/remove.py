@@ -55,7 +55,7 @@ def _ids_in(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); give a file of ids") from error
     except UnicodeDecodeError as error:

@@ -45,9 +45,8 @@ class CaptionLines:
         is_empty = True
         for place, text in enumerate(texts):
             is_empty = False
-            yield CaptionEntry(
-                caption_id(text, place), text, image_ids[place] if image_ids else None
-            )
+            image_id = image_ids[place] if image_ids else None
+            yield CaptionEntry(caption_id(text, place), text, image_id, has_own_id=False)
         problems.refuse()
         if is_empty:
             raise DataError(f"{self.path} holds no caption; write one a line")

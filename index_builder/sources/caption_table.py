@@ -66,7 +66,7 @@ class CaptionTable:
             for item_id, text in zip(ids, texts, strict=True):
                 if text:
                     is_empty = False
-                    yield CaptionEntry(item_id, text, **about)
+                    yield CaptionEntry(item_id, text, **about, has_own_id=_has_own_id(values))
                 else:
                     yield Rejection(place, "empty", "the caption has no words")
         problems.refuse()
@@ -90,12 +90,17 @@ def caption_texts(row: dict[str, Any]) -> list[str]:
     return [text.strip() for text in texts]
 
 
+def _has_own_id(row: dict[str, Any]) -> bool:
+    # In a row with all captions of a picture, `id` is the picture's, as training reads it.
+    is_list = row.get("captions") is not None
+    return row.get("id") is not None and not (is_list and row.get("image_id") is None)
+
+
 def _ids(row: dict[str, Any], texts: Sequence[str], first_place: int) -> list[str]:
     given = row.get("id")
-    is_list = row.get("captions") is not None
-    if given is None or (is_list and row.get("image_id") is None):
+    if not _has_own_id(row):
         return [caption_id(text, place) for place, text in enumerate(texts, first_place)]
-    if is_list:
+    if row.get("captions") is not None:
         return [checked_id(f"{given}.{number}", "id") for number in range(len(texts))]
     return [checked_id(given, "id")]
 

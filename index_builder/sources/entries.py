@@ -29,12 +29,14 @@ class ImageEntry:
         path: Posix, relative to the images' root; of a member of a shard `shard.tar/member.jpg`.
         metadata: The other columns.
         span: Where in the shard its bytes lie; None for a file of its own.
+        has_own_id: The source gave the id; else it is made.
     """
 
     id: str
     path: str
     metadata: dict[str, Any] = field(default_factory=dict)
     span: Span | None = None
+    has_own_id: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class CaptionEntry:
         image_id: The picture it belongs to, if the source named it by id.
         image_path: The picture it belongs to, if the source named it by path.
         metadata: The other columns.
+        has_own_id: The source gave the id; else it is made.
     """
 
     id: str
@@ -54,6 +57,7 @@ class CaptionEntry:
     image_id: str | None = None
     image_path: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    has_own_id: bool = True
 
 
 class EntryError(DataError):

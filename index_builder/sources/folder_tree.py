@@ -62,7 +62,7 @@ class FolderTree:
                 problems.add(f"{os.fsencode(found)!r}: the name is not UTF-8; rename it")
             else:
                 is_empty = False
-                yield ImageEntry(image_id_for_path(found), found)
+                yield ImageEntry(image_id_for_path(found), found, has_own_id=False)
         problems.refuse()
         if is_empty:
             raise DataError(

@@ -87,4 +87,5 @@ def _entry(row: dict[str, Any]) -> ImageEntry:
     path = checked_path(row.get("path"), "path")
     given = row.get("id")
     item_id = image_id_for_path(path) if given is None else checked_id(given, "id")
-    return ImageEntry(item_id, path, other_columns(row, _OWN_COLUMNS))
+    metadata = other_columns(row, _OWN_COLUMNS)
+    return ImageEntry(item_id, path, metadata, has_own_id=given is not None)

@@ -51,7 +51,8 @@ class ShardCaptions:
                 yield Rejection(sample.place, "empty", "the sample has no caption")
             path = sample.path_of(sample.pictures[0]) if sample.pictures else None
             for text in texts:
-                yield CaptionEntry(caption_id(text, place), text, image_id, path, sample.metadata)
+                made = caption_id(text, place)
+                yield CaptionEntry(made, text, image_id, path, sample.metadata, has_own_id=False)
                 place += 1
         problems.refuse()
         if not place:

@@ -103,6 +103,12 @@ class ShardPictures:
 def _entries(sample: Sample) -> list[ImageEntry]:
     paths = [sample.path_of(picture) for picture in sample.pictures]
     return [
-        ImageEntry(sample.image_id or image_id_for_path(path), path, sample.metadata, picture.span)
+        ImageEntry(
+            sample.image_id or image_id_for_path(path),
+            path,
+            sample.metadata,
+            picture.span,
+            has_own_id=bool(sample.image_id),
+        )
         for path, picture in zip(paths, sample.pictures, strict=True)
     ]
