@@ -5,8 +5,8 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS build
 # For another build of torch than the package index gives by default (docs/deploy.md).
 ARG TORCH_INDEX_URL=""
-# "gpu,train,service" takes FAISS for CUDA instead.
-ARG EXTRAS="cpu,train,service"
+# "gpu,train,service,parquet" takes FAISS for CUDA instead.
+ARG EXTRAS="cpu,train,service,parquet"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/hrem/bin:$PATH
 RUN python3 -m venv /opt/hrem
 WORKDIR /src
