@@ -1,7 +1,8 @@
 """A gallery that is made of another one: rows are appended, items replaced or removed.
 
 What does not change is hard-linked; a file that must change is copied and then changed, or written
-again. Rows keep their numbers, so nothing that is there is encoded or even moved.
+again. Rows keep their numbers, so nothing that is there is encoded or even moved. A file is hashed
+before others are made of it, if opening did not: no new hash is put on damage.
 
     only tombstones                   tombstones is written; everything else is linked
     other metadata, other captions' pictures, more rejections        + items.sqlite
@@ -124,6 +125,9 @@ class ChangeDraft:
             folder: `<kind>-<hash>`.
             queries: What the vector index is tuned and measured with; None takes points between
                 rows.
+
+        Raises:
+            GalleryIndexError: A file of the gallery before, which another is made of, is damaged.
         """
         before = self._before
         row_count = before.row_count + self._vectors.row_count
@@ -158,6 +162,8 @@ class ChangeDraft:
         # A second one: its search is tuned, and that of the open gallery must not change.
         index = open_vector_index(before.folder, before.manifest)
         if self._vectors.row_count:
+            for name in ("index.faiss", "embeddings.f16"):
+                before.check_file(name)
             return extend_vector_index(
                 index,
                 record,
@@ -217,4 +223,5 @@ class ChangeDraft:
         return self._thumbnails
 
     def _copied(self, name: str) -> Path:
+        self._before.check_file(name)
         return Path(shutil.copyfile(self._before.folder / name, self._folder / name))

@@ -46,8 +46,13 @@ def compact(
         draft_folder: Where it lies until it is whole; to be made.
         folder: `<kind>-<hash>`.
         queries: What the vector index is tuned and measured with; None takes points between rows.
+
+    Raises:
+        GalleryIndexError: A file of the gallery is damaged.
     """
     manifest = gallery.manifest
+    for name in manifest.files:
+        gallery.check_file(name)
     encoder = EncoderRecord(
         manifest.encoder,
         manifest.checkpoint_fingerprint,

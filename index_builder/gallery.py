@@ -6,6 +6,7 @@ two things that differ. Safe to use from several threads.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = ["MAX_HIT_COUNT", "Gallery", "Hit"]
 
 MAX_HIT_COUNT = 1000
 # Above this size only the length of a file is compared: opening must not read a large gallery.
+# `Gallery.check_file` does before anything is made of it.
 _HASHED_BYTES = 1 << 30
 
 
@@ -73,6 +75,9 @@ class Gallery:
         self._index = index
         self._items = items
         self._thumbnails = thumbnails
+        self._checked_files = {
+            name for name, record in manifest.files.items() if _is_hashed_on_opening(record)
+        }
 
     @classmethod
     def open(
@@ -94,33 +99,25 @@ class Gallery:
         _check_files(folder, manifest)
         index = open_vector_index(folder, manifest, device=device)
         removed = read_tombstones(folder / "tombstones", manifest.row_count)
-        items = ItemStore(folder / "items.sqlite", removed.tolist())
-        vector_bytes = (folder / "embeddings.f16").stat().st_size
-        for what, count, expected in (
-            ("embeddings.f16", vector_bytes // (2 * manifest.dim), manifest.row_count),
-            ("tombstones", len(removed), manifest.tombstone_count),
-            ("items.sqlite, without tombstones,", items.count(), manifest.count),
-        ):
-            if count != expected:
-                _refuse(folder, f"{what} holds {count} rows", f"manifest.json says {expected}")
-        if (list_sha256 := items.list_sha256()) != manifest.item_list_sha256:
-            _refuse(
+        with ExitStack() as refused:
+            items = ItemStore(folder / "items.sqlite", removed.tolist())
+            refused.callback(items.close)
+            _check_rows(folder, manifest, items, len(removed))
+            thumbnails = None
+            if manifest.kind == "images":
+                thumbnails = ThumbnailStore(folder / "thumbnails.sqlite")
+                refused.callback(thumbnails.close)
+            opened = cls(
                 folder,
-                f"the ids in items.sqlite have sha256 {list_sha256[:16]}",
-                f"manifest.json says {manifest.item_list_sha256[:16]}",
+                manifest,
+                index=index,
+                items=items,
+                thumbnails=thumbnails,
+                images_root=images_root,
+                live=live_rows(removed, manifest.row_count),
             )
-        thumbnails = None
-        if manifest.kind == "images":
-            thumbnails = ThumbnailStore(folder / "thumbnails.sqlite")
-        return cls(
-            folder,
-            manifest,
-            index=index,
-            items=items,
-            thumbnails=thumbnails,
-            images_root=images_root,
-            live=live_rows(removed, manifest.row_count),
-        )
+            refused.pop_all()
+        return opened
 
     @property
     def kind(self) -> GalleryKind:
@@ -303,6 +300,19 @@ class Gallery:
             )
         return path
 
+    def check_file(self, name: str) -> None:
+        """Refuse a file whose bytes are not those that the manifest vouches for.
+
+        To be asked before another file is made of it, which would be vouched for in its turn. A
+        file that was hashed when the gallery was opened, or here before, is not read again.
+
+        Raises:
+            GalleryIndexError: Its sha256 is another.
+        """
+        if name not in self._checked_files:
+            _check_hash(self.folder, name, self.manifest.files[name])
+            self._checked_files.add(name)
+
     def close(self) -> None:
         """Close the files; the gallery must not be used afterwards."""
         self._items.close()
@@ -327,8 +337,12 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         size = path.stat().st_size
         if size != record.size_bytes:
             _refuse(folder, f"{name} has {size} bytes", f"manifest.json says {record.size_bytes}")
-        if size <= _HASHED_BYTES:
+        if _is_hashed_on_opening(record):
             _check_hash(folder, name, record)
+
+
+def _is_hashed_on_opening(record: FileRecord) -> bool:
+    return record.size_bytes <= _HASHED_BYTES
 
 
 def _check_hash(folder: Path, name: str, record: FileRecord) -> None:
@@ -338,6 +352,23 @@ def _check_hash(folder: Path, name: str, record: FileRecord) -> None:
             folder,
             f"{name} has sha256 {found[:16]}",
             f"manifest.json says {record.sha256[:16]}",
+        )
+
+
+def _check_rows(folder: Path, manifest: Manifest, items: ItemStore, removed_count: int) -> None:
+    vector_bytes = (folder / "embeddings.f16").stat().st_size
+    for what, count, expected in (
+        ("embeddings.f16", vector_bytes // (2 * manifest.dim), manifest.row_count),
+        ("tombstones", removed_count, manifest.tombstone_count),
+        ("items.sqlite, without tombstones,", items.count(), manifest.count),
+    ):
+        if count != expected:
+            _refuse(folder, f"{what} holds {count} rows", f"manifest.json says {expected}")
+    if (list_sha256 := items.list_sha256()) != manifest.item_list_sha256:
+        _refuse(
+            folder,
+            f"the ids in items.sqlite have sha256 {list_sha256[:16]}",
+            f"manifest.json says {manifest.item_list_sha256[:16]}",
         )
 
 

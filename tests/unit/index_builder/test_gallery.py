@@ -1,10 +1,11 @@
 import json
+import sqlite3
 
 import numpy as np
 import pytest
 
 from index_builder.gallery import Gallery
-from index_builder.items import Item
+from index_builder.items import Item, ItemStore
 from index_builder.manifest import ColumnTypes
 from model.errors import GalleryIndexError
 from tests.unit.index_builder.galleries import (
@@ -121,6 +122,24 @@ def test_an_edited_manifest_is_refused_naming_what_differs(tmp_path, edit, messa
     place.write_text(json.dumps(json.loads(place.read_text()) | edit))
     with pytest.raises(GalleryIndexError, match=message):
         Gallery.open(place.parent)
+
+
+def test_a_gallery_that_is_refused_leaves_no_file_open(tmp_path, monkeypatch):
+    stores = []
+
+    class Recorded(ItemStore):
+        def __init__(self, *given):
+            super().__init__(*given)
+            stores.append(self)
+
+    monkeypatch.setattr("index_builder.gallery.ItemStore", Recorded)
+    place = write_gallery(tmp_path, VECTORS) / "manifest.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"item_list_sha256": "0" * 64}))
+    with pytest.raises(GalleryIndexError, match="have sha256"):
+        Gallery.open(place.parent)
+    (items,) = stores
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        items._connection.execute("SELECT 1")
 
 
 def test_missing_and_shortened_files_are_refused(tmp_path):
