@@ -198,17 +198,15 @@ class ChangeDraft:
         """Return what the manifest says about the items, read once more from the file."""
         items = ItemStore(self._folder / "items.sqlite", removed)
         try:
-            facts: dict[str, object] = {
+            columns = ColumnTypes()
+            for metadata in items.metadata():
+                columns.add(metadata)
+            return {
                 "item_list_sha256": items.list_sha256(),
                 "distinct_count": items.distinct_count(),
                 "rejected_count": items.rejected_count(),
+                "columns": columns.types(),
             }
-            if self._items is not None:
-                columns = ColumnTypes()
-                for metadata in items.metadata():
-                    columns.add(metadata)
-                facts["columns"] = columns.types()
-            return facts
         finally:
             items.close()
 

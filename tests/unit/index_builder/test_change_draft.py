@@ -1,5 +1,7 @@
 """A changed gallery vouches for nothing that the one before does not vouch for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,22 @@ def test_a_file_is_hashed_once_whether_on_opening_or_later(
         change(opened, folder.with_name(f"images-{number:016}"))
     assert sorted(hashed) == sorted({*FILES, "tombstones"})
     opened.close()
+
+
+@pytest.mark.parametrize("gone", [0, 1, 3])
+def test_columns_are_those_of_the_items_that_are_left(tmp_path, gone):
+    metadata = [{"year": "unknown", "only": 1}, {"year": 1900}, {"year": 1901}, {"late": True}]
+    items = [
+        Item(f"c{row}", row, caption=f"text {row}", metadata=each, content_hash=f"{row:064x}")
+        for row, each in enumerate(metadata)
+    ]
+    opened = Gallery.open(write_gallery(tmp_path, unit_rows(4), items))
+    with ChangeDraft(tmp_path / ".draft", opened) as draft:
+        draft.remove([gone])
+        changed = Gallery.open(draft.finish(tmp_path / "captions-1111111111111111"))
+    left = [replace(item, row=row) for row, item in enumerate(i for i in items if i.row != gone)]
+    anew = Gallery.open(write_gallery(tmp_path / "anew", unit_rows(3), left))
+    assert changed.manifest.columns == anew.manifest.columns
+    assert list(changed.manifest.columns) == list(anew.manifest.columns)
+    for each in (opened, changed, anew):
+        each.close()
