@@ -3,6 +3,9 @@
 import pytest
 
 from index_builder.build import build_index
+from index_builder.vector_index import reranked
+from index_builder.vector_index.hnsw import HnswIndex
+from index_builder.vector_index.ivf import IvfIndex
 from index_builder.versions import IndexFolder
 from model.hrem import HREM
 from tests.unit.index_builder.stopping import PART_SIZE, StoppedError
@@ -65,3 +68,11 @@ def encoded(monkeypatch):
 
     monkeypatch.setattr(HREM, "encode_pixels", counting)
     return Encoded
+
+
+@pytest.fixture
+def exactly_only_tiny(monkeypatch):
+    """Send all but the smallest masks through FAISS: galleries of tests are small."""
+    monkeypatch.setattr(reranked, "_EXACT_COUNT", 50)
+    for kind in (HnswIndex, IvfIndex):
+        monkeypatch.setattr(kind, "_looked_at", lambda _, __: 0)

@@ -42,7 +42,9 @@ def sentence(random):
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
-def test_any_chain_of_changes_is_that_of_a_dictionary(build, checkpoint, tmp_path, kind):
+def test_any_chain_of_changes_is_that_of_a_dictionary(
+    build, checkpoint, tmp_path, kind, exactly_only_tiny
+):
     random = np.random.default_rng(7)
     source, index = tmp_path / "captions.jsonl", IndexFolder(tmp_path / "index")
     expected = {f"c{number}": sentence(random) for number in range(60)}

@@ -138,7 +138,9 @@ def test_more_than_a_fifth_is_compacted_from_the_gallery_itself(index):
 
 
 @pytest.mark.parametrize(("kind", "factory"), KINDS)
-def test_every_kind_keeps_its_recall_when_rows_are_removed_and_compacted(tmp_path, kind, factory):
+def test_every_kind_keeps_its_recall_when_rows_are_removed_and_compacted(
+    tmp_path, kind, factory, exactly_only_tiny
+):
     rows = clustered_rows()
     index = IndexFolder(tmp_path / "index")
     request = IndexRequest(kind=None if factory else kind, factory=factory)

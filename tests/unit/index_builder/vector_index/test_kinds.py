@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from index_builder.vector_index import build_vector_index, exact_scores, reranked
+from index_builder.vector_index import build_vector_index, exact_scores
 from index_builder.vector_index.gpu import IvfIndexOnGpu
 from tests.unit.index_builder.vector_index.clusters import (
     APPROXIMATE,
@@ -40,12 +40,6 @@ def built(tmp_path_factory):
 @pytest.fixture(params=KINDS, ids=lambda pair: pair[1] or pair[0])
 def index(request, built):
     return built[request.param].index
-
-
-@pytest.fixture
-def exactly_only_tiny(monkeypatch):
-    """Send all but the smallest masks through FAISS."""
-    monkeypatch.setattr(reranked, "_EXACT_COUNT", 50)
 
 
 def true_rows(index, query, allowed, count):
