@@ -17,7 +17,7 @@ from index_builder.items import Item, ItemStore, Rejection
 from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record, record_of_file
 from index_builder.thumbnails import ThumbnailStore
 from index_builder.tombstones import live_rows, read_tombstones
-from index_builder.vector_index import AllowedRows, Rows, VectorIndex, open_vector_index
+from index_builder.vector_index import AllowedRows, RowMask, Rows, VectorIndex, open_vector_index
 from model.errors import GalleryIndexError
 
 __all__ = ["MAX_HIT_COUNT", "Gallery", "Hit"]
@@ -72,6 +72,7 @@ class Gallery:
         self.manifest = manifest
         self.images_root = images_root
         self.live = live
+        self._live_mask = RowMask.of(live, manifest.row_count)
         self._index = index
         self._items = items
         self._thumbnails = thumbnails
@@ -173,9 +174,10 @@ class Gallery:
             )
         if len(queries) == 0:
             return []
-        if self.live is not None:
-            allowed = self.live if allowed is None else allowed & self.live
-        found = self._index.search(queries, limit + offset, allowed=allowed)
+        mask: AllowedRows | RowMask | None = self._live_mask
+        if allowed is not None:
+            mask = allowed if self.live is None else allowed & self.live
+        found = self._index.search(queries, limit + offset, allowed=mask)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
         ids = self._items.ids_of_rows({int(row) for rows, _ in pages for row in rows})
         return [

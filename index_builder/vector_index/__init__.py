@@ -20,6 +20,7 @@ from index_builder.vector_index.measuring import tuned_record
 from index_builder.vector_index.opening import open_vector_index
 from index_builder.vector_index.queries import FEWEST_QUERIES, TuningQueries, query_count_for
 from index_builder.vector_index.recall import recall_at_10
+from index_builder.vector_index.row_mask import RowMask
 from index_builder.vector_index.stored_rows import RowFile
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "FoundRows",
     "IndexRequest",
     "RowFile",
+    "RowMask",
     "RowNumbers",
     "Rows",
     "StoredRows",

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.manifest import IndexKind
+from index_builder.vector_index.row_mask import AllowedRows, RowMask, RowNumbers
 
 __all__ = [
     "AllowedRows",
@@ -27,8 +28,6 @@ __all__ = [
 ]
 
 Rows = npt.NDArray[np.float32]
-RowNumbers = npt.NDArray[np.int64]
-AllowedRows = npt.NDArray[np.bool_]
 
 _SCORED_AT_ONCE = 4096
 
@@ -75,14 +74,15 @@ class VectorIndex(ABC):
 
     @abstractmethod
     def search(
-        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | None = None
+        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | RowMask | None = None
     ) -> list[FoundRows]:
         """Return the best `wanted_count` rows (or all, if there are fewer) of each query.
 
         Args:
             queries: (query, dim), float32, finite; unit length is not required.
             wanted_count: At least 1.
-            allowed: (row,), False where a row must not be found; None allows every row.
+            allowed: (row,), False where a row must not be found; None allows every row. Make a
+                `RowMask` of it for many searches: what it costs is paid once.
         """
 
     @abstractmethod

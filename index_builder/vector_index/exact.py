@@ -58,11 +58,11 @@ class ExactIndex(VectorIndex):
         return {"blas_threshold": self._blas_threshold}
 
     def search(
-        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | None = None
+        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | RowMask | None = None
     ) -> list[FoundRows]:
         """Return what brute force returns, whatever the batch size and the filter."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        mask = None if allowed is None else RowMask(allowed, self.count)
+        mask = RowMask.of(allowed, self.count)
         row_count = self.count if mask is None else mask.count
         engine: _FlatRows | GatheredRows
         # With a filter FAISS never uses BLAS; a product in torch over the allowed rows is faster

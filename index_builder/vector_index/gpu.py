@@ -3,7 +3,8 @@
 What is written is always a CPU index. Traps of FAISS's classic GPU indexes, and what is done:
 
 - they are not safe for several threads: one thread owns the GPU and everybody's searches;
-- they take a selector and do not apply it: a search with a filter stays on the CPU;
+- they take a selector and do not apply it: a search with a filter stays on the CPU, and so
+  does every search of a gallery with removed items;
 - they find at most 2,048 rows and look at at most 2,048 lists: a larger search stays on the CPU.
 """
 
@@ -66,11 +67,11 @@ class ResidentIndex(VectorIndex):
         return {}
 
     def search(
-        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | None = None
+        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | RowMask | None = None
     ) -> list[FoundRows]:
         """Return what brute force returns, as the index on the CPU does."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        mask = None if allowed is None else RowMask(allowed, self.count)
+        mask = RowMask.of(allowed, self.count)
         row_count = self.count if mask is None else mask.count
 
         def search() -> list[FoundRows]:

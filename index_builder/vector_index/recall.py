@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.vector_index.base import AllowedRows, Rows, StoredRows, VectorIndex
+from index_builder.vector_index.row_mask import RowMask
 from index_builder.vector_index.stored_rows import RowFile, blocks_of
 
 __all__ = ["RecallAt10", "recall_at_10"]
@@ -29,8 +30,8 @@ class RecallAt10:
     ) -> None:
         self._vectors = vectors
         self._queries = queries
-        self._allowed = allowed
-        count = int(vectors.shape[0]) if allowed is None else int(np.count_nonzero(allowed))
+        self._mask = RowMask.of(allowed, int(vectors.shape[0]))
+        count = int(vectors.shape[0]) if self._mask is None else self._mask.count
         self._cutoff = min(_CUTOFF, count)
         tenth = _tenth_best_scores(vectors, queries, self._cutoff, allowed).astype(np.float32)
         # Two orders of summation in float64 may round to neighbouring float32 numbers.
@@ -42,7 +43,7 @@ class RecallAt10:
         for start in range(0, len(self._queries), _QUERIES_AT_ONCE):
             queries = self._queries[start : start + _QUERIES_AT_ONCE]
             thresholds = self._thresholds[start : start + _QUERIES_AT_ONCE]
-            found = index.search(queries, self._cutoff, allowed=self._allowed)
+            found = index.search(queries, self._cutoff, allowed=self._mask)
             for query, answer, threshold in zip(queries, found, thresholds, strict=True):
                 vectors = self._vectors[answer.rows].astype(np.float64)
                 scores = (vectors @ query.astype(np.float64)).astype(np.float32)

@@ -110,11 +110,11 @@ class RerankedIndex(VectorIndex):
         self._parameters |= parameters
 
     def search(
-        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | None = None
+        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | RowMask | None = None
     ) -> list[FoundRows]:
         """Return the best rows that were found; see the base and the top of this file."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        mask = None if allowed is None else RowMask(allowed, self.count)
+        mask = RowMask.of(allowed, self.count)
         row_count = self.count if mask is None else mask.count
         page_bound = min(row_count, _page_bound(wanted_count))
         if mask is not None and row_count <= max(_EXACT_COUNT, self._looked_at(row_count)):

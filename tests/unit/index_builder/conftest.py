@@ -1,5 +1,6 @@
 """A small folder of pictures, a tiny checkpoint, and builds of an index from both."""
 
+import numpy as np
 import pytest
 
 from index_builder.build import build_index
@@ -76,3 +77,20 @@ def exactly_only_tiny(monkeypatch):
     monkeypatch.setattr(reranked, "_EXACT_COUNT", 50)
     for kind in (HnswIndex, IvfIndex):
         monkeypatch.setattr(kind, "_looked_at", lambda _, __: 0)
+
+
+@pytest.fixture
+def passes_over_rows(monkeypatch):
+    """Names what is made of a mask of allowed rows, each time: every one goes over all rows."""
+    names = []
+
+    def counted(name, real):
+        def passing(*given, **named):
+            names.append(name)
+            return real(*given, **named)
+
+        return passing
+
+    for name in ("packbits", "bincount", "flatnonzero"):
+        monkeypatch.setattr(np, name, counted(name, getattr(np, name)))
+    return names

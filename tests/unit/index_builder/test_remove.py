@@ -163,6 +163,25 @@ def test_every_kind_keeps_its_recall_when_rows_are_removed_and_compacted(
     assert report.captions.is_compacted and now.manifest.index.kind == kind
 
 
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
+def test_what_was_removed_is_masked_once_and_not_at_every_search(
+    tmp_path, kind, passes_over_rows, exactly_only_tiny
+):
+    rows, index = clustered_rows(400), IndexFolder(tmp_path / "index")
+    request = {"index_kind": kind, "index": IndexRequest(kind=kind)}
+    publish(index, {"captions": write_gallery(
+        index.galleries, rows, caption_items(len(rows)), **request
+    )})  # fmt: skip
+    remove_items(index.path, captions=["c3"])
+    captions = index.open().captions
+    for query in rows[:2]:
+        passes_over_rows.clear()
+        captions.search(query[None], 10)
+    assert passes_over_rows == []
+    captions.search(rows[:1], 10, allowed=np.arange(len(rows)) < 300)
+    assert passes_over_rows  # a filter of this search alone
+
+
 def test_quality_is_that_of_the_items_that_are_left(index):
     before = index.open()
     whole = measure_retrieval(before.images, before.captions)

@@ -1,10 +1,14 @@
 """What every kind promises, whatever it looks at."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
-from index_builder.vector_index import build_vector_index, exact_scores
+from index_builder.vector_index import RowMask, build_vector_index, exact_scores
 from index_builder.vector_index.gpu import IvfIndexOnGpu
+from model.errors import GalleryIndexError
 from tests.unit.index_builder.vector_index.clusters import (
     APPROXIMATE,
     COUNT,
@@ -71,6 +75,61 @@ def test_with_a_filter_recall_is_at_least_the_recorded_one(built, index, name, e
     ]
     # 40 queries against the 100 that were tuned with: what chance may take off.
     assert sum(right) / (10 * len(QUERIES)) >= record.recall_at_10 - 0.03
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_made_once_answers_as_the_rows_that_it_allows(index, name, exactly_only_tiny):
+    mask = RowMask(MASKS[name], COUNT)
+    for queries in (QUERIES[:1], QUERIES, QUERIES[:1]):
+        for one, other in zip(
+            index.search(queries, 10, allowed=mask),
+            index.search(queries, 10, allowed=MASKS[name]),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one.rows, other.rows)
+            np.testing.assert_array_equal(one.scores, other.scores)
+
+
+@pytest.mark.parametrize("query_count", [1, len(QUERIES)])
+def test_a_search_with_a_known_mask_makes_nothing_of_it_again(
+    index, query_count, passes_over_rows, exactly_only_tiny
+):
+    mask, queries = RowMask(MASKS["most"], COUNT), QUERIES[:query_count]
+    index.search(queries, 10, allowed=mask)
+    assert passes_over_rows
+    passes_over_rows.clear()
+    index.search(queries, 10, allowed=mask)
+    assert passes_over_rows == []
+    index.search(queries, 10, allowed=MASKS["most"])
+    assert passes_over_rows
+
+
+def test_a_known_mask_of_other_rows_is_refused_and_lists_are_counted_for_each(built):
+    with pytest.raises(GalleryIndexError, match=r"give one bool for each row"):
+        built["ivf", None].index.search(QUERIES, 10, allowed=RowMask(np.ones(9, bool), 9))
+    index, other = (built["factory", f].index for f in ("PCA8,IVF16,SQ8", "IVF16_HNSW4,RaBitQ"))
+    masks = [RowMask(MASKS[name], COUNT) for name in ("most", "half", "most")]
+    for mask in masks:
+        for each in (index, other):
+            held = np.bincount(each._list_of_row, weights=mask.allowed, minlength=16)
+            np.testing.assert_array_equal(each._allowed_in_lists(mask), held)
+    assert len(index._known_masks) == 3
+    del mask, masks
+    assert len(index._known_masks) == 0
+
+
+def test_threads_share_one_selector_of_a_mask(monkeypatch):
+    """FAISS does not keep a selector alive: a second one in its place would free the first."""
+    mask, real = RowMask(MASKS["half"], COUNT), np.packbits
+
+    def slow(*given, **named):
+        time.sleep(0.02)  # time for the others to ask
+        return real(*given, **named)
+
+    monkeypatch.setattr(np, "packbits", slow)
+    with ThreadPoolExecutor(8) as pool:
+        selectors = list(pool.map(lambda _: mask.selector, range(8)))
+    assert all(each is selectors[0] for each in selectors)
 
 
 def test_few_allowed_rows_are_searched_exactly(index):
