@@ -4,7 +4,6 @@ Opening compares everything in the manifest with what lies in the folder and ref
 two things that differ. Safe to use from several threads.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,8 +12,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.gallery_files import (
+    check_files,
+    check_hash,
+    check_rows,
+    is_hashed_on_opening,
+    refuse,
+)
 from index_builder.items import Item, ItemStore, Rejection
-from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record, record_of_file
+from index_builder.manifest import GalleryKind, Manifest, parse_record
 from index_builder.thumbnails import ThumbnailStore
 from index_builder.tombstones import live_rows, read_tombstones
 from index_builder.vector_index import AllowedRows, RowMask, Rows, VectorIndex, open_vector_index
@@ -23,9 +29,6 @@ from model.errors import GalleryIndexError
 __all__ = ["MAX_HIT_COUNT", "Gallery", "Hit"]
 
 MAX_HIT_COUNT = 1000
-# Above this size only the length of a file is compared: opening must not read a large gallery.
-# `Gallery.check_file` does before anything is made of it.
-_HASHED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Gallery:
         self._items = items
         self._thumbnails = thumbnails
         self._checked_files = {
-            name for name, record in manifest.files.items() if _is_hashed_on_opening(record)
+            name for name, record in manifest.files.items() if is_hashed_on_opening(record)
         }
 
     @classmethod
@@ -96,14 +99,14 @@ class Gallery:
         """
         manifest = parse_record(Manifest, folder / "manifest.json")
         if manifest.gallery != folder.name:
-            _refuse(folder, f"manifest.json says {manifest.gallery!r}", f"lies in {folder.name!r}")
-        _check_files(folder, manifest)
+            refuse(folder, f"manifest.json says {manifest.gallery!r}", f"lies in {folder.name!r}")
+        check_files(folder, manifest)
         index = open_vector_index(folder, manifest, device=device)
         removed = read_tombstones(folder / "tombstones", manifest.row_count)
         with ExitStack() as refused:
             items = ItemStore(folder / "items.sqlite", removed.tolist())
             refused.callback(items.close)
-            _check_rows(folder, manifest, items, len(removed))
+            check_rows(folder, manifest, items, len(removed))
             thumbnails = None
             if manifest.kind == "images":
                 thumbnails = ThumbnailStore(folder / "thumbnails.sqlite")
@@ -312,7 +315,7 @@ class Gallery:
             GalleryIndexError: Its sha256 is another.
         """
         if name not in self._checked_files:
-            _check_hash(self.folder, name, self.manifest.files[name])
+            check_hash(self.folder, name, self.manifest.files[name])
             self._checked_files.add(name)
 
     def close(self) -> None:
@@ -320,60 +323,3 @@ class Gallery:
         self._items.close()
         if self._thumbnails is not None:
             self._thumbnails.close()
-
-
-def _check_files(folder: Path, manifest: Manifest) -> None:
-    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones"}
-    if manifest.kind == "images":
-        expected.add("thumbnails.sqlite")
-    if set(manifest.files) != expected:
-        _refuse(
-            folder,
-            f"manifest.json lists {sorted(manifest.files)}",
-            f"a gallery of {manifest.kind} has {sorted(expected)}",
-        )
-    for name, record in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise GalleryIndexError(f"{path} is missing; build the index again")
-        size = path.stat().st_size
-        if size != record.size_bytes:
-            _refuse(folder, f"{name} has {size} bytes", f"manifest.json says {record.size_bytes}")
-        if _is_hashed_on_opening(record):
-            _check_hash(folder, name, record)
-
-
-def _is_hashed_on_opening(record: FileRecord) -> bool:
-    return record.size_bytes <= _HASHED_BYTES
-
-
-def _check_hash(folder: Path, name: str, record: FileRecord) -> None:
-    found = record_of_file(folder / name).sha256
-    if found != record.sha256:
-        _refuse(
-            folder,
-            f"{name} has sha256 {found[:16]}",
-            f"manifest.json says {record.sha256[:16]}",
-        )
-
-
-def _check_rows(folder: Path, manifest: Manifest, items: ItemStore, removed_count: int) -> None:
-    vector_bytes = (folder / "embeddings.f16").stat().st_size
-    for what, count, expected in (
-        ("embeddings.f16", vector_bytes // (2 * manifest.dim), manifest.row_count),
-        ("tombstones", removed_count, manifest.tombstone_count),
-        ("items.sqlite, without tombstones,", items.count(), manifest.count),
-    ):
-        if count != expected:
-            _refuse(folder, f"{what} holds {count} rows", f"manifest.json says {expected}")
-    if (list_sha256 := items.list_sha256()) != manifest.item_list_sha256:
-        _refuse(
-            folder,
-            f"the ids in items.sqlite have sha256 {list_sha256[:16]}",
-            f"manifest.json says {manifest.item_list_sha256[:16]}",
-        )
-
-
-def _refuse(folder: Path, found: str, expected: str) -> None:
-    place = re.sub(r".*/(?=galleries/)", "", folder.as_posix())
-    raise GalleryIndexError(f"{place}: {found} but {expected}; build the index again")

@@ -29,7 +29,7 @@ from index_builder.thumbnails import (
 from index_builder.tuning_queries import VectorSource, tuning_queries
 from index_builder.vector_index import IndexRequest, Rows
 from index_builder.work import Request, WorkFolder
-from model.console import say
+from model.console import say, warn
 from model.dual_encoder import DualEncoder
 from model.errors import DataError, GalleryIndexError
 
@@ -139,7 +139,7 @@ class GalleryWriter:
             DataError: Nothing can be used, too much cannot, or the source went away.
             GalleryIndexError: The encoder or a process of the build failed.
         """
-        base = self._base(plan)
+        base = self._base(plan, must_be_whole=is_addition)
         if is_addition and base is None:
             raise GalleryIndexError(
                 f"the {plan.kind} of the index were made with other settings of the encoder than "
@@ -245,8 +245,12 @@ class GalleryWriter:
             prepared.contents.close()
         return WrittenGallery(gallery, is_reused=False, work=prepared.work), count
 
-    def _base(self, plan: GalleryPlan) -> KnownGallery | None:
-        """Return the served gallery if its contents are what this build would make of them."""
+    def _base(self, plan: GalleryPlan, *, must_be_whole: bool) -> KnownGallery | None:
+        """Return the served gallery if its contents are what this build would make of them.
+
+        Raises:
+            GalleryIndexError: It is damaged, and must be whole.
+        """
         served = plan.served
         if served is None:
             return None
@@ -259,6 +263,14 @@ class GalleryWriter:
             return None
         # Only the exact kind stores the float32 vectors of the encoder, and only it needs them.
         if plan.index_kind == "exact" and manifest.index.kind != "exact":
+            return None
+        try:
+            for name in manifest.files:
+                served.check_file(name)
+        except GalleryIndexError as error:
+            if must_be_whole:
+                raise
+            warn(f"{error}; nothing of it is used again")
             return None
         return KnownGallery(served)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from index_builder import gallery_files
 from index_builder.build import build_index
 from index_builder.vector_index import IndexRequest
 from index_builder.versions import IndexFolder
@@ -398,3 +399,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_version(
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert index.open().version == 1
     assert build().version == 2
+
+
+def test_contents_of_a_damaged_gallery_are_not_used_again(
+    build, index, photos, monkeypatch, tmp_path
+):
+    """Opening compares only lengths here, as of files over 1 GiB."""
+    build(captions=None)
+    path = index.open().images.folder / "thumbnails.sqlite"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    monkeypatch.setattr(gallery_files, "_HASHED_BYTES", 0)
+    made_up_picture(7).save(photos / "7.png")
+    build(captions=None)
+    monkeypatch.undo()
+    build(captions=None, output=tmp_path / "clean")
+    found, clean = index.open().images, IndexFolder(tmp_path / "clean").open().images
+    assert found.manifest.files == clean.manifest.files

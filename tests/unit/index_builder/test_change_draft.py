@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from index_builder import gallery as gallery_module
+from index_builder import gallery_files
 from index_builder.change_draft import ChangeDraft
 from index_builder.compaction import compact
 from index_builder.gallery import Gallery
@@ -50,13 +50,13 @@ def folder(request, tmp_path):
 @pytest.fixture
 def hashed(monkeypatch):
     """The names of the files that a gallery hashes, in the order in which it does."""
-    names, real = [], gallery_module.record_of_file
+    names, real = [], gallery_files.record_of_file
 
     def recording(path):
         names.append(path.name)
         return real(path)
 
-    monkeypatch.setattr(gallery_module, "record_of_file", recording)
+    monkeypatch.setattr(gallery_files, "record_of_file", recording)
     return names
 
 
@@ -70,7 +70,7 @@ def damage(path):
 @pytest.mark.parametrize("name", FILES)
 def test_no_file_is_made_of_one_that_was_damaged(folder, monkeypatch, change, name):
     """Opening compares only lengths here, as of files over 1 GiB."""
-    monkeypatch.setattr(gallery_module, "_HASHED_BYTES", 0)
+    monkeypatch.setattr(gallery_files, "_HASHED_BYTES", 0)
     damage(folder / name)
     opened = Gallery.open(folder)
     after = folder.with_name("images-1111111111111111")
@@ -81,7 +81,7 @@ def test_no_file_is_made_of_one_that_was_damaged(folder, monkeypatch, change, na
 
 
 def test_a_file_that_is_linked_keeps_the_hash_that_tells_of_its_damage(folder, monkeypatch, hashed):
-    monkeypatch.setattr(gallery_module, "_HASHED_BYTES", 0)
+    monkeypatch.setattr(gallery_files, "_HASHED_BYTES", 0)
     for name in FILES:
         damage(folder / name)
     opened = Gallery.open(folder)
@@ -97,7 +97,7 @@ def test_a_file_that_is_linked_keeps_the_hash_that_tells_of_its_damage(folder, m
 def test_a_file_is_hashed_once_whether_on_opening_or_later(
     folder, monkeypatch, hashed, hashed_bytes
 ):
-    monkeypatch.setattr(gallery_module, "_HASHED_BYTES", hashed_bytes)
+    monkeypatch.setattr(gallery_files, "_HASHED_BYTES", hashed_bytes)
     opened = Gallery.open(folder)
     assert set(hashed) == ({*FILES, "tombstones"} if hashed_bytes else {"tombstones"})
     for number, change in enumerate((append, append, compacted), 1):

@@ -96,7 +96,7 @@ def test_large_files_are_compared_by_length_alone(tmp_path, monkeypatch):
     content = bytearray((folder / "embeddings.f16").read_bytes())
     content[-1] ^= 1
     (folder / "embeddings.f16").write_bytes(content)
-    monkeypatch.setattr("index_builder.gallery._HASHED_BYTES", len(content) - 1)
+    monkeypatch.setattr("index_builder.gallery_files._HASHED_BYTES", len(content) - 1)
     Gallery.open(folder).close()
     (folder / "embeddings.f16").write_bytes(content[:-2])
     with pytest.raises(GalleryIndexError, match=r"bytes but manifest.json says"):
