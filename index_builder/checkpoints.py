@@ -1,7 +1,10 @@
 """The copy of a checkpoint inside an index, so that a service needs the index alone.
 
-Files are hard-linked where the disk allows it and copied elsewhere; what loading does not need is
-left out (`training/`; weights in other formats beside a pretrained model's).
+Files are copied: a file that a training run overwrites in place would change under all its names.
+Only a hub cache's, which are never written to again, are hard-linked where the disk allows it. What
+loading does not need is left out (`training/`; a pretrained model's weights in other formats).
+
+A copy that a version may name stays in its place until a complete new one is renamed over to it.
 """
 
 import os
@@ -12,7 +15,7 @@ from pathlib import Path
 
 from index_builder.manifest import FileRecord
 from index_builder.version_record import CheckpointRecord
-from index_builder.versions import IndexFolder
+from index_builder.versions import PREVIOUS_PREFIX, IndexFolder
 from index_builder.vouched_files import files_below, records_of_files, unlike_records
 from model.console import warn
 from model.dual_encoder import DualEncoder, files_of_dual_encoder, load_dual_encoder
@@ -31,28 +34,25 @@ class KeptCheckpoint:
     Attributes:
         record: What a version says about it.
         folder: Where it lies.
-        source: Where it came from, for messages.
     """
 
     record: CheckpointRecord
     folder: Path
-    source: str | Path
     _stamps: dict[str, tuple[int, int]]
 
     def check_unchanged(self) -> None:
-        """Refuse to serve it if a file was written to meanwhile, through its other name.
+        """Refuse to serve it if a file of the copy was written to meanwhile.
 
         Raises:
-            GalleryIndexError: The files are other ones; they are taken out of the way.
+            GalleryIndexError: The files are other ones; they stay for the next build to replace.
         """
         if _stamps(self.folder) == self._stamps:
             return
         if records_of_files(self.folder) == self.record.files:
             return
-        _move_aside(self.folder)
         raise GalleryIndexError(
-            f"checkpoint {self.source} was written to while the index was built; nothing was "
-            "switched: build again when it no longer changes"
+            f"checkpoint {self.folder} was written to while the index was built; nothing was "
+            "switched: build again, which copies it anew"
         )
 
 
@@ -67,9 +67,8 @@ def keep_checkpoint(index: IndexFolder, source: str | Path, encoder: DualEncoder
     if folder.is_dir():
         stamps = _stamps(folder)
         if (files := _files_of_kept(index, folder, encoder.fingerprint)) is not None:
-            return KeptCheckpoint(_record(encoder, files), folder, source, stamps)
+            return KeptCheckpoint(_record(encoder, files), folder, stamps)
         warn(f"{folder} was written to since it was kept; it is copied anew")
-        _move_aside(folder)
     draft = Path(tempfile.mkdtemp(prefix=".copy-", dir=index.checkpoints))
     draft.chmod(0o755)
     _fill(draft, source)
@@ -81,8 +80,8 @@ def keep_checkpoint(index: IndexFolder, source: str | Path, encoder: DualEncoder
             f"checkpoint {source} was written to after fingerprint {name} was loaded from it; "
             "build again when it no longer changes"
         )
-    move_folder(draft, folder)
-    return KeptCheckpoint(_record(encoder, files), folder, source, stamps)
+    _put_in_place(draft, folder)
+    return KeptCheckpoint(_record(encoder, files), folder, stamps)
 
 
 def check_kept_checkpoint(index: IndexFolder, record: CheckpointRecord) -> None:
@@ -126,8 +125,20 @@ def _holds(folder: Path, fingerprint: str) -> bool:
         return False
 
 
-def _move_aside(folder: Path) -> None:
-    folder.rename(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
+def _put_in_place(draft: Path, folder: Path) -> None:
+    """Rename a complete copy to its place; after a kill between the renames the next writer undoes.
+
+    A folder that is not empty cannot be renamed over, so for a moment there is none.
+    """
+    if not folder.exists():
+        move_folder(draft, folder)
+        return
+    sync_folder(draft)
+    previous = folder.with_name(f"{PREVIOUS_PREFIX}{folder.name}")
+    folder.rename(previous)
+    draft.rename(folder)
+    sync_folder(folder.parent)
+    shutil.rmtree(previous)
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -139,11 +150,20 @@ def _fill(draft: Path, source: str | Path) -> None:
     for name, file in files_of_dual_encoder(source).items():
         place = draft / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        real = file.resolve()  # the file itself, where a hub cache has a symbolic link
-        try:
-            os.link(real, place)
-        except OSError:
-            shutil.copyfile(real, place)
+        if not _is_linked(file, place):
+            shutil.copyfile(file, place)
         sync_file(place)
     for folder in (draft, *(path for path in draft.rglob("*") if path.is_dir())):
         sync_folder(folder)
+
+
+def _is_linked(file: Path, place: Path) -> bool:
+    """Hard-link a file of a hub cache to `place`, if it is one and can be; return whether."""
+    real = file.resolve()
+    if not file.is_symlink() or real.parent.name != "blobs":
+        return False
+    try:
+        os.link(real, place)
+    except OSError:
+        return False
+    return True

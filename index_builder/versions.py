@@ -10,7 +10,8 @@
 Whoever reads sees a whole version or none: galleries and checkpoints are complete before a version
 names them, a version is complete before `current` names it, and each step is flushed to the disk
 before the next. Names with a leading dot are drafts; readers never look at them and the next
-writer removes them, but for work that was begun (`galleries/.work-*`): a build goes on with it.
+writer removes them, but for work that was begun (`galleries/.work-*`), with which a build goes on,
+and a checkpoint that was moved aside for a copy which never came (`.previous-*`): it is put back.
 """
 
 import re
@@ -36,6 +37,7 @@ from model.errors import GalleryIndexError
 
 __all__ = [
     "OWN_NAMES",
+    "PREVIOUS_PREFIX",
     "CheckpointRecord",
     "GalleryRecord",
     "IndexFolder",
@@ -45,6 +47,8 @@ __all__ = [
 ]
 
 OWN_NAMES = {"current", "versions", "galleries", "checkpoints", "rejected.jsonl", "lock"}
+# Where a kept checkpoint is for a moment, while a complete new copy takes its place.
+PREVIOUS_PREFIX = ".previous-"
 _FOLDERS = ("versions", "galleries", "checkpoints")
 
 
@@ -164,6 +168,7 @@ class IndexFolder:
         try:
             self._claim()
             with exclusive_lock(self.path / "lock"):
+                self._bring_back()
                 if not keep_drafts:
                     for draft in self.drafts():
                         remove(draft)
@@ -237,13 +242,28 @@ class IndexFolder:
             (self.path / name).mkdir(exist_ok=True)
         sync_folder(self.path)
 
+    def _bring_back(self) -> None:
+        """Put a kept checkpoint back that a writer was killed while replacing."""
+        for previous, place in self._unreplaced():
+            previous.rename(place)
+            sync_folder(self.checkpoints)
+
+    def _unreplaced(self) -> list[tuple[Path, Path]]:
+        """Return each kept checkpoint whose successor did not come into its place, and that."""
+        found = (
+            (previous, previous.with_name(previous.name.removeprefix(PREVIOUS_PREFIX)))
+            for previous in self.checkpoints.glob(f"{PREVIOUS_PREFIX}*")
+        )
+        return [(previous, place) for previous, place in found if not place.exists()]
+
     def drafts(self) -> list[Path]:
         """Return what was left half-built, work that a build goes on with apart."""
+        needed = {previous for previous, _ in self._unreplaced()}
         found = [
             draft
             for folder in (self.galleries, self.checkpoints)
             for draft in folder.glob(".*-*")
-            if not draft.name.startswith(WORK_PREFIX)
+            if not draft.name.startswith(WORK_PREFIX) and draft not in needed
         ]
         for folder in (self.path, self.path / "versions"):
             found += folder.glob(".*.tmp")

@@ -286,6 +286,10 @@ def _load_network(folder: Path) -> Any:
             f"the weights in '{folder}' lack {len(missing)} of the network's, the first is "
             f"{missing[0]}; is it a model with both towers?"
         )
+    # transformers leaves weights where the file is mapped into memory: one that is overwritten in
+    # place would change the network while it encodes.
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
     return network
 
 

@@ -213,6 +213,18 @@ def test_encoding_leaves_the_fingerprint_as_it_is(clip: Path) -> None:
     assert used.fingerprint == load_dual_encoder(clip).fingerprint
 
 
+def test_a_file_that_is_overwritten_in_place_leaves_a_loaded_network_as_it_is(clip: Path) -> None:
+    encoder = load_dual_encoder(clip)
+    before = encoder.encode_captions(CAPTIONS)
+    place = clip / "model.safetensors"
+    size = place.stat().st_size
+    with place.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(bytes(size - size // 2))
+    assert torch.equal(encoder.encode_captions(CAPTIONS), before)
+    assert load_dual_encoder(clip).fingerprint != encoder.fingerprint
+
+
 def test_weights_stored_in_half_are_computed_in_float32(clip: Path) -> None:
     weights = load_file(clip / "model.safetensors")
     halves = {name: value.half() if value.is_floating_point() else value
