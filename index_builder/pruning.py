@@ -3,10 +3,13 @@
 Records of versions go first and durably, then galleries and checkpoints that none of the others
 names. So every version that can still be opened is whole, whatever moment a prune was killed; the
 next one removes what is left.
+
+Work that a build began is encoded vectors, perhaps of days: it stays unless it is asked for.
 """
 
 import contextlib
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,11 +17,26 @@ from pathlib import Path
 
 from index_builder.versions import IndexFolder, remove
 from index_builder.vouched_files import files_below
-from index_builder.work import foreign_work
+from index_builder.work import finished_work, foreign_work
 from model.durable import sync_folder
 from model.errors import GalleryIndexError
 
-__all__ = ["PruneReport", "prune"]
+__all__ = ["PruneReport", "UnfinishedWork", "prune"]
+
+
+@dataclass(frozen=True)
+class UnfinishedWork:
+    """The work of a build that was begun and not finished.
+
+    Attributes:
+        name: Below the index folder.
+        size_bytes: Of its files.
+        age_s: Seconds since it was last written to.
+    """
+
+    name: str
+    size_bytes: int
+    age_s: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,7 @@ class PruneReport:
         kept_versions: Versions that stay, ascending.
         removed_versions: Versions that go, ascending.
         removed: What else goes: names below the index folder, sorted.
+        unfinished: Work that stays, as nobody asked to remove it.
         freed_bytes: Sizes of the files that lose their last name; one that another folder has
             hard-linked takes its space on.
         is_dry_run: Nothing was removed.
@@ -39,16 +58,20 @@ class PruneReport:
     kept_versions: list[int]
     removed_versions: list[int]
     removed: list[str]
+    unfinished: list[UnfinishedWork]
     freed_bytes: int
     is_dry_run: bool
 
 
-def prune(path: Path, *, keep: int = 2, is_dry_run: bool = False) -> PruneReport:
+def prune(
+    path: Path, *, keep: int = 2, unfinished: bool = False, is_dry_run: bool = False
+) -> PruneReport:
     """Keep the served version and the newest others.
 
     Args:
         path: The index folder.
         keep: Versions to keep, the served one included; at least 1.
+        unfinished: Also remove the work of builds that were begun and not finished.
         is_dry_run: Only tell; nothing is written, and no lock is taken.
 
     Raises:
@@ -58,12 +81,15 @@ def prune(path: Path, *, keep: int = 2, is_dry_run: bool = False) -> PruneReport
     index = IndexFolder(path)
     index.current()  # where there is no index, no folder is made
     if is_dry_run:
-        return _plan(index, keep, is_dry_run=True)
+        return _plan(index, keep, unfinished=unfinished, is_dry_run=True)
     with index.writing(keep_drafts=True):
-        report = _plan(index, keep, is_dry_run=False)
+        report = _plan(index, keep, unfinished=unfinished, is_dry_run=False)
         # Oldest first: those that are left are always the newest.
         for version in report.removed_versions:
-            index.record_path(version).unlink()
+            if version > report.served_version:
+                index.set_aside(version)
+            else:
+                index.record_path(version).unlink()
         sync_folder(index.path / "versions")
         # In this order a draft's name is free before a gallery takes it.
         for name in report.removed:
@@ -73,7 +99,7 @@ def prune(path: Path, *, keep: int = 2, is_dry_run: bool = False) -> PruneReport
     return report
 
 
-def _plan(index: IndexFolder, keep: int, *, is_dry_run: bool) -> PruneReport:
+def _plan(index: IndexFolder, keep: int, *, unfinished: bool, is_dry_run: bool) -> PruneReport:
     served = index.current()
     abandoned = index.never_served()
     versions = [version for version in index.versions() if version != abandoned]
@@ -81,9 +107,16 @@ def _plan(index: IndexFolder, keep: int, *, is_dry_run: bool) -> PruneReport:
     kept = sorted([served, *others[len(others) - min(keep - 1, len(others)) :]])
     gone = sorted(set(index.versions()) - set(kept))
     needed = {name for version in kept for name in _named_by(index, version)}
+    work = foreign_work(index.galleries)
+    if unfinished:
+        begun = []
+    else:
+        finished = finished_work(index.galleries, {Path(name).name for name in needed})
+        begun = [folder for folder in work if folder not in finished]
     removed = [
         *index.drafts(),
-        *foreign_work(index.galleries),
+        *index.outlived_asides(),
+        *(folder for folder in work if folder not in begun),
         *_unneeded(index.galleries, needed),
         *_unneeded(index.checkpoints, needed),
     ]
@@ -92,8 +125,25 @@ def _plan(index: IndexFolder, keep: int, *, is_dry_run: bool) -> PruneReport:
         kept_versions=kept,
         removed_versions=gone,
         removed=sorted(place.relative_to(index.path).as_posix() for place in removed),
-        freed_bytes=_freed_bytes([*removed, *(index.record_path(version) for version in gone)]),
+        unfinished=[_unfinished(index, folder) for folder in begun],
+        freed_bytes=_freed_bytes(
+            [*removed, *(index.record_path(version) for version in gone if version < served)]
+        ),
         is_dry_run=is_dry_run,
+    )
+
+
+def _unfinished(index: IndexFolder, folder: Path) -> UnfinishedWork:
+    size, last_written = 0, 0.0
+    for file in files_below(folder).values():
+        with contextlib.suppress(FileNotFoundError):  # a builder's, while this is a dry run
+            status = file.lstat()
+            size += status.st_size
+            last_written = max(last_written, status.st_mtime)
+    return UnfinishedWork(
+        name=folder.relative_to(index.path).as_posix(),
+        size_bytes=size,
+        age_s=max(0, int(time.time() - last_written)),
     )
 
 

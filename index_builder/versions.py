@@ -32,6 +32,7 @@ from index_builder.version_record import (
     read_version_record,
 )
 from index_builder.work import WORK_PREFIX
+from model.console import warn
 from model.durable import sync_folder, write_file
 from model.errors import GalleryIndexError
 
@@ -49,6 +50,7 @@ __all__ = [
 OWN_NAMES = {"current", "versions", "galleries", "checkpoints", "rejected.jsonl", "lock"}
 # Where a kept checkpoint is for a moment, while a complete new copy takes its place.
 PREVIOUS_PREFIX = ".previous-"
+_NEVER_SERVED = ".never-served-"
 _FOLDERS = ("versions", "galleries", "checkpoints")
 
 
@@ -111,6 +113,29 @@ class IndexFolder:
                 "`python -m index_builder rollback` for an older one"
             )
         return newer[0] if newer else None
+
+    def set_aside(self, version: int) -> None:
+        """Rename the record of a version that was never served; call while `writing`.
+
+        Its file stays until a later version is served, so that its number is not used again.
+        """
+        place = self.record_path(version).with_name(f"{_NEVER_SERVED}{version}.json")
+        self.record_path(version).rename(place)
+        sync_folder(self.path / "versions")
+        warn(
+            f"version {version} is not served: a builder was killed before it switched to it, or "
+            f"`current` was edited; its record is now {place}"
+        )
+
+    def outlived_asides(self) -> list[Path]:
+        """Return the records that were set aside and whose numbers later versions have passed."""
+        served = self.current()
+        return [place for number, place in self._set_aside().items() if number < served]
+
+    def _set_aside(self) -> dict[int, Path]:
+        found = (self.path / "versions").glob(f"{_NEVER_SERVED}[0-9]*.json")
+        numbers = ((place.stem.removeprefix(_NEVER_SERVED), place) for place in sorted(found))
+        return {int(number): place for number, place in numbers if number.isdecimal()}
 
     def record_path(self, version: int) -> Path:
         """Return where a version is written."""
@@ -195,13 +220,13 @@ class IndexFolder:
 
         A version that would say the same as the served one is not written again. So `current`
         always names the newest, but for one that a killed writer did not come to switch to; that
-        one is removed.
+        one is set aside.
 
         Raises:
             GalleryIndexError: More than one version is newer than the served one.
         """
         record = VersionRecord(
-            version=max(self.versions(), default=0) + 1,
+            version=max([*self.versions(), *self._set_aside()], default=0) + 1,
             created_at=datetime.now(UTC),
             checkpoint=checkpoint,
             images=images,
@@ -211,8 +236,7 @@ class IndexFolder:
             restored_from=restored_from,
         )
         if (abandoned := self.never_served()) is not None:
-            self.record_path(abandoned).unlink()
-            sync_folder(self.path / "versions")
+            self.set_aside(abandoned)
         served = self._readable_served_record()
         if served is not None and served.names_the_same(record):
             return served.version

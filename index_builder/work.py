@@ -27,6 +27,7 @@ __all__ = [
     "WORK_PREFIX",
     "Request",
     "WorkFolder",
+    "finished_work",
     "foreign_work",
     "remove_finished_work",
     "tell_foreign_work",
@@ -106,10 +107,14 @@ class WorkFolder:
 
 def remove_finished_work(galleries: Path, served: Collection[str]) -> None:
     """Take away the work folders that led to one of these galleries."""
-    for folder in foreign_work(galleries):
-        result = folder / _RESULT
-        if result.exists() and result.read_text() in served:
-            shutil.rmtree(folder)
+    for folder in finished_work(galleries, served):
+        shutil.rmtree(folder)
+
+
+def finished_work(galleries: Path, served: Collection[str]) -> list[Path]:
+    """Return the work folders that led to one of these galleries."""
+    results = ((folder, folder / _RESULT) for folder in foreign_work(galleries))
+    return [folder for folder, file in results if file.exists() and file.read_text() in served]
 
 
 def foreign_work(galleries: Path) -> list[Path]:

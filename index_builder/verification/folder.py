@@ -43,7 +43,7 @@ def check_current(index: IndexFolder, check: Check) -> int | None:
     if newest is not None and served < newest:
         check.problems.append(
             f"current says {served} but version {newest} is newer: a builder was killed before it "
-            "switched, and the next build, rollback or prune removes what it left; or current was "
+            "switched, and the next build, rollback or prune sets it aside; or current was "
             f"damaged: then write {newest} into it"
         )
     return served
@@ -75,7 +75,7 @@ def check_versions(index: IndexFolder, check: Check) -> None:
     if unfinished := foreign_work(index.galleries) + index.drafts():
         check.notes.append(
             f"{Found([path.name for path in unfinished])}: work that was not finished; build "
-            "again to go on with it, or prune"
+            "again to go on with it, or use `prune --unfinished`"
         )
 
 

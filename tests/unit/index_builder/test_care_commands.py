@@ -1,7 +1,9 @@
 """`verify`, `prune` and `rollback` as people type them."""
 
 import json
+import os
 import shutil
+import time
 
 import pytest
 
@@ -100,3 +102,19 @@ def test_prune_says_what_it_would_remove_and_removes_it(index, capsys):
     assert report["freed_bytes"] > 0 and len(report["removed"]) == 1
     assert run("prune", index, "--keep", "0") == 2
     assert run("verify", index) == 0
+
+
+def test_prune_tells_of_unfinished_work_and_removes_it_when_asked(index, capsys):
+    work = index / "galleries" / ".work-images-0123456789abcdef"
+    work.mkdir()
+    (work / "00000000.npz").write_bytes(b"x" * 1_500_000)
+    two_days_ago = time.time() - 2 * 86_400
+    for place in (work / "00000000.npz", work):
+        os.utime(place, (two_days_ago, two_days_ago))
+    assert run("prune", index) == 0
+    told = capsys.readouterr().out
+    assert f"kept  galleries/{work.name}: 1.5 MB" in told and "last written 2 days ago" in told
+    assert "--unfinished removes it" in told and work.is_dir()
+    assert run("prune", index, "--unfinished", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["unfinished"] == []
+    assert not work.exists()

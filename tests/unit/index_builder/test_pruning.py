@@ -3,6 +3,9 @@
 import os
 import shutil
 import signal
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +43,7 @@ def tree(folder):
 
 
 def test_the_served_version_and_the_newest_stay(index):
-    report = prune(index.path)
+    report = prune(index.path, unfinished=True)
     assert (report.kept_versions, report.removed_versions) == ([3, 4], [1, 2])
     assert index.versions() == [3, 4]
     assert sorted(path.name for path in index.galleries.iterdir()) == NAMES[2:]
@@ -56,7 +59,7 @@ def test_the_served_version_and_the_newest_stay(index):
 
 def test_a_gallery_that_a_kept_version_shares_stays(index):
     roll_back(index.path, to=1)
-    report = prune(index.path)
+    report = prune(index.path, unfinished=True)
     assert report.kept_versions == [4, 5]
     assert sorted(path.name for path in index.galleries.iterdir()) == [NAMES[0], NAMES[3]]
     index.open().close()
@@ -105,11 +108,38 @@ def test_a_damaged_record_of_a_kept_version_is_refused_and_nothing_goes(index):
     assert prune(index.path, keep=1).kept_versions == [4]
 
 
-def test_a_version_that_was_never_served_goes(index):
+def test_a_version_that_was_never_served_goes_and_its_number_is_not_used_again(index, capsys):
     (index.path / "current").write_text("3\n")
+    dry = prune(index.path, is_dry_run=True)
     report = prune(index.path)
+    assert replace(report, is_dry_run=True) == dry
     assert (report.kept_versions, report.removed_versions) == ([2, 3], [1, 4])
+    assert "version 4 is not served" in capsys.readouterr().err
     assert not (index.galleries / NAMES[3]).exists()
+    assert prune(index.path).removed == []
+    assert publish_captions(index, unit_rows(20, seed=9), NAMES[3]) == 5
+    assert "versions/.never-served-4.json" in prune(index.path).removed
+    assert not list((index.path / "versions").glob(".*"))
+
+
+def test_unfinished_work_stays_unless_it_is_asked_for(index):
+    begun, finished = (index.galleries / f".work-captions-{digit * 16}" for digit in "ab")
+    for folder, led_to in ((begun, "captions-" + "9" * 16), (finished, NAMES[3])):
+        folder.mkdir()
+        (folder / "00000000.npz").write_bytes(b"x" * 500)
+        (folder / "leads-to").write_text(led_to)
+    an_hour_ago = time.time() - 3600
+    for place in (*begun.iterdir(), begun):
+        os.utime(place, (an_hour_ago, an_hour_ago))
+    report = prune(index.path)
+    assert begun.is_dir() and not finished.exists()
+    told = {Path(work.name).name: work for work in report.unfinished}
+    assert set(told) == {begun.name, ".work-images-0123456789abcdef"}
+    assert told[begun.name].size_bytes == 525
+    assert 3600 <= told[begun.name].age_s < 3700
+    again = prune(index.path, unfinished=True)
+    assert again.unfinished == [] and set(again.removed) == {work.name for work in told.values()}
+    assert not list(index.galleries.glob(".work-*"))
 
 
 def test_one_writer_at_a_time_and_no_index_makes_no_folder(index, tmp_path):
@@ -126,7 +156,7 @@ def prune_killed_at(path, step):
     if child == 0:
         try:
             _die_at(step)
-            prune(path)
+            prune(path, unfinished=True)
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -162,7 +192,7 @@ def test_a_prune_killed_at_any_step_leaves_whole_versions_and_a_second_one_finis
         assert copy.current() == 4
         for version in copy.versions():
             copy.open(version).close()
-        report = prune(copy.path)
+        report = prune(copy.path, unfinished=True)
         assert report.kept_versions == [3, 4]
         assert sorted(path.name for path in copy.galleries.iterdir()) == NAMES[2:]
         assert not list(copy.path.rglob(".*")) + list(copy.checkpoints.iterdir())

@@ -104,11 +104,15 @@ def test_a_served_version_whose_record_is_damaged_is_left_by_a_rollback(index):
     assert hits_of(index) == hits_of(index, 2)
 
 
-def test_a_version_that_was_never_switched_to_is_removed_by_the_next_writer(index):
+def test_a_version_that_was_never_switched_to_is_set_aside_by_the_next_writer(index, capsys):
+    record = index.record_path(3).read_bytes()
     (index.path / "current").write_text("2\n")
     assert index.never_served() == 3
     assert roll_back(index.path).version == 4
     assert (index.current(), index.versions()) == (4, [1, 2, 4])
+    aside = index.path / "versions" / ".never-served-3.json"
+    assert aside.read_bytes() == record
+    assert f"its record is now {aside}" in capsys.readouterr().err
     assert hits_of(index) == hits_of(index, 1)
 
 
