@@ -46,29 +46,44 @@ def check_counts(opened: OpenedGallery, check: Check) -> None:
 
 
 def check_ids(opened: OpenedGallery, check: Check) -> None:
-    """Compare the ids with the hash of their list, and with what default ids are made of."""
+    """Compare the ids with the hash of their list, and find two that were swapped."""
     manifest = opened.gallery.manifest
     if (found := opened.items.list_sha256()) != manifest.item_list_sha256:
         check.problems.append(
             f"{opened.place}: the ids in items.sqlite have sha256 {found[:16]} but manifest.json "
             f"says {manifest.item_list_sha256[:16]}; {opened.advice}"
         )
-    strange = Found()
-    columns = "row, id, path, caption"
-    for some in _batches(opened.live(columns), _ROWS_AT_ONCE):
-        others = {}
-        for row, item_id, path, caption in some:
-            default = caption_id(caption, row) if path is None else image_id_for_path(path)
-            if default != item_id:
-                others[default] = row
-        # An id of one's own choice is nobody's default id.
-        strange.add(others[found] for found in opened.items.rows_of_ids(others))
-    if strange.count:
+    swapped = Found(_with_swapped_ids(opened))
+    if swapped.count:
         check.problems.append(
-            f"{opened.place}: the default ids of rows {strange} belong to other rows, as if ids "
-            f"had been swapped; {opened.advice}"
+            f"{opened.place}: rows {swapped} have the default ids of each other, as if they had "
+            f"been swapped; {opened.advice}"
         )
     check.looked_at = f"{manifest.count:,} ids"
+
+
+def _with_swapped_ids(opened: OpenedGallery) -> Iterator[int]:
+    """Yield the rows that have each other's default ids.
+
+    One row with the default id of another proves nothing: rows move when a gallery is compacted or
+    added to, a caption's default id has its first place in it, and a picture may have two ids.
+    """
+    for some in _batches(opened.live("row, id, path, caption"), _ROWS_AT_ONCE):
+        others = {}
+        for row, item_id, path, text in some:
+            default = _default_id(row, path, text)
+            if default != item_id:
+                others[default] = row, item_id, text
+        for holder in opened.items.items(others).values():
+            row, item_id, text = others[holder.id]
+            theirs = _default_id(holder.row, holder.path, holder.caption)
+            # Equal texts may trade places in a sound gallery.
+            if item_id == theirs and (text is None or text != holder.caption):
+                yield row
+
+
+def _default_id(row: int, path: str | None, caption: str | None) -> str:
+    return image_id_for_path(path) if path is not None else caption_id(caption or "", row)
 
 
 def check_contents(opened: OpenedGallery, check: Check) -> None:
