@@ -24,7 +24,7 @@ _LOOK_EVERY_S = 0.0005
 STAGES = {
     "images/index.faiss": "galleries/.[wc]*-images*/*/index.faiss",
     "captions/index.faiss": "galleries/.[wc]*-captions*/*/index.faiss",
-    "version": "versions/*.json*",
+    "version": "versions/?[!n]*",  # no record that was set aside: `.never-served-<n>.json`
     "current": ".current.tmp",
 }
 
