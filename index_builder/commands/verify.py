@@ -60,7 +60,7 @@ def _tell(index: Path, report: Report) -> None:
     rows = [
         [
             f"{check.part}: {check.name}",
-            f"{len(check.problems)} problems" if check.problems else "ok",
+            f"problems: {len(check.problems)}" if check.problems else "ok",
             check.looked_at,
         ]
         for check in report.checks

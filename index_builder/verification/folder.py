@@ -52,7 +52,7 @@ def check_current(index: IndexFolder, check: Check) -> int | None:
 def check_versions(index: IndexFolder, check: Check) -> None:
     """Look at every record of a version, and for files that belong to nothing."""
     versions = index.versions()
-    check.looked_at = f"{len(versions)} versions"
+    check.looked_at = f"versions: {len(versions)}"
     named: set[str] = set()
     for version in versions:
         try:
