@@ -8,11 +8,18 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from index_builder.add import add_items
-from index_builder.commands.build import KEPT_BYTES, Limit
 from index_builder.commands.change_told import tell_change
+from index_builder.commands.encoding_options import (
+    KEPT_BYTES,
+    BatchSize,
+    Device,
+    Limit,
+    PartSize,
+    Workers,
+    worker_count,
+)
 from index_builder.parts import PART_SIZE
 from index_builder.rejections import RejectionLimit
-from index_builder.workers import allowed_core_count
 from model.allocation import keep_freed_memory
 from model.command_line import Command
 from model.console import result_json
@@ -38,26 +45,15 @@ class Add(Command):
         default=None,
         description="what the pictures' paths are relative to; default: as in the index",
     )
-    device: str = Field(default="auto", description="cpu, cuda, or auto: cuda where there is one")
-    batch_size: int = Field(default=64, ge=1, le=4096, description="items encoded at once")
+    device: Device = "auto"
+    batch_size: BatchSize = 64
     max_rejected: Limit | None = Field(
         default=None,
         description="most inputs of a gallery that may be set aside: a number, or a share such as "
         "2.5%; default: any number",
     )
-    workers: int | None = Field(
-        default=None,
-        ge=0,
-        le=1024,
-        description="processes that read and decode pictures; 0 = none but this one; default: one "
-        "for each core",
-    )
-    part_size: int = Field(
-        default=PART_SIZE,
-        ge=1,
-        le=1_000_000,
-        description="items that are written at once, which is what a kill costs at most",
-    )
+    workers: Workers = None
+    part_size: PartSize = PART_SIZE
 
     def run(self) -> None:
         """Add, and tell what changed."""
@@ -70,7 +66,7 @@ class Add(Command):
             device=choose_device(self.device),
             batch_size=self.batch_size,
             part_size=self.part_size,
-            worker_count=allowed_core_count() if self.workers is None else self.workers,
+            worker_count=worker_count(self.workers),
             max_rejected=None if self.max_rejected is None else RejectionLimit(self.max_rejected),
         )
         if self.json_output:

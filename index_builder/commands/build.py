@@ -2,15 +2,23 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field
+from pydantic import ByteSize, Field
 
 from index_builder.build import BuildReport, build_index
+from index_builder.commands.encoding_options import (
+    KEPT_BYTES,
+    BatchSize,
+    Device,
+    Limit,
+    PartSize,
+    Workers,
+    worker_count,
+)
 from index_builder.parts import PART_SIZE
 from index_builder.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
-from index_builder.workers import allowed_core_count
 from model.allocation import keep_freed_memory
 from model.command_line import Command
 from model.console import result, result_json, say
@@ -18,17 +26,7 @@ from model.device import choose_device
 from model.inputs.pictures import MAX_PIXELS
 from model.precision import Precision
 
-__all__ = ["KEPT_BYTES", "Build"]
-
-# What the encoder frees and takes again with every batch, of most networks.
-KEPT_BYTES = 512 << 20
-
-
-def _limit(text: str) -> str:
-    return RejectionLimit(text).text
-
-
-Limit = Annotated[str, BeforeValidator(str), AfterValidator(_limit)]
+__all__ = ["Build"]
 
 
 class Build(Command):
@@ -61,13 +59,13 @@ class Build(Command):
         description="what the pictures' paths are relative to; default: the folder --images, or "
         "the folder that the file --images lies in",
     )
-    device: str = Field(default="auto", description="cpu, cuda, or auto: cuda where there is one")
+    device: Device = "auto"
     precision: Precision = Field(
         default="float32",
         description="bfloat16: products by autocast, about two to three times as quick on a "
         "processor with instructions for it; queries stay float32",
     )
-    batch_size: int = Field(default=64, ge=1, le=4096, description="items encoded at once")
+    batch_size: BatchSize = 64
     max_pixels: int = Field(
         default=MAX_PIXELS, ge=1, le=1_000_000_000, description="larger pictures are set aside"
     )
@@ -92,19 +90,8 @@ class Build(Command):
         description="most inputs of a gallery that may be set aside: a number, or a share such as "
         "2.5%; default: all but one",
     )
-    workers: int | None = Field(
-        default=None,
-        ge=0,
-        le=1024,
-        description="processes that read and decode pictures; 0 = none but this one; default: one "
-        "for each core",
-    )
-    part_size: int = Field(
-        default=PART_SIZE,
-        ge=1,
-        le=1_000_000,
-        description="items that are written at once, which is what a kill costs at most",
-    )
+    workers: Workers = None
+    part_size: PartSize = PART_SIZE
 
     def run(self) -> None:
         """Build, and tell what was written and what comes next."""
@@ -119,7 +106,7 @@ class Build(Command):
             precision=self.precision,
             batch_size=self.batch_size,
             part_size=self.part_size,
-            worker_count=allowed_core_count() if self.workers is None else self.workers,
+            worker_count=worker_count(self.workers),
             max_pixels=self.max_pixels,
             index_request=IndexRequest(self.kind, self.recall, self.memory, self.factory),
             max_rejected=None if self.max_rejected is None else RejectionLimit(self.max_rejected),
