@@ -139,7 +139,7 @@ class GalleryWriter:
             DataError: Nothing can be used, too much cannot, or the source went away.
             GalleryIndexError: The encoder or a process of the build failed.
         """
-        base = self._base(plan, must_be_whole=is_addition)
+        base = self._base(plan, is_addition=is_addition)
         if is_addition and base is None:
             raise GalleryIndexError(
                 f"the {plan.kind} of the index were made with other settings of the encoder than "
@@ -245,12 +245,8 @@ class GalleryWriter:
             prepared.contents.close()
         return WrittenGallery(gallery, is_reused=False, work=prepared.work), count
 
-    def _base(self, plan: GalleryPlan, *, must_be_whole: bool) -> KnownGallery | None:
-        """Return the served gallery if its contents are what this build would make of them.
-
-        Raises:
-            GalleryIndexError: It is damaged, and must be whole.
-        """
+    def _base(self, plan: GalleryPlan, *, is_addition: bool) -> KnownGallery | None:
+        """Return the served gallery if its contents are what this build would make of them."""
         served = plan.served
         if served is None:
             return None
@@ -265,11 +261,10 @@ class GalleryWriter:
         if plan.index_kind == "exact" and manifest.index.kind != "exact":
             return None
         try:
-            for name in manifest.files:
+            # An addition checks what it copies; one that comes to nothing reads nothing.
+            for name in () if is_addition else manifest.files:
                 served.check_file(name)
         except GalleryIndexError as error:
-            if must_be_whole:
-                raise
             warn(f"{error}; nothing of it is used again")
             return None
         return KnownGallery(served)
