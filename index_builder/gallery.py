@@ -57,6 +57,8 @@ class Gallery:
         manifest: What it was built from and holds.
         images_root: Where the pictures lie now; None for captions.
         live: (row,), False where an item was removed; None where none was.
+        index: The vector index, over all rows.
+        items_file: The items that were not removed.
     """
 
     def __init__(
@@ -76,8 +78,8 @@ class Gallery:
         self.images_root = images_root
         self.live = live
         self._live_mask = RowMask.of(live, manifest.row_count)
-        self._index = index
-        self._items = items
+        self.index = index
+        self.items_file = items
         self._thumbnails = thumbnails
         self._checked_files = {
             name for name, record in manifest.files.items() if is_hashed_on_opening(record)
@@ -101,12 +103,27 @@ class Gallery:
         if manifest.gallery != folder.name:
             refuse(folder, f"manifest.json says {manifest.gallery!r}", f"lies in {folder.name!r}")
         check_files(folder, manifest)
+        opened = cls.of_files(folder, manifest, images_root=images_root, device=device)
+        with ExitStack() as refused:
+            refused.callback(opened.close)
+            check_rows(folder, manifest, opened.items_file, opened.removed_count)
+            refused.pop_all()
+        return opened
+
+    @classmethod
+    def of_files(
+        cls, folder: Path, manifest: Manifest, *, images_root: Path | None, device: str = "cpu"
+    ) -> "Gallery":
+        """Return a gallery of files that its manifest was compared with; `open` does both.
+
+        Raises:
+            GalleryIndexError: A file does not hold what files of its name hold.
+        """
         index = open_vector_index(folder, manifest, device=device)
         removed = read_tombstones(folder / "tombstones", manifest.row_count)
         with ExitStack() as refused:
             items = ItemStore(folder / "items.sqlite", removed.tolist())
             refused.callback(items.close)
-            check_rows(folder, manifest, items, len(removed))
             thumbnails = None
             if manifest.kind == "images":
                 thumbnails = ThumbnailStore(folder / "thumbnails.sqlite")
@@ -137,6 +154,11 @@ class Gallery:
     def row_count(self) -> int:
         """Number of rows, those of removed items included."""
         return self.manifest.row_count
+
+    @property
+    def removed_count(self) -> int:
+        """Number of rows whose items were removed."""
+        return 0 if self.live is None else len(self.live) - int(np.count_nonzero(self.live))
 
     @property
     def dim(self) -> int:
@@ -180,9 +202,9 @@ class Gallery:
         mask: AllowedRows | RowMask | None = self._live_mask
         if allowed is not None:
             mask = allowed if self.live is None else allowed & self.live
-        found = self._index.search(queries, limit + offset, allowed=mask)
+        found = self.index.search(queries, limit + offset, allowed=mask)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
-        ids = self._items.ids_of_rows({int(row) for rows, _ in pages for row in rows})
+        ids = self.items_file.ids_of_rows({int(row) for rows, _ in pages for row in rows})
         return [
             [
                 Hit(ids[int(row)], int(row), float(score), rank)
@@ -193,23 +215,23 @@ class Gallery:
 
     def item(self, item_id: str) -> Item | None:
         """Return one item, or None if there is no such id."""
-        return self._items.items([item_id]).get(item_id)
+        return self.items_file.items([item_id]).get(item_id)
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """Return the items of `ids` by id in the order asked; unknown ids are left out."""
-        return self._items.items(ids)
+        return self.items_file.items(ids)
 
     def ids_of_paths(self, paths: Sequence[str]) -> dict[str, str]:
         """Return the id of each path that a picture of this gallery has."""
-        return self._items.ids_of_paths(paths)
+        return self.items_file.ids_of_paths(paths)
 
     def rejected(self) -> Iterator[Rejection]:
         """Yield the inputs that were set aside when this gallery was built."""
-        return self._items.rejected()
+        return self.items_file.rejected()
 
     def rejected_of(self, places: Sequence[str]) -> list[Rejection]:
         """Return what was set aside of some places."""
-        return self._items.rejected_of(places)
+        return self.items_file.rejected_of(places)
 
     def vectors(self, ids: Sequence[str]) -> Rows:
         """Return (item, dim), the stored vectors in float32 in the order asked.
@@ -217,14 +239,14 @@ class Gallery:
         Raises:
             GalleryIndexError: An id is unknown.
         """
-        rows = self._items.rows_of_ids(ids)
+        rows = self.items_file.rows_of_ids(ids)
         if unknown := [item_id for item_id in ids if item_id not in rows]:
             raise GalleryIndexError(f"no item {unknown[0]!r} in the {self.kind} gallery")
         return self.vectors_of_rows(np.array([rows[item_id] for item_id in ids], dtype=np.int64))
 
     def vectors_of_rows(self, rows: npt.NDArray[np.int64]) -> Rows:
         """Return (row, dim), the stored vectors of some rows in float32, in the order asked."""
-        return self._index.vectors_of(rows)
+        return self.index.vectors_of(rows)
 
     def sample_vectors(self, wanted_count: int) -> Rows:
         """Return (item, dim), stored vectors drawn without replacement; the same at every call."""
@@ -238,27 +260,27 @@ class Gallery:
 
     def rows_of_ids(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the row of each id that there is."""
-        return self._items.rows_of_ids(ids)
+        return self.items_file.rows_of_ids(ids)
 
     def ids_naming(self, image_ids: Sequence[str]) -> list[str]:
         """Return the ids of the captions that name one of these images."""
-        return self._items.ids_naming(image_ids)
+        return self.items_file.ids_naming(image_ids)
 
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
-        return self._items.ids_of_rows(rows)
+        return self.items_file.ids_of_rows(rows)
 
     def items_of_rows(self, start: int, stop: int) -> list[Item]:
         """Return the items from row `start` to before row `stop`, in order."""
-        return self._items.items_of_rows(start, stop)
+        return self.items_file.items_of_rows(start, stop)
 
     def items_showing(self, content_hashes: Sequence[str]) -> list[Item]:
         """Return all items of some contents, in row order."""
-        return self._items.items_showing(content_hashes)
+        return self.items_file.items_showing(content_hashes)
 
     def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
         """Return by content its first row; also of a removed item: the content is still there."""
-        return self._items.items_of_contents(content_hashes)
+        return self.items_file.items_of_contents(content_hashes)
 
     def thumbnail_of_content(self, content_hash: str) -> bytes | None:
         """Return the JPEG thumbnail of a picture's content, or None."""
@@ -320,6 +342,6 @@ class Gallery:
 
     def close(self) -> None:
         """Close the files; the gallery must not be used afterwards."""
-        self._items.close()
+        self.items_file.close()
         if self._thumbnails is not None:
             self._thumbnails.close()

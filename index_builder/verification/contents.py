@@ -27,7 +27,7 @@ def check_counts(opened: OpenedGallery, check: Check) -> None:
     manifest = opened.gallery.manifest
     row_count = manifest.row_count
     for what, found, said in (
-        ("tombstones holds", opened.removed_count, manifest.tombstone_count),
+        ("tombstones holds", opened.gallery.removed_count, manifest.tombstone_count),
         ("items.sqlite, without tombstones, holds", opened.items.count(), manifest.count),
         # Removed items may be gone from it, so it may end before the last row.
         (
@@ -42,7 +42,7 @@ def check_counts(opened: OpenedGallery, check: Check) -> None:
                 f"{opened.place}: {what} {found:,} rows but manifest.json says {said:,}; "
                 f"{opened.advice}"
             )
-    check.looked_at = f"{manifest.count:,} items, {opened.removed_count:,} removed"
+    check.looked_at = f"{manifest.count:,} items, {opened.gallery.removed_count:,} removed"
 
 
 def check_ids(opened: OpenedGallery, check: Check) -> None:

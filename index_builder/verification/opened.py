@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from index_builder.gallery import Gallery
 from index_builder.items import ItemStore, open_immutable
 from index_builder.manifest import Manifest
-from index_builder.thumbnails import ThumbnailStore
-from index_builder.tombstones import live_rows, read_tombstones
-from index_builder.vector_index import RowFile, VectorIndex, open_vector_index
+from index_builder.vector_index import RowFile, VectorIndex
 from index_builder.vector_index.reranked import RerankedIndex
 from model.errors import GalleryIndexError
 
@@ -27,14 +23,10 @@ class OpenedGallery:
 
     Attributes:
         gallery: As a service would open it.
-        index: Its vector index.
-        items: Its items.
         vector_files: The files that hold a vector of every row, by name; `embeddings.f16` first.
     """
 
     gallery: Gallery
-    index: VectorIndex
-    items: ItemStore
     vector_files: dict[str, RowFile]
 
     @property
@@ -48,16 +40,20 @@ class OpenedGallery:
         return f"use `python -m index_builder rollback`, or delete {self.place} and build again"
 
     @property
+    def index(self) -> VectorIndex:
+        """Its vector index."""
+        return self.gallery.index
+
+    @property
+    def items(self) -> ItemStore:
+        """Its items."""
+        return self.gallery.items_file
+
+    @property
     def faiss_index(self) -> Any:
         """What lies in `index.faiss` of a kind that is not exact."""
         assert isinstance(self.index, RerankedIndex)
         return self.index.faiss_index
-
-    @property
-    def removed_count(self) -> int:
-        """Rows whose items were removed."""
-        live = self.gallery.live
-        return 0 if live is None else len(live) - int(np.count_nonzero(live))
 
     def live(self, columns: str, order: str = "row") -> Iterator[tuple[Any, ...]]:
         """Yield columns of every item that was not removed, one at a time.
@@ -95,22 +91,8 @@ def open_gallery(folder: Path, manifest: Manifest, images_root: Path | None) -> 
             f"galleries/{folder.name}: embeddings.f16 has {size:,} bytes but the rows of "
             f"manifest.json take {expected:,}; build the index again"
         )
-    index = open_vector_index(folder, manifest)
-    removed = read_tombstones(folder / "tombstones", manifest.row_count)
-    items = ItemStore(folder / "items.sqlite", removed.tolist())
-    thumbnails = None
-    if manifest.kind == "images":
-        thumbnails = ThumbnailStore(folder / "thumbnails.sqlite")
-    gallery = Gallery(
-        folder,
-        manifest,
-        index=index,
-        items=items,
-        thumbnails=thumbnails,
-        images_root=images_root,
-        live=live_rows(removed, manifest.row_count),
-    )
-    return OpenedGallery(gallery, index, items, _vector_files(folder, manifest))
+    gallery = Gallery.of_files(folder, manifest, images_root=images_root)
+    return OpenedGallery(gallery, _vector_files(folder, manifest))
 
 
 def _vector_files(folder: Path, manifest: Manifest) -> dict[str, RowFile]:

@@ -19,15 +19,10 @@ from model.errors import GalleryIndexError
 from model.hrem import HREM
 from tests.unit.index_builder.galleries import served_files
 from tests.unit.index_builder.sources.layouts import write_samples, write_tar
-from tests.worlds import made_up_picture, tiny_checkpoint
+from tests.worlds import made_up_picture
 
 PART_SIZE = 3
 LONGEST = 1024
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture
