@@ -9,6 +9,9 @@ ServiceError
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
     ├── BadPicturesError     uploads that are no pictures, or too large ones
+    ├── UrlNotAllowedError   pictures are not fetched from such a URL
+    ├── UrlUnreachableError  what is at a URL could not be had
+    ├── FetchTooLargeError   what is at a URL is larger than a picture may be
     ├── QueueFullError       more is waiting than the queue holds
     └── DeadlineError        the answer would come too late
 """
@@ -22,6 +25,7 @@ __all__ = [
     "BadPicture",
     "BadPicturesError",
     "DeadlineError",
+    "FetchTooLargeError",
     "MissingGalleryError",
     "NoPictureError",
     "QueryError",
@@ -30,6 +34,8 @@ __all__ = [
     "StaleVersionError",
     "UnknownItemError",
     "UnsupportedInputError",
+    "UrlNotAllowedError",
+    "UrlUnreachableError",
 ]
 
 
@@ -59,6 +65,18 @@ class SourceGoneError(QueryError):
 
 class UnsupportedInputError(QueryError):
     """The encoder cannot read this kind of query, such as pictures."""
+
+
+class UrlNotAllowedError(QueryError):
+    """Pictures are not fetched from such a URL: none is, or not from that host or address."""
+
+
+class UrlUnreachableError(QueryError):
+    """What is at a URL could not be had in time."""
+
+
+class FetchTooLargeError(QueryError):
+    """What is at a URL is larger than a picture may be; it was read no further."""
 
 
 class QueueFullError(QueryError):
