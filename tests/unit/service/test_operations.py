@@ -108,7 +108,7 @@ async def test_pages_are_whole_documents_of_our_own_files(
     assert addresses
     for address in addresses:
         assert "//" not in address
-        target = await client.get(httpx.URL("http://service" + path).join(address))
+        target = await client.get(httpx.URL("http://localhost" + path).join(address))
         assert target.status_code == 200, address
         if address.startswith(("page/", "docs/")):
             assert target.headers["cache-control"] == "no-cache"
