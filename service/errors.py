@@ -13,7 +13,8 @@ ServiceError
     ├── UrlUnreachableError  what is at a URL could not be had
     ├── FetchTooLargeError   what is at a URL is larger than a picture may be
     ├── QueueFullError       more is waiting than the queue holds
-    └── DeadlineError        the answer would come too late
+    ├── DeadlineError        the answer would come too late
+    └── ReloadRefusedError   another index cannot be served; what was served still is
 """
 
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "NoPictureError",
     "QueryError",
     "QueueFullError",
+    "ReloadRefusedError",
     "SourceGoneError",
     "StaleVersionError",
     "UnknownItemError",
@@ -93,6 +95,10 @@ class QueueFullError(QueryError):
 
 class DeadlineError(QueryError):
     """The answer would come after the query's deadline."""
+
+
+class ReloadRefusedError(QueryError):
+    """Another index or checkpoint cannot be served; what was served before still is."""
 
 
 @dataclass(frozen=True)
