@@ -30,8 +30,8 @@ __all__ = [
     "Access",
     "AccessControl",
     "is_admin_path",
+    "is_open",
     "is_same_origin",
-    "unauthorized",
 ]
 
 SESSION_COOKIE = "hrem_session"
@@ -53,6 +53,11 @@ class Access:
         self._clock = clock
         self._buckets: dict[ApiKey, TokenBucket] = {}
         self._wrong_keys = WrongKeys(clock=clock)
+
+    @property
+    def key_count(self) -> int:
+        """How many keys there are."""
+        return len(self._ring.keys)
 
     def replace(self, ring: KeyRing) -> None:
         """Use other keys from now on; a key that stays as it is keeps what it has used."""
@@ -108,16 +113,16 @@ class Access:
             raise _rate_limited(wait_s, "too many wrong keys came from this address")
         if key is None:
             self._wrong_keys.count(address, digest)
-            raise unauthorized("this key is not known; check it with whoever runs the service")
+            raise _unauthorized("this key is not known; check it with whoever runs the service")
         return key
 
     def _key_of_session(self, connection: HTTPConnection, *, may_use: bool) -> ApiKey:
         value = connection.cookies.get(SESSION_COOKIE)
         if value is None or not may_use:
-            raise unauthorized("a key is needed; send it as Authorization: Bearer KEY")
+            raise _unauthorized("a key is needed; send it as Authorization: Bearer KEY")
         key = session_key(self._ring, value)
         if key is None:
-            raise unauthorized("the session has ended; open another with POST /session")
+            raise _unauthorized("the session has ended; open another with POST /session")
         if connection.scope["method"] not in SAFE_METHODS and not is_same_origin(connection):
             raise Problem(
                 "forbidden",
@@ -165,13 +170,12 @@ class AccessControl:
         if self._access is None:
             if is_admin_path(path):
                 raise Problem("forbidden", "no admin key is configured; see --keys")
-        elif not _is_open(scope["method"], path):
+        elif not is_open(scope["method"], path):
             key = self._access.admit(HTTPConnection(scope))
             scope["state"]["key_name"] = key.name
 
 
-def unauthorized(detail: str) -> Problem:
-    """Return the problem of a request without a key that is known."""
+def _unauthorized(detail: str) -> Problem:
     return Problem("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
@@ -198,7 +202,8 @@ def is_same_origin(connection: HTTPConnection, *, unsaid: bool = False) -> bool:
     return authority != "" and authority in (host, host.removesuffix(default_port))
 
 
-def _is_open(method: str, path: str) -> bool:
+def is_open(method: str, path: str) -> bool:
+    """Return whether an address needs no key."""
     if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
         return True
     return method == "POST" and path == "/session"

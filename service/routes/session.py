@@ -3,15 +3,15 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from service.access import SESSION_COOKIE, Access
 from service.problems import Problem, describe_problems
 from service.routes.served import ServedHere
+from service.schemas import SessionRequest
 from service.sessions import SESSION_LIFETIME_S
 from service.uploads import BodyBounds, media_type_of, read_json, unsupported_media_type
 
-__all__ = ["SessionRequest", "router"]
+__all__ = ["router"]
 
 JSON = "application/json"
 # Nobody has shown a key yet.
@@ -21,22 +21,7 @@ BODY: dict[str, Any] = {
     "content": {JSON: {"schema": {"$ref": "#/components/schemas/SessionRequest"}}},
 }
 
-router = APIRouter(tags=["access"])
-
-
-class SessionRequest(BaseModel):
-    """The key that a session stands for."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        json_schema_extra={"examples": [{"key": "the key that you were given"}]},
-    )
-
-    key: str = Field(
-        min_length=1, max_length=1_024, description="the key that you were given", repr=False
-    )
+router = APIRouter(tags=["operations"])
 
 
 @router.post(

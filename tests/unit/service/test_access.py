@@ -14,8 +14,8 @@ from service.app import create_app
 from service.config import ServiceConfig
 from service.token_bucket import TokenBucket
 from service.wrong_keys import WrongKeys
-from tests.unit.service.conftest import ClientOf, MakeApp
-from tests.unit.service.guarding import guard, start_afresh
+from tests.unit.service.conftest import ClientOf
+from tests.unit.service.guarding import start_afresh
 
 pytestmark = pytest.mark.anyio
 
@@ -56,9 +56,9 @@ def keys(tmp_path: Path) -> Path:
 def guarded_app(index_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     keys = tmp_path_factory.mktemp("keys") / "keys.toml"
     keys.write_text(KEYS)
-    app = guard(create_app(ServiceConfig(index=index_folder, device="cpu")), keys)
+    app = create_app(ServiceConfig(index=index_folder, device="cpu", keys=keys))
     yield app
-    app.state.served.retriever.close()
+    app.state.served.close()
 
 
 @pytest.fixture
@@ -150,9 +150,9 @@ async def test_only_an_admin_key_opens_what_is_for_admins(client: httpx.AsyncCli
 
 
 async def test_without_keys_everything_is_open_but_what_is_for_admins(
-    make_app: MakeApp, connect: ClientOf
+    app: FastAPI, connect: ClientOf
 ) -> None:
-    async with connect(guard(make_app(), None)) as client:
+    async with connect(app) as client:
         assert (await client.get("/info")).status_code == 200
         assert (await client.get("/info", headers=bearer("any"))).status_code == 200
         for headers in ({}, bearer(ADMIN_KEY)):
@@ -203,6 +203,7 @@ async def test_refusals_are_counted_and_logged_by_name_never_by_key(
         await client.get("/info", headers=bearer(KEY))
     assert await refusals() == before + 1
     ours = [record for record in caplog.records if record.name.startswith("service")]
+    assert [record.fields["key"] for record in ours if hasattr(record, "fields")] == [None, "page"]
     logged = repr([vars(record) for record in ours])
     assert "wrong-key-of-somebody" not in logged and KEY not in logged
 

@@ -2,10 +2,10 @@
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from service.hosts import AllowedHosts, checked_host_pattern
-from tests.unit.service.conftest import ClientOf, MakeApp
-from tests.unit.service.guarding import guard
+from tests.unit.service.conftest import ClientOf
 
 pytestmark = pytest.mark.anyio
 
@@ -56,8 +56,7 @@ def test_patterns_are_compared_in_one_spelling() -> None:
     assert checked_host_pattern("[FD00::1]") == "fd00::1"
 
 
-async def test_a_rebound_name_reads_nothing(make_app: MakeApp, connect: ClientOf) -> None:
-    app = guard(make_app(), None, hosts=())
+async def test_a_rebound_name_reads_nothing(app: FastAPI, connect: ClientOf) -> None:
     async with connect(app) as client:
         for path in ("/", "/info", "/search/text", "/openapi.json"):
             answer = await client.get(path, headers={"Host": "evil.example:8000"})
@@ -69,10 +68,7 @@ async def test_a_rebound_name_reads_nothing(make_app: MakeApp, connect: ClientOf
             assert (await client.get("/info", headers={"Host": host})).status_code == 200
 
 
-async def test_a_request_that_names_no_host_is_refused(
-    make_app: MakeApp, connect: ClientOf
-) -> None:
-    app = guard(make_app(), None, hosts=())
+async def test_a_request_that_names_no_host_is_refused(app: FastAPI, connect: ClientOf) -> None:
     async with connect(app) as client:
         request = httpx.Request("GET", "http://localhost/info")
         del request.headers["host"]

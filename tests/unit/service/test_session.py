@@ -14,8 +14,8 @@ from service.api_keys import ApiKey, KeyRing, digest_of, read_key_ring
 from service.app import create_app
 from service.config import ServiceConfig
 from service.sessions import SESSION_LIFETIME_S, open_session, session_key
-from tests.unit.service.conftest import ClientOf, MakeApp
-from tests.unit.service.guarding import guard, start_afresh
+from tests.unit.service.conftest import ClientOf
+from tests.unit.service.guarding import start_afresh
 
 pytestmark = pytest.mark.anyio
 
@@ -40,9 +40,9 @@ def keys(tmp_path: Path) -> Path:
 def guarded_app(index_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
     keys = tmp_path_factory.mktemp("keys") / "keys.toml"
     keys.write_text(KEYS)
-    app = guard(create_app(ServiceConfig(index=index_folder, device="cpu")), keys)
+    app = create_app(ServiceConfig(index=index_folder, device="cpu", keys=keys))
     yield app
-    app.state.served.retriever.close()
+    app.state.served.close()
 
 
 @pytest.fixture
@@ -117,10 +117,8 @@ async def test_a_form_of_another_site_opens_no_session(client: httpx.AsyncClient
     assert code_of(text) == (422, "malformed_json")
 
 
-async def test_without_keys_there_is_no_session_to_open(
-    make_app: MakeApp, connect: ClientOf
-) -> None:
-    async with connect(guard(make_app(), None)) as client:
+async def test_without_keys_there_is_no_session_to_open(app: FastAPI, connect: ClientOf) -> None:
+    async with connect(app) as client:
         assert code_of(await client.post("/session", json={"key": KEY})) == (404, "not_found")
 
 
