@@ -14,22 +14,30 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from ipaddress import ip_address
 
 import httpcore
 
 from model.errors import UnreadablePictureError
 from model.inputs.pictures import FORMATS
-from service.errors import FetchTooLargeError, UrlNotAllowedError, UrlUnreachableError
+from service.errors import (
+    FetchTooLargeError,
+    QueueFullError,
+    UrlNotAllowedError,
+    UrlUnreachableError,
+)
 from service.public_addresses import is_public
 from service.url_rules import PORTS, PictureUrl, UrlRules
 
-__all__ = ["PictureFetcher", "addresses_of"]
+__all__ = ["PictureFetcher"]
 
 MAX_REDIRECTS = 3
 MAX_ADDRESSES_TRIED = 3
 MAX_FETCHES = 8
+MAX_UNDER_WAY = 32
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HEADERS: dict[bytes | str, bytes | str] = {
     "User-Agent": "hrem-search",
@@ -45,18 +53,6 @@ LONGEST_BEGINNING = 4
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
-async def addresses_of(host: str, port: int) -> list[str]:
-    """Return the addresses of a host's name, as this machine resolves it.
-
-    Raises:
-        OSError: It has none.
-    """
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
 class PictureFetcher:
     """Fetches the bytes of pictures within bounds, a few at a time."""
 
@@ -67,7 +63,7 @@ class PictureFetcher:
         max_bytes: int,
         timeout_ms: int,
         may_connect: Callable[[str], bool] = is_public,
-        resolve: Resolve = addresses_of,
+        resolve: Resolve | None = None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
         """Fetch what `rules` allow.
@@ -77,16 +73,23 @@ class PictureFetcher:
             max_bytes: Largest picture.
             timeout_ms: For all of it: names, connections, redirects, and the wait for others.
             may_connect: Which addresses; the default is the only one for the world outside.
-            resolve: How names become addresses.
+            resolve: How names become addresses; by default as everything on this machine does.
             trust: Which certificates; by default those of the usual authorities.
         """
         self._rules = rules
         self._max_bytes = max_bytes
         self._timeout_s = timeout_ms / 1000
         self._may_connect = may_connect
-        self._resolve = resolve
+        # Threads of their own: names that take long must not keep others waiting for a thread.
+        self._resolvers = ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="resolver")
+        self._resolve = resolve or self._addresses_of
         self._trust = trust
         self._slots = asyncio.Semaphore(MAX_FETCHES)
+        self._under_way = 0
+
+    def close(self) -> None:
+        """Resolve no more names."""
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, url: str) -> bytes:
         """Return the bytes at `url`; they begin as a picture does, nothing more is promised.
@@ -96,15 +99,25 @@ class PictureFetcher:
             UrlUnreachableError: There is no answer in time, or it holds no content.
             FetchTooLargeError: The content is larger than a picture may be.
             UnreadablePictureError: The content is no picture of a known format.
+            QueueFullError: Too many others are being fetched.
         """
         asked = self._rules.allowed(url)
+        if self._under_way >= MAX_UNDER_WAY:
+            raise _too_many()
+        self._under_way += 1
+        has_begun = False
         try:
             async with asyncio.timeout(self._timeout_s), self._slots:
+                has_begun = True
                 return await self._follow(asked)
         except TimeoutError as error:
+            if not has_begun:
+                raise _too_many() from error
             raise UrlUnreachableError(
                 f"the URL was not read within {self._timeout_s:g} s"
             ) from error
+        finally:
+            self._under_way -= 1
 
     async def _follow(self, url: PictureUrl) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
@@ -157,6 +170,12 @@ class PictureFetcher:
         if not addresses or not all(self._may_connect(address) for address in addresses):
             raise _not_public()
         return addresses[:MAX_ADDRESSES_TRIED]
+
+    async def _addresses_of(self, host: str, port: int) -> Sequence[str]:
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._resolvers, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        )
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     async def _content(self, answer: httpcore.Response, headers: dict[bytes, bytes]) -> bytes:
         if answer.status != 200:
@@ -226,6 +245,10 @@ class _PinnedNetwork(httpcore.AsyncNetworkBackend):
             await stream.aclose()
             raise _not_public()
         return stream
+
+
+def _too_many() -> QueueFullError:
+    return QueueFullError("other pictures are being fetched by URL; try again soon")
 
 
 def _not_public() -> UrlNotAllowedError:

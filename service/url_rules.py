@@ -100,7 +100,7 @@ def _parsed(url: str, base: PictureUrl | None) -> PictureUrl:
         raise UrlNotAllowedError("the URL is neither https nor http")
     if whole.userinfo or re.match(r"(?:[a-z0-9+.-]*:)?//[^/?#]*@", url.lower()):
         raise UrlNotAllowedError("the URL carries a user name or password; leave them out")
-    port = whole.port or PORTS[whole.scheme]
+    port = PORTS[whole.scheme] if whole.port is None else whole.port
     return PictureUrl(whole.scheme, _plain_host(host), port, whole.raw_path)
 
 

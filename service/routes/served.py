@@ -47,6 +47,7 @@ class Served:
         """Finish what is running, drop what waits, and let go of the index."""
         self.admission.close()
         self.workers.close()
+        self.fetcher.close()
         self.serving.close()
 
 
