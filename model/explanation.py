@@ -21,11 +21,11 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL.Image import Image
 from torch import Tensor
 
@@ -36,8 +36,6 @@ from model.hrem import HREM
 from model.inputs.captions import Word
 
 __all__ = ["CaptionParts", "Explainer", "Explanation", "GridCell", "ImageParts", "explain"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,8 @@ class Explainer:
         encoder = hrem.text_encoder
         found = []
         with _as_for_encoding(hrem):
-            for chosen in _batches(captions, batch_size):
+            for start in range(0, len(captions), batch_size):
+                chosen = captions[start : start + batch_size]
                 padded, is_padding = hrem.tokenizer.pad(hrem.tokenizer.encode(chosen))
                 is_padding = is_padding.to(hrem.device)
                 words = encoder.words(padded.to(hrem.device), is_padding)
@@ -151,21 +150,47 @@ class Explainer:
         Raises:
             CheckpointError: The checkpoint is of region features and cannot read pictures.
         """
+        transform, _ = self._hrem.picture_half()
+        found = []
+        for start in range(0, len(pictures), batch_size):
+            chosen = pictures[start : start + batch_size]
+            pixels = np.stack([transform(picture) for picture in chosen])
+            found += self.of_pixels(
+                torch.from_numpy(pixels),
+                [picture.size for picture in chosen],
+                batch_size=batch_size,
+            )
+        return found
+
+    def of_pixels(
+        self,
+        pixels: UInt8[Tensor, "image 3 height width"],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        batch_size: int = 64,
+    ) -> list[ImageParts]:
+        """Return the parts of what `picture_transform` made of pictures.
+
+        Args:
+            pixels: 0..255.
+            sizes: Width and height that each picture had, upright.
+            batch_size: How many go through the network at once.
+
+        Raises:
+            CheckpointError: The checkpoint is of region features and cannot read pictures.
+        """
         hrem = self._hrem
         transform, backbone = hrem.picture_half()
-        found = []
+        vectors: list[Tensor] = []
         with _as_for_encoding(hrem):
-            for chosen in _batches(pictures, batch_size):
-                pixels = np.stack([transform(picture) for picture in chosen])
-                regions = backbone(torch.from_numpy(pixels).to(hrem.device))
+            for start in range(0, len(pixels), batch_size):
+                regions = backbone(pixels[start : start + batch_size].to(hrem.device))
                 is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=hrem.device)
-                found += [
-                    ImageParts(rows, _cells(len(rows), seen=transform.seen_box(picture.size)))
-                    for rows, picture in zip(
-                        self._image_parts(regions, is_padding), chosen, strict=True
-                    )
-                ]
-        return found
+                vectors += self._image_parts(regions, is_padding)
+        return [
+            ImageParts(rows, _cells(len(rows), seen=transform.seen_box(size)))
+            for rows, size in zip(vectors, sizes, strict=True)
+        ]
 
     def of_regions(
         self, features: Any, lengths: Sequence[int] | Tensor | None = None, *, batch_size: int = 64
@@ -222,11 +247,6 @@ def _cells(count: int, *, seen: tuple[float, float, float, float]) -> list[GridC
         for row in range(side)
         for column in range(side)
     ]
-
-
-def _batches(items: Sequence[T], batch_size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), batch_size):
-        yield items[start : start + batch_size]
 
 
 @contextmanager
