@@ -8,6 +8,7 @@ ServiceError
     ├── NoPictureError       the item is known, and is the regions of an image without a picture
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
+    ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── UrlNotAllowedError   pictures are not fetched from such a URL
     ├── UrlUnreachableError  what is at a URL could not be had
@@ -25,6 +26,7 @@ from model.errors import PictureError, ServiceError
 __all__ = [
     "BadPicture",
     "BadPicturesError",
+    "CannotExplainError",
     "DeadlineError",
     "FetchTooLargeError",
     "MissingGalleryError",
@@ -79,6 +81,10 @@ class UrlUnreachableError(QueryError):
 
 class FetchTooLargeError(QueryError):
     """What is at a URL is larger than a picture may be; it was read no further."""
+
+
+class CannotExplainError(QueryError):
+    """What was asked for cannot be explained."""
 
 
 class QueueFullError(QueryError):

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
     BadPicturesError,
+    CannotExplainError,
     DeadlineError,
     FetchTooLargeError,
     MissingGalleryError,
@@ -75,6 +76,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
     "url_not_allowed": (422, "Pictures may not be fetched from this URL"),
     "url_unreachable": (422, "There is no picture to be had at this URL"),
+    "cannot_explain": (422, "This cannot be explained"),
     "rate_limited": (429, "Too many requests"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
@@ -91,6 +93,7 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     UrlNotAllowedError: "url_not_allowed",
     UrlUnreachableError: "url_unreachable",
     FetchTooLargeError: "body_too_large",
+    CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
     ReloadRefusedError: "reload_refused",
