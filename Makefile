@@ -6,7 +6,7 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity kills kills-index browser experiments benchmarks scenes-report serve \
+.PHONY: help demo test setup check fix parity kills kills-index browser experiments benchmarks load scenes-report serve \
 	openapi clean
 
 help:  ## list the targets
@@ -62,6 +62,10 @@ experiments: $(READY)  ## run what is left of the real-photo experiments (HREM_D
 benchmarks: $(READY)  ## speed and memory, as ratios in one run; wants a quiet machine
 	@missed=0; for name in relation_graph training_step query evaluation index_build index_kinds index_changes \
 		encoding_precision; do \
+		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
+
+load: $(READY)  ## the service under load and the start of a large index, against bare figures; wants a quiet machine
+	@missed=0; for name in service_load service_start; do \
 		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
 
 scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes' test split
