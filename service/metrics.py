@@ -6,7 +6,6 @@ zeros: a rate over a series that appears with its first event misses that event.
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,35 +17,32 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.admission import STAGES, Admission
+from service.batching import BatchReport
 from service.problems import PROBLEMS
-from service.retriever import Retriever
-from service.workers import STAGES
+from service.serving import Serving
 
-__all__ = ["BATCH_STAGES", "Metrics", "ReloadOutcome"]
-
-ReloadOutcome = Literal["swapped", "unchanged", "refused"]
+__all__ = ["Metrics"]
 
 # From a millisecond to the deadline; a queue that is full shows between the last ones.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BATCH_STAGES = ("encode", "search")
-_QUERY_KINDS = ("text", "image")
-_RELOAD_OUTCOMES: tuple[ReloadOutcome, ...] = ("swapped", "unchanged", "refused")
+QUERY_KINDS = ("text", "image")
 
 
 class Metrics:
     """Counts what happens, and reads what is when it is asked."""
 
-    def __init__(self, retriever: Retriever) -> None:
+    def __init__(self) -> None:
         # One more series for each counter and bucket, which says when it was made.
         disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self.registry.register(_Served(retriever))
         self._requests = Counter(
             "hrem_requests", "Requests answered", ("route", "method", "status"), **self._here
         )
@@ -79,12 +75,6 @@ class Metrics:
             buckets=SECONDS,
             **self._here,
         )
-        self._reloads = Counter(
-            "hrem_reloads",
-            "Attempts to serve another index or checkpoint",
-            ("outcome",),
-            **self._here,
-        )
         self._begin_with_zeros()
 
     @property
@@ -94,15 +84,17 @@ class Metrics:
     def _begin_with_zeros(self) -> None:
         for code in PROBLEMS:
             self._problems.labels(code)
-        for kind in _QUERY_KINDS:
+        for kind in QUERY_KINDS:
             self._queries.labels(kind)
         for stage in (*STAGES, "total"):
             self._stage_seconds.labels(stage)
         for stage in BATCH_STAGES:
             self._batch_items.labels(stage)
             self._batch_seconds.labels(stage)
-        for outcome in _RELOAD_OUTCOMES:
-            self._reloads.labels(outcome)
+
+    def watch(self, serving: Serving, admission: Admission) -> None:
+        """Show what is served and what is waiting, as it is whenever somebody looks."""
+        self.registry.register(_Served(serving, admission))
 
     def begin_request(self) -> None:
         """Count a request that has come; `count_request` counts its end."""
@@ -124,14 +116,10 @@ class Metrics:
         for stage, milliseconds in timing_ms.items():
             self._stage_seconds.labels(stage).observe(milliseconds / 1000)
 
-    def count_batch(self, stage: str, item_count: int, seconds: float) -> None:
-        """Count a batch of items that one thread worked on together; callable from any thread."""
-        self._batch_items.labels(stage).observe(item_count)
-        self._batch_seconds.labels(stage).observe(seconds)
-
-    def count_reload(self, outcome: ReloadOutcome) -> None:
-        """Count an attempt to serve another pair of index and checkpoint."""
-        self._reloads.labels(outcome).inc()
+    def observe_batch(self, report: BatchReport) -> None:
+        """Take a batch into account; called on the thread that ran it."""
+        self._batch_items.labels(report.stage).observe(report.item_count)
+        self._batch_seconds.labels(report.stage).observe(report.seconds)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -141,16 +129,18 @@ class Metrics:
 class _Served(Collector):
     """What is served and what waits for it, as it is at the moment of the question."""
 
-    def __init__(self, retriever: Retriever) -> None:
-        self._retriever = retriever
+    def __init__(self, serving: Serving, admission: Admission) -> None:
+        self._serving = serving
+        self._admission = admission
 
     def collect(self) -> Iterator[Metric]:
-        served, workers = self._retriever.served, self._retriever.workers
-        yield _gauge("waiting_items", "Items in work or waiting", workers.waiting_items)
+        pair = self._serving.current
+        served, admission = pair.served, self._admission
+        yield _gauge("waiting_items", "Items in work or waiting", admission.waiting_items)
         yield _gauge(
             "waiting_items_limit",
             "Items that may be in work or waiting; more is refused",
-            workers.max_waiting_items,
+            admission.max_waiting_items,
         )
         yield _gauge("index_version", "Served index version", served.version)
         info = GaugeMetricFamily(
@@ -166,13 +156,19 @@ class _Served(Collector):
             "Share of the exact first ten hits that the vector index finds, as measured when built",
             labels=("gallery", "kind"),
         )
-        for name, gallery in self._retriever.galleries.items():
+        for name, gallery in pair.galleries.items():
             items.add_metric((name,), 0 if gallery is None else gallery.count)
             if gallery is not None:
                 index = gallery.manifest.index
                 recall.add_metric((name, index.kind), index.recall_at_10)
         yield items
         yield recall
+        reloads = CounterMetricFamily(
+            "hrem_reloads", "Attempts to serve another index or checkpoint", labels=("outcome",)
+        )
+        for outcome, count in self._serving.reload_counts.items():
+            reloads.add_metric((outcome,), count)
+        yield reloads
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -12,11 +12,11 @@ import uuid
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.json_log import access_log, error_log, log_as_json
+from service.json_log import access_log, error_log
 from service.metrics import Metrics
 from service.problems import Problem, answer_problem
 
-__all__ = ["Metrics", "ObservedRequests", "log_as_json"]
+__all__ = ["ObservedRequests"]
 
 CLIENT_CLOSED_REQUEST = 499
 

@@ -45,7 +45,7 @@ async def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
         await client.post("/search/text", json={"query": "red"})
         await client.post("/search/text", json={"query": ""})
         text = (await client.get("/metrics")).text
-    app.state.served.retriever.close()
+    app.state.served.close()
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

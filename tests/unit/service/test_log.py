@@ -94,7 +94,8 @@ async def failing_answer(app: FastAPI, connect: ClientOf, monkeypatch: pytest.Mo
         except KeyError as error:
             raise ValueError(f"cannot read {captions}") from error
 
-    monkeypatch.setattr(app.state.served.retriever._encoder, "encode_captions", fail)
+    encoder = app.state.served.serving.current.encoder.encoder
+    monkeypatch.setattr(encoder, "encode_captions", fail)
     async with connect(app) as client:
         return await client.post("/search/text", json={"query": MARKER})
 

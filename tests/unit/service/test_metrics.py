@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.batching import BatchReport
 from service.metrics import Metrics
 from service.problems import PROBLEMS
 
@@ -28,11 +29,6 @@ def ours(found: list[Metric]) -> Iterator[tuple[str, str, frozenset[str]]]:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = {label for sample in family.samples for label in sample.labels} - {"le"}
             yield name, family.type, frozenset(labels)
-
-
-def metrics_of(app: FastAPI) -> Metrics:
-    metrics: Metrics = app.state.served.metrics
-    return metrics
 
 
 async def value(client: httpx.AsyncClient, name: str, **labels: str) -> float:
@@ -61,7 +57,7 @@ async def test_names_follow_the_conventions_of_prometheus(client: httpx.AsyncCli
 async def test_what_is_known_beforehand_begins_with_zero(client: httpx.AsyncClient) -> None:
     for code in PROBLEMS:
         assert await value(client, "hrem_problems_total", code=code) >= 0
-    for outcome in ("swapped", "unchanged", "refused"):
+    for outcome in ("changed", "unchanged", "refused"):
         assert await value(client, "hrem_reloads_total", outcome=outcome) == 0
 
 
@@ -70,10 +66,21 @@ async def test_batches_are_counted_by_stage_with_their_items(
 ) -> None:
     names = [f"hrem_batch_{what}" for what in ("items_sum", "items_count", "seconds_sum")]
     before = [await value(client, name, stage="encode") for name in names]
-    metrics_of(app).count_batch("encode", 12, 0.25)
-    metrics_of(app).count_batch("encode", 4, 0.5)
+    metrics: Metrics = app.state.served.metrics
+    for item_count, seconds in ((12, 0.25), (4, 0.5)):
+        metrics.observe_batch(BatchReport("encode", item_count, 2, seconds))
     after = [await value(client, name, stage="encode") for name in names]
     assert [late - early for early, late in zip(before, after, strict=True)] == [16, 2, 0.75]
+
+
+async def test_a_query_goes_through_a_batch_of_encoding_and_one_of_searching(
+    client: httpx.AsyncClient,
+) -> None:
+    counts = [("hrem_batch_items_sum", stage) for stage in ("encode", "search")]
+    before = [await value(client, name, stage=stage) for name, stage in counts]
+    await client.post("/search/text", json={"query": ["never", "asked", "before"]})
+    after = [await value(client, name, stage=stage) for name, stage in counts]
+    assert [late - early for early, late in zip(before, after, strict=True)] == [3, 3]
 
 
 async def test_a_running_request_is_counted_until_it_ends(client: httpx.AsyncClient) -> None:
@@ -95,13 +102,10 @@ async def test_what_is_served_is_read_when_it_is_asked(
     assert await value(client, "hrem_served_info", **labels) == 1
     assert await value(client, "hrem_index_version") == info["index"]["version"]
     assert await value(client, "hrem_gallery_recall_at_10", gallery="images", kind="exact") == 1
-    workers = app.state.served.retriever.workers
-    assert await value(client, "hrem_waiting_items_limit") == workers.max_waiting_items
-    workers.waiting_items += 5
-    try:
+    admission = app.state.served.admission
+    assert await value(client, "hrem_waiting_items_limit") == admission.max_waiting_items
+    async with admission.admitted(5):
         assert await value(client, "hrem_waiting_items") == 5
-    finally:
-        workers.waiting_items -= 5
 
 
 async def test_the_memory_of_the_process_is_there(client: httpx.AsyncClient) -> None:
