@@ -14,8 +14,10 @@ import os
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 __all__ = ["Answered", "Expected", "LoadPlan", "LoadReport", "generate", "quantile"]
@@ -27,26 +29,23 @@ _SCORE_TOLERANCE = 2e-5
 
 @dataclass(frozen=True)
 class Expected:
-    """What a right answer holds.
+    """What the right answers of one index version hold.
 
     Attributes:
-        scores: For each body the scores of each query's hits, to 2e-5; None: not looked at.
-        prefixes: How the ids of each index version begin; None: not looked at.
+        scores: The scores of each query's hits, to 2e-5, by the place of the body; answers to other
+            bodies are not compared.
+        prefix: How the ids of all hits begin.
     """
 
-    scores: Sequence[Sequence[Sequence[float]]] | None = None
-    prefixes: dict[int, str] | None = None
+    scores: Mapping[int, Sequence[Sequence[float]]] = field(default_factory=dict)
+    prefix: str = ""
 
-    def fault(self, place: int, content: bytes) -> str | None:
+    def fault(self, place: int, results: list[dict[str, Any]]) -> str | None:
         """Return what is wrong with the answer to the body at `place`; None if nothing is."""
-        answer = json.loads(content)
-        if self.prefixes is not None:
-            prefix = self.prefixes.get(answer["index"]["version"])
-            ids = [hit["id"] for result in answer["results"] for hit in result["hits"]]
-            if prefix is None or not all(hit_id.startswith(prefix) for hit_id in ids):
-                return "mixed answer"
-        if self.scores is not None:
-            found = [[hit["score"] for hit in result["hits"]] for result in answer["results"]]
+        if not all(hit["id"].startswith(self.prefix) for found in results for hit in found["hits"]):
+            return "mixed answer"
+        if place in self.scores:
+            found = [[hit["score"] for hit in result["hits"]] for result in results]
             if not _are_close(found, self.scores[place]):
                 return "answer to another query"
         return None
@@ -59,24 +58,29 @@ class LoadPlan:
     Attributes:
         url: Of the service.
         bodies: JSON bodies, in turn.
+        first: Place of the first body to send.
         seconds: How long; what was sent by then is waited for.
         clients: Of a closed loop.
         rate: Requests a second of an open loop, at random moments.
         path: Where to.
         core: The one processor core to use.
         patience_s: A request that takes longer has failed.
-        expected: What right answers hold.
+        expected: What right answers hold, by index version; without any none is looked at, with
+            some an answer of another version has failed.
+        until: A file; the load ends when it is there.
     """
 
     url: str
     bodies: Sequence[bytes]
     seconds: float
+    first: int = 0
     clients: int = 0
     rate: float = 0.0
     path: str = "/search/text"
     core: int | None = None
     patience_s: float = 60.0
-    expected: Expected = field(default_factory=Expected)
+    expected: Mapping[int, Expected] = field(default_factory=dict)
+    until: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,7 @@ class _Load:
 
     async def _closed_loop(self) -> None:
         async def client() -> None:
-            while self._now() < self._plan.seconds:
+            while not self._is_over():
                 await self._ask(self._now())
 
         await asyncio.gather(*(client() for _ in range(self._plan.clients)))
@@ -264,6 +268,8 @@ class _Load:
         running: set[asyncio.Task[None]] = set()
         due = 0.0
         while (due := due + gaps.expovariate(self._plan.rate)) < self._plan.seconds:
+            if self._plan.until is not None and self._plan.until.exists():
+                break
             if (wait := due - self._now()) > 0.001:
                 await asyncio.sleep(wait)
             self._lateness.append(max(0.0, self._now() - due))
@@ -275,13 +281,13 @@ class _Load:
         await asyncio.gather(*running)
 
     async def _ask(self, due: float) -> None:
-        place = self._sent % len(self._requests)
+        place = (self._plan.first + self._sent) % len(self._requests)
         self._sent += 1
         connection: _Connection | None = None
         try:
             async with asyncio.timeout(self._plan.patience_s):
                 connection = await self._connection()
-                response = await self._send(connection, self._requests[place])
+                response = await connection.send(self._requests[place])
         except TimeoutError:
             self._failed["no answer in time"] += 1
         except OSError as error:
@@ -294,9 +300,6 @@ class _Load:
                 return
         if connection is not None:
             connection.close()
-
-    def _send(self, connection: _Connection, request: bytes) -> Awaitable[_Response]:
-        return connection.send(request)
 
     async def _connection(self) -> _Connection:
         while self._idle:
@@ -311,11 +314,12 @@ class _Load:
     def _note(self, place: int, response: _Response, due: float) -> None:
         now = self._now()
         if response.status == 200:
-            fault = self._plan.expected.fault(place, response.content)
-            if fault is not None:
+            answer = json.loads(response.content)
+            version = answer["index"]["version"]
+            if fault := self._fault(place, version, answer["results"]):
                 self._failed[fault] += 1
                 return
-            self._versions[_version_of(response.content)] += 1
+            self._versions[version] += 1
             self._accepted.append((now, now - due))
         elif response.status in (503, 429):
             self._without_retry_after += not response.has_retry_after
@@ -323,12 +327,18 @@ class _Load:
         else:
             self._failed[f"status {response.status}"] += 1
 
+    def _fault(self, place: int, version: int, results: list[dict[str, Any]]) -> str | None:
+        if not self._plan.expected:
+            return None
+        expected = self._plan.expected.get(version)
+        return "unknown version" if expected is None else expected.fault(place, results)
+
+    def _is_over(self) -> bool:
+        until = self._plan.until
+        return self._now() >= self._plan.seconds or (until is not None and until.exists())
+
     def _now(self) -> float:
         return time.perf_counter() - self._started
-
-
-def _version_of(content: bytes) -> int:
-    return int(json.loads(content)["index"]["version"])
 
 
 def _answered(ended: list[tuple[float, float]]) -> Answered:

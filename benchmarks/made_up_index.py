@@ -83,8 +83,10 @@ def made_up_captions(count: int, size: NetworkSize = BASE, *, seed: int = 0) -> 
     ]
 
 
-def write_checkpoint(folder: Path, text: TextKind, size: NetworkSize = BASE) -> Path:
-    """Write a checkpoint with random weights, the same ones every time, and return its folder."""
+def write_checkpoint(
+    folder: Path, text: TextKind, size: NetworkSize = BASE, *, seed: int = 0
+) -> Path:
+    """Write a checkpoint with random weights, the same ones for a seed, and return its folder."""
     words = made_up_words(size.word_count - len(_MARKS))
     level = FragmentLevelConfig(head_count=16 if size.dim % 16 == 0 else 2)
     architecture: dict[str, Any] | None = None
@@ -116,7 +118,7 @@ def write_checkpoint(folder: Path, text: TextKind, size: NetworkSize = BASE) -> 
         tokenizer="wordpiece" if text == "bert" else "words",
     )
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         hrem = HREM(config, tokenizer).eval()
         _spread(hrem)
     hrem.save_pretrained(folder)

@@ -10,6 +10,7 @@ from model.device import choose_device
 from service.admission import Admission
 from service.batching import BatchLimits
 from service.config import ServiceConfig
+from service.door import Door
 from service.gone_clients import GoneClients
 from service.item_reader import ItemReader
 from service.metrics import Metrics
@@ -55,6 +56,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     install_problem_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(GoneClients)
+    app.add_middleware(Door, admission=served.admission)
     app.add_middleware(ObservedRequests, metrics=served.metrics)
     app.add_middleware(SafetyHeaders)
     return app

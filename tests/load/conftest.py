@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def captions() -> list[str]:
-    return made_up_captions(64, TINY)
+    return made_up_captions(4096, TINY)
 
 
 @pytest.fixture(scope="session")

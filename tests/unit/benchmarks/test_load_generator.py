@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from benchmarks.load_generator import Answered, Expected, LoadPlan, LoadReport, generate, quantile
 
@@ -79,21 +82,32 @@ def test_the_answer_to_another_query_has_failed():
     def respond(body: bytes) -> bytes:
         return answer([float(body)])
 
-    scores = Expected(scores=[[[0.0]], [[1.0]]])
-    right = load(respond, expected=scores)
+    scores = {0: [[0.0]], 1: [[1.0]]}
+    right = load(respond, expected={1: Expected(scores)})
     assert len(right.accepted) == right.sent > 0
-    wrong = load(respond, expected=Expected(scores=[[[1.0]], [[0.0]]]))
+    wrong = load(respond, expected={1: Expected({0: [[1.0]], 1: [[0.0]]})})
     assert wrong.failed == {"answer to another query": wrong.sent}
 
 
+def test_a_load_goes_on_where_it_is_told_to_and_begins_again_at_the_end():
+    asked = []
+
+    def respond(body: bytes) -> bytes:
+        asked.append(int(body))
+        return answer([1.0])
+
+    load(respond, bodies=[b"0", b"1", b"2"], first=2, clients=1)
+    assert asked[:4] == [2, 0, 1, 2]
+
+
 def test_an_answer_whose_ids_are_of_another_version_has_failed():
-    prefixes = Expected(prefixes={1: "a", 2: "b"})
+    prefixes = {1: Expected(prefix="a"), 2: Expected(prefix="b")}
     right = load(lambda _: answer([1.0], version=2, prefix="b"), expected=prefixes)
     assert right.versions == {2: right.sent}
-    for prefix, version in (("a", 2), ("a", 3)):
+    for prefix, version, fault in (("a", 2, "mixed answer"), ("a", 3, "unknown version")):
         content = answer([1.0], version=version, prefix=prefix)
         wrong = load(lambda _, content=content: content, expected=prefixes)
-        assert wrong.failed == {"mixed answer": wrong.sent}
+        assert wrong.failed == {fault: wrong.sent}
 
 
 def test_a_request_that_is_never_answered_fails_after_its_patience():
@@ -106,6 +120,19 @@ def test_a_request_that_is_never_answered_fails_after_its_patience():
     report = load(respond, patience_s=0.2)
     released.set()
     assert report.failed == {"no answer in time": report.sent}
+
+
+@pytest.mark.parametrize("how", [{"clients": 1}, {"clients": 0, "rate": 50.0}])
+def test_a_load_ends_when_its_file_is_there(tmp_path: Path, how: dict[str, Any]):
+    sign = tmp_path / "enough"
+
+    def respond(body: bytes) -> bytes:
+        sign.touch()
+        return answer([1.0])
+
+    report = load(respond, until=sign, seconds=60, **how)
+    assert 1 <= report.sent < 60 * 50
+    assert len(report.accepted) == report.sent
 
 
 def test_an_open_loop_sends_at_its_rate_whatever_the_answers_do():
@@ -121,7 +148,7 @@ def test_an_open_loop_sends_at_its_rate_whatever_the_answers_do():
 
 def test_a_body_that_comes_in_pieces_is_one_answer():
     whole = answer([0.5] * 5000)
-    report = load(lambda _: whole, expected=Expected(scores=[[[0.5] * 5000]] * 2))
+    report = load(lambda _: whole, expected={1: Expected({0: [[0.5] * 5000]})})
     assert len(report.accepted) == report.sent > 0
 
 
