@@ -83,7 +83,7 @@ def open_served(config: ServiceConfig) -> Served:
         serving=serving,
         admission=admission,
         workers=workers,
-        retriever=Retriever(serving, admission, workers),
+        retriever=Retriever(serving, admission, workers, max_pixels=config.max_pixels),
         items=ItemReader(serving, admission, workers, max_pixels=config.max_pixels),
         metrics=metrics,
         bounds=BodyBounds(max_bytes=config.max_body_bytes, timeout_ms=config.upload_timeout_ms),

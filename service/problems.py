@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
     BadPicturesError,
+    CannotExplainError,
     DeadlineError,
     MissingGalleryError,
     NoPictureError,
@@ -66,6 +67,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_multipart": (422, "The body is not valid multipart/form-data"),
     "invalid_regions": (422, "The region features cannot be used"),
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
+    "cannot_explain": (422, "This cannot be explained"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),
@@ -78,6 +80,7 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     NoPictureError: "no_picture",
     SourceGoneError: "source_gone",
     UnsupportedInputError: "unsupported_input",
+    CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
     ReloadRefusedError: "reload_refused",

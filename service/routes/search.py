@@ -42,6 +42,7 @@ SEARCH_PROBLEMS = describe_problems(
     "unsupported_media_type",
     "invalid_request",
     "malformed_json",
+    "cannot_explain",
     "overloaded",
     "deadline_exceeded",
 )
@@ -57,6 +58,7 @@ IMAGE_SEARCH_PROBLEMS = describe_problems(
     "unsupported_media_type",
     "invalid_request",
     "malformed_json",
+    "cannot_explain",
     "malformed_multipart",
     "invalid_regions",
     "unsupported_input",
@@ -196,7 +198,13 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
 async def _search(
     served: Served, kind: str, queries: Queries, asked: SearchFields, target: GalleryKind
 ) -> SearchAnswer:
-    page = Page(target=target, limit=asked.limit, offset=asked.offset, version=asked.version)
+    page = Page(
+        target=target,
+        limit=asked.limit,
+        offset=asked.offset,
+        version=asked.version,
+        explain=asked.explain,
+    )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
     return SearchAnswer.of(retrieval, asked.include)
