@@ -13,10 +13,12 @@ from service.admission import Admission
 from service.api_keys import read_key_ring
 from service.batching import BatchLimits
 from service.config import ServiceConfig
+from service.door import Door
 from service.gone_clients import GoneClients
 from service.hosts import AllowedHosts, HostCheck
 from service.item_reader import ItemReader
-from service.observability import Metrics, ObservedRequests
+from service.metrics import Metrics
+from service.observability import ObservedRequests
 from service.openapi import openapi_document
 from service.pair import PairOpener
 from service.problems import install_problem_handlers
@@ -64,6 +66,8 @@ def create_app(config: ServiceConfig) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(GoneClients)
     app.add_middleware(AccessControl, access=access)
+    # Outside of the keys: what there is no room for takes nothing of its key's rate.
+    app.add_middleware(Door, admission=served.admission)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -44,6 +44,7 @@ __all__ = [
     "describe_problems",
     "install_problem_handlers",
     "invalid_request",
+    "overloaded",
     "refuse_request",
 ]
 
@@ -264,8 +265,7 @@ def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):
-        headers = {"Retry-After": str(error.retry_after_s)}
-        return Problem("overloaded", str(error), headers=headers)
+        return overloaded(error)
     if isinstance(error, QueryError):
         return Problem(QUERY_ERRORS[type(error)], str(error))
     if isinstance(error, RequestValidationError):
@@ -276,6 +276,12 @@ def _as_problem(error: Exception, request: Request) -> Problem:
         detail = f"{request.method} is not allowed here; see the Allow header"
         return Problem("method_not_allowed", detail, headers=error.headers)
     raise error
+
+
+def overloaded(error: QueueFullError) -> Problem:
+    """Return the problem of a request that there is no room for."""
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return Problem("overloaded", str(error), headers=headers)
 
 
 def _bad_pictures(error: BadPicturesError) -> Problem:

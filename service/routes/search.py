@@ -153,7 +153,6 @@ PARAMS_OF_NPY = {
 )
 async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the images (or captions) by how well they fit each of 1 to 32 sentences."""
-    served.admission.check_room()
     if media_type_of(request) != JSON:
         raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextSearch, served.bounds)
@@ -174,7 +173,6 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     service fetches from its host. Where the checkpoint was trained on region features, those of one
     image come as an npy body, the other fields as JSON in the query parameter `params`.
     """
-    served.admission.check_room()
     match media_type_of(request):
         case "multipart/form-data":
             params, uploads = await read_multipart(request, served.bounds)
