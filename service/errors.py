@@ -10,6 +10,9 @@ ServiceError
     ├── UnsupportedInputError  the encoder cannot read this kind of query
     ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
     ├── BadPicturesError     uploads that are no pictures, or too large ones
+    ├── UrlNotAllowedError   pictures are not fetched from such a URL
+    ├── UrlUnreachableError  what is at a URL could not be had
+    ├── FetchTooLargeError   what is at a URL is larger than a picture may be
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
     └── ReloadRefusedError   another index cannot be served; what was served still is
@@ -25,6 +28,7 @@ __all__ = [
     "BadPicturesError",
     "CannotExplainError",
     "DeadlineError",
+    "FetchTooLargeError",
     "MissingGalleryError",
     "NoPictureError",
     "QueryError",
@@ -34,6 +38,8 @@ __all__ = [
     "StaleVersionError",
     "UnknownItemError",
     "UnsupportedInputError",
+    "UrlNotAllowedError",
+    "UrlUnreachableError",
 ]
 
 
@@ -63,6 +69,18 @@ class SourceGoneError(QueryError):
 
 class UnsupportedInputError(QueryError):
     """The encoder cannot read this kind of query, such as pictures."""
+
+
+class UrlNotAllowedError(QueryError):
+    """Pictures are not fetched from such a URL: none is, or not from that host or address."""
+
+
+class UrlUnreachableError(QueryError):
+    """What is at a URL could not be had in time."""
+
+
+class FetchTooLargeError(QueryError):
+    """What is at a URL is larger than a picture may be; it was read no further."""
 
 
 class CannotExplainError(QueryError):
