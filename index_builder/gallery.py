@@ -4,7 +4,7 @@ Opening compares everything in the manifest with what lies in the folder and ref
 two things that differ. Safe to use from several threads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,15 @@ from index_builder.items import Item, ItemStore, Rejection
 from index_builder.manifest import GalleryKind, Manifest, parse_record
 from index_builder.thumbnails import ThumbnailStore
 from index_builder.tombstones import live_rows, read_tombstones
-from index_builder.vector_index import AllowedRows, RowMask, Rows, VectorIndex, open_vector_index
+from index_builder.vector_index import (
+    AllowedRows,
+    RowMask,
+    RowNumbers,
+    Rows,
+    VectorIndex,
+    exact_scores,
+    open_vector_index,
+)
 from model.errors import GalleryIndexError
 
 __all__ = ["MAX_HIT_COUNT", "Gallery", "Hit"]
@@ -213,6 +221,10 @@ class Gallery:
             for rows, scores in pages
         ]
 
+    def scores_of_rows(self, query: Rows, rows: RowNumbers) -> Rows:
+        """Return (row,), the scores of some rows with a query (dim,), as `search` gives them."""
+        return exact_scores(query, self.index.vectors, rows)
+
     def item(self, item_id: str) -> Item | None:
         """Return one item, or None if there is no such id."""
         return self.items_file.items([item_id]).get(item_id)
@@ -269,6 +281,18 @@ class Gallery:
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
         return self.items_file.ids_of_rows(rows)
+
+    def items_at(self, rows: Iterable[int]) -> dict[int, Item]:
+        """Return the items of some rows, by row; those of removed ones are left out."""
+        return self.items_file.items_at(rows)
+
+    def image_ids_of_rows(self, rows: Iterable[int]) -> dict[int, str | None]:
+        """Return by row the picture that a caption names; None where it names none."""
+        return self.items_file.image_ids_of_rows(rows)
+
+    def rows_naming(self, image_ids: Iterable[str]) -> list[tuple[str, int]]:
+        """Return the captions that name one of these images, as (image_id, row)."""
+        return self.items_file.rows_naming(image_ids)
 
     def items_of_rows(self, start: int, stop: int) -> list[Item]:
         """Return the items from row `start` to before row `stop`, in order."""

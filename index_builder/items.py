@@ -184,6 +184,20 @@ class ItemStore:
         statement = "SELECT id FROM live WHERE image_id IN (SELECT value FROM json_each(?))"
         return [item_id for (item_id,) in self._select(statement, wanted)]
 
+    def image_ids_of_rows(self, rows: Iterable[int]) -> dict[int, str | None]:
+        """Return by row the picture that a caption names; None where it names none."""
+        wanted = json.dumps([int(row) for row in rows])
+        statement = "SELECT row, image_id FROM live WHERE row IN (SELECT value FROM json_each(?))"
+        return dict(self._select(statement, wanted))
+
+    def rows_naming(self, image_ids: Iterable[str]) -> list[tuple[str, int]]:
+        """Return the captions that name one of these images, as (image_id, row)."""
+        wanted = json.dumps(list(image_ids))
+        statement = (
+            "SELECT image_id, row FROM live WHERE image_id IN (SELECT value FROM json_each(?))"
+        )
+        return self._select(statement, wanted)
+
     def ids_of_paths(self, paths: Iterable[str]) -> dict[str, str]:
         """Return the id of each path that there is."""
         wanted = json.dumps(list(paths))
@@ -203,6 +217,12 @@ class ItemStore:
             )
         }
         return {item_id: found[item_id] for item_id in asked if item_id in found}
+
+    def items_at(self, rows: Iterable[int]) -> dict[int, Item]:
+        """Return the items of some rows, by row."""
+        wanted = json.dumps([int(row) for row in rows])
+        where = "row IN (SELECT value FROM json_each(?))"
+        return {item.row: item for item in self._items("live", where, wanted)}
 
     def items_of_rows(self, start: int, stop: int) -> list[Item]:
         """Return the items from row `start` to before row `stop`, in order."""
