@@ -5,7 +5,6 @@ nowhere.
 """
 
 import threading
-from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from index_builder.vector_index import AllowedRows, RowNumbers
 __all__ = ["NOWHERE", "NamedImages"]
 
 NOWHERE = -1
-_IDS_AT_ONCE = 100_000
+_ROWS_AT_ONCE = 100_000
 
 
 class NamedImages:
@@ -34,9 +33,8 @@ class NamedImages:
 
     def image_rows(self, caption_rows: RowNumbers) -> RowNumbers:
         """Return (caption,), the row of the image that each caption names; -1 leads nowhere."""
-        image_ids = self._captions.image_ids_of_rows(caption_rows)
-        named = {image_id for image_id in image_ids.values() if image_id is not None}
-        rows = self._images.rows_of_ids(list(named))
+        image_ids = self._captions.image_ids_of_rows(caption_rows.tolist())
+        rows = self._images.rows_of_ids(list(set(image_ids.values())))
         found = [rows.get(image_ids.get(row) or "", NOWHERE) for row in caption_rows.tolist()]
         return np.array(found, dtype=np.int64)
 
@@ -57,15 +55,7 @@ class NamedImages:
 
     def _all_image_rows(self) -> RowNumbers:
         image_rows = np.full(self._captions.row_count, NOWHERE, dtype=np.int64)
-        for image_of_caption in self._pieces():
-            known = self._images.rows_of_ids(list(set(image_of_caption.values())))
-            for row, image_id in image_of_caption.items():
-                image_rows[row] = known.get(image_id, NOWHERE)
+        for start in range(0, len(image_rows), _ROWS_AT_ONCE):
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, len(image_rows)))
+            image_rows[rows] = self.image_rows(rows)
         return image_rows
-
-    def _pieces(self) -> Iterator[Mapping[int, str]]:
-        """Yield the image id by caption row, some rows at a time."""
-        for start in range(0, self._captions.row_count, _IDS_AT_ONCE):
-            rows = range(start, min(start + _IDS_AT_ONCE, self._captions.row_count))
-            found = self._captions.image_ids_of_rows(rows)
-            yield {row: image_id for row, image_id in found.items() if image_id is not None}

@@ -198,7 +198,7 @@ def test_captions_are_found_by_the_images_that_they_name(gallery):
     rows = [7, 3, 4]
     items = gallery.items_at(rows)
     assert {row: item.id for row, item in items.items()} == {row: f"c{row}" for row in rows}
-    assert gallery.image_ids_of_rows(rows) == {3: "i1", 4: "i2", 7: "i3"}
+    assert gallery.image_ids_of_rows([*rows, 99]) == {3: "i1", 4: "i2", 7: "i3"}
     assert sorted(gallery.rows_naming(["i3", "i1", "unknown"])) == [
         ("i1", 2), ("i1", 3), ("i3", 6), ("i3", 7),
     ]  # fmt: skip
