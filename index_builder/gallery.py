@@ -28,6 +28,7 @@ from index_builder.thumbnails import ThumbnailStore
 from index_builder.tombstones import live_rows, read_tombstones
 from index_builder.vector_index import (
     AllowedRows,
+    FoundRows,
     RowMask,
     RowNumbers,
     Rows,
@@ -210,22 +211,12 @@ class Gallery:
         Raises:
             GalleryIndexError: The queries have another width, or limit and offset are out of range.
         """
-        if queries.ndim != 2 or queries.shape[1] != self.dim:
-            raise GalleryIndexError(
-                f"the queries have shape {queries.shape} but this gallery is {self.dim}-d; "
-                "encode them with the checkpoint of the index"
-            )
-        if not np.isfinite(queries).all():
-            raise GalleryIndexError("a query holds NaN or infinity; encode it again")
         if limit < 1 or offset < 0 or limit + offset > MAX_HIT_COUNT:
             raise GalleryIndexError(
                 f"limit {limit} and offset {offset} are out of range; use limit >= 1, offset >= 0 "
                 f"and at most {MAX_HIT_COUNT} together"
             )
-        if len(queries) == 0:
-            return []
-        mask = self._live_mask if allowed is None else self._without_removed(allowed)
-        found = self.index.search(queries, limit + offset, allowed=mask)
+        found = self.find_rows(queries, limit + offset, allowed=allowed)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
         ids = self.items_file.ids_of_rows({int(row) for rows, _ in pages for row in rows})
         return [
@@ -235,6 +226,33 @@ class Gallery:
             ]
             for rows, scores in pages
         ]
+
+    def find_rows(
+        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | RowMask | None = None
+    ) -> list[FoundRows]:
+        """Return the rows that `search` would find, without a look at their items.
+
+        Args:
+            queries: (query, dim), float32, finite.
+            wanted_count: 1 to 1000; fewer rows come back where the gallery ends.
+            allowed: As in `search`.
+
+        Raises:
+            GalleryIndexError: The queries have another width, or the count is out of range.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise GalleryIndexError(
+                f"the queries have shape {queries.shape} but this gallery is {self.dim}-d; "
+                "encode them with the checkpoint of the index"
+            )
+        if not np.isfinite(queries).all():
+            raise GalleryIndexError("a query holds NaN or infinity; encode it again")
+        if not 1 <= wanted_count <= MAX_HIT_COUNT:
+            raise GalleryIndexError(f"{wanted_count} rows are wanted; ask for 1 to {MAX_HIT_COUNT}")
+        if len(queries) == 0:
+            return []
+        mask = self._live_mask if allowed is None else self._without_removed(allowed)
+        return self.index.search(queries, wanted_count, allowed=mask)
 
     def scores_of_rows(self, query: Rows, rows: RowNumbers) -> Rows:
         """Return (row,), the scores of some rows with a query (dim,), as `search` gives them."""

@@ -1,17 +1,20 @@
 """Answers, as they go over the wire: always in their whole shape; what does not apply is null."""
 
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from index_builder.gallery import Gallery
 from index_builder.items import Item
 from service.pair import ServedIndex
-from service.retriever import FoundHit, Retrieval
+from service.retriever import EmbeddedQueries, FoundHit, Retrieval
 from service.schemas import Part
 from service.serving import Reload
 
 __all__ = [
+    "EmbeddingAnswer",
     "GalleriesAnswer",
     "GalleryAnswer",
     "HealthAnswer",
@@ -25,6 +28,14 @@ __all__ = [
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+A = TypeVar("A", bound=_Answer)
+
+
+def _answers(kind: type[A], found: Sequence[Any] | None) -> list[A] | None:
+    """Return what has the same fields as its answer; None stays None."""
+    return None if found is None else [kind(**asdict(one)) for one in found]
 
 
 class ImageAnswer(_Answer):
@@ -49,6 +60,22 @@ class ImageAnswer(_Answer):
         )
 
 
+class DuplicateAnswer(_Answer):
+    """What was put into a hit because it is nearly the same."""
+
+    id: str
+    score: float = Field(description="cosine of the query with it, -1 to 1")
+    similarity: float = Field(description="cosine of the hit with it")
+
+
+class CaptionAnswer(_Answer):
+    """A caption of a hit's image."""
+
+    id: str
+    caption: str | None
+    score: float = Field(description="cosine of the query with it, -1 to 1")
+
+
 class HitAnswer(_Answer):
     """One found item."""
 
@@ -60,8 +87,12 @@ class HitAnswer(_Answer):
     caption: str | None
     image_id: str | None = Field(description="of a caption: the id of the picture it names")
     metadata: dict[str, Any] | None
-    duplicates: list[dict[str, Any]] | None
-    captions: list[dict[str, Any]] | None
+    duplicates: list[DuplicateAnswer] | None = Field(
+        description="with fold_duplicates_above: what was put into this hit, by rank"
+    )
+    captions: list[CaptionAnswer] | None = Field(
+        description="with group_by: other captions of the image, best first, at most 10"
+    )
     explanation: dict[str, Any] | None
 
     @classmethod
@@ -77,8 +108,8 @@ class HitAnswer(_Answer):
             caption=item.caption if "caption" in include else None,
             image_id=picture.id if picture and picture is not item else None,
             metadata=item.metadata if "metadata" in include else None,
-            duplicates=None,
-            captions=None,
+            duplicates=_answers(DuplicateAnswer, found.duplicates),
+            captions=_answers(CaptionAnswer, found.captions),
             explanation=None,
         )
 
@@ -266,6 +297,29 @@ class ReloadAnswer(_Answer):
             index=IndexAnswer(version=reload.version, checkpoint=reload.fingerprint[:16]),
             previous_version=reload.previous_version,
             changed=reload.is_changed,
+        )
+
+
+class EmbeddingAnswer(_Answer):
+    """Sentences or pictures in the space that this index is searched in."""
+
+    embeddings: list[list[float]] = Field(description="one of length 1 for each, in order")
+    dim: int
+    checkpoint: str = Field(description="first 16 hex digits of the checkpoint's fingerprint")
+    warnings: list[str] = Field(
+        description="caption_truncated: a sentence was cut to what the model reads"
+    )
+
+    @classmethod
+    def of(cls, found: EmbeddedQueries) -> Self:
+        """Return the answer of a whole request, each warning once."""
+        embedded, served = found.embedded, found.served
+        codes = [code for warnings in embedded.warnings for code in warnings]
+        return cls(
+            embeddings=[embedding.tolist() for embedding in embedded.embeddings],
+            dim=served.dim,
+            checkpoint=served.fingerprint[:16],
+            warnings=list(dict.fromkeys(codes)),
         )
 
 

@@ -17,7 +17,7 @@ from service.openapi import openapi_document
 from service.pair import PairOpener
 from service.problems import install_problem_handlers
 from service.retriever import Retriever
-from service.routes import admin, items, operations, search
+from service.routes import admin, embed, items, operations, search
 from service.routes.page import install_pages
 from service.routes.served import Served
 from service.safety_headers import SafetyHeaders
@@ -48,7 +48,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     )
     app.state.served = served
     app.openapi = openapi_document  # type: ignore[method-assign]
-    for routes in (search, items, operations, admin):
+    for routes in (search, embed, items, operations, admin):
         app.include_router(routes.router)
     install_pages(app)
     install_problem_handlers(app)

@@ -8,6 +8,8 @@ ServiceError
     ├── NoPictureError       the item is known, and is the regions of an image without a picture
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
+    ├── NoWordsError         hybrid search with a query that has no words
+    ├── PartsCancelError     the weighted parts of a query add up to nothing
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
@@ -25,6 +27,8 @@ __all__ = [
     "DeadlineError",
     "MissingGalleryError",
     "NoPictureError",
+    "NoWordsError",
+    "PartsCancelError",
     "QueryError",
     "QueueFullError",
     "ReloadRefusedError",
@@ -61,6 +65,14 @@ class SourceGoneError(QueryError):
 
 class UnsupportedInputError(QueryError):
     """The encoder cannot read this kind of query, such as pictures."""
+
+
+class NoWordsError(QueryError):
+    """Hybrid search was asked for with a query that has no words."""
+
+
+class PartsCancelError(QueryError):
+    """The weighted parts of a query add up to nothing, so that it points nowhere."""
 
 
 class QueueFullError(QueryError):

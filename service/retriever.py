@@ -1,19 +1,36 @@
 """Query -> embedding -> hits, with items: the walk of a search, on one pair from end to end."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from index_builder.gallery import MAX_HIT_COUNT, Gallery, Hit
+import numpy as np
+import numpy.typing as npt
+
+from index_builder.gallery import Hit
 from index_builder.items import Item
 from index_builder.manifest import GalleryKind
 from service.admission import Admission
+from service.arranging import PLAIN, Arrangement, Arranger
 from service.pair import ServedIndex, ServedPair
-from service.queries import Queries
+from service.queries import Embedded, Queries
+from service.ranking import ArrangedHit, ArrangedPage
 from service.serving import Serving
+from service.shown_captions import FoundCaption, HitOfImage, captions_beside
 from service.workers import Workers
 
-__all__ = ["FoundHit", "FoundPage", "Page", "Retrieval", "Retriever", "pictures_of"]
+__all__ = [
+    "EmbeddedQueries",
+    "FoundDuplicate",
+    "FoundHit",
+    "FoundPage",
+    "Page",
+    "Retrieval",
+    "Retriever",
+    "pictures_of",
+]
+
+Embedding = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -24,25 +41,40 @@ class Page:
     limit: int = 10
     offset: int = 0
     version: int | None = None
+    arrangement: Arrangement = PLAIN
 
     @property
     def depth(self) -> int:
-        """How many hits lie before the end of this page."""
-        return self.offset + self.limit
+        """How many rows have to be found for this page."""
+        return self.arrangement.depth(self.offset + self.limit)
 
-    def next_offset(self, item_count: int) -> int | None:
-        """Return where the next page begins; None if there is none, or it would reach too deep."""
-        following = self.offset + self.limit
-        return following if following < min(item_count, MAX_HIT_COUNT - self.limit + 1) else None
+
+@dataclass(frozen=True)
+class FoundDuplicate:
+    """What was folded into a hit: its cosine with the query, and with the hit."""
+
+    id: str
+    score: float
+    similarity: float
 
 
 @dataclass(frozen=True)
 class FoundHit:
-    """A hit with its item, and the picture that it is or, being a caption, names."""
+    """A hit with its item.
+
+    Attributes:
+        hit: What was found.
+        item: Its item.
+        picture: The picture that it is or, being a caption, names.
+        duplicates: What was folded into it; None where nothing is folded.
+        captions: Captions of its image, where hits are grouped by it.
+    """
 
     hit: Hit
     item: Item
     picture: Item | None
+    duplicates: list[FoundDuplicate] | None = None
+    captions: list[FoundCaption] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +93,14 @@ class Retrieval:
     pages: list[FoundPage]
     served: ServedIndex
     timing_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EmbeddedQueries:
+    """The queries of one request in the space of the galleries, and by what."""
+
+    embedded: Embedded
+    served: ServedIndex
 
 
 class Retriever:
@@ -102,37 +142,97 @@ class Retriever:
             QueryError: A kind of it says why not.
         """
         with self.serving.leased(page.version) as pair:
-            gallery = pair.gallery(page.target)
+            arranger = Arranger(pair, pair.gallery(page.target), page.arrangement)
+            arranger.check(queries.words)
             async with self.admission.admitted(queries.count) as stopwatch:
                 embedded = await queries.embed(pair, self.workers, stopwatch)
-                ranked = await pair.searcher.search(
-                    gallery, embedded.embeddings, page.depth, stopwatch=stopwatch
+                found = await pair.searcher.search(
+                    arranger.gallery, embedded.embeddings, page.depth, stopwatch=stopwatch
                 )
-                hits = [ranking[page.offset :] for ranking in ranked]
-                found = await self.workers.run_stage(
-                    self.workers.readers, "fetch", stopwatch, _fetch, hits, gallery, pair
+
+                def arranged() -> list[ArrangedPage]:
+                    return [
+                        arranger.page(*of_query, limit=page.limit, offset=page.offset)
+                        for of_query in zip(found, embedded.embeddings, queries.words, strict=True)
+                    ]
+
+                readers = self.workers.readers
+                pages = await self.workers.run_stage(readers, "search", stopwatch, arranged)
+                hits = await self.workers.run_stage(
+                    readers, "fetch", stopwatch, _fetch, pages, arranger, embedded.embeddings
                 )
-                next_offset = page.next_offset(gallery.count)
-                pages = [
-                    FoundPage(hits=hits_of_query, next_offset=next_offset, warnings=warnings)
-                    for hits_of_query, warnings in zip(found, embedded.warnings, strict=True)
-                ]
-                return Retrieval(pages, pair.served, stopwatch.timing_ms())
+                of_queries = zip(hits, pages, embedded.warnings, strict=True)
+                return Retrieval(
+                    [FoundPage(one, page.next_offset, codes) for one, page, codes in of_queries],
+                    pair.served,
+                    stopwatch.timing_ms(),
+                )
+
+    async def embed(self, queries: Queries) -> EmbeddedQueries:
+        """Return the queries in the space of the served galleries.
+
+        Raises:
+            QueryError: A kind of it says why not.
+        """
+        with self.serving.leased() as pair:
+            async with self.admission.admitted(queries.count) as stopwatch:
+                embedded = await queries.embed(pair, self.workers, stopwatch)
+                return EmbeddedQueries(embedded, pair.served)
 
 
 def _fetch(
-    hits: Sequence[Sequence[Hit]], gallery: Gallery, pair: ServedPair
+    pages: Sequence[ArrangedPage], arranger: Arranger, embeddings: Sequence[Embedding]
 ) -> list[list[FoundHit]]:
     """Return the hits with their items; one look-up for all of them."""
-    ids = {hit.item_id for hits_of_query in hits for hit in hits_of_query}
-    items = gallery.items(list(ids))
-    picture_of = items
+    gallery, pair = arranger.gallery, arranger.pair
+    arranged = [hit for page in pages for hit in page.hits]
+    items = gallery.items_at({hit.row for hit in arranged})
+    picture_of = {item.id: item for item in items.values()}
     if gallery.kind == "captions":
         picture_of = pictures_of(list(items.values()), pair)
+    folded = {one.row for hit in arranged for one in hit.duplicates or ()}
+    ids = gallery.ids_of_rows(list(folded)) if folded else {}
+
+    def found(hit: ArrangedHit, captions: list[FoundCaption] | None) -> FoundHit:
+        item = items[hit.row]
+        duplicates = None
+        if hit.duplicates is not None:
+            duplicates = [
+                FoundDuplicate(ids[one.row], one.score, one.similarity) for one in hit.duplicates
+            ]
+        found_hit = Hit(item.id, hit.row, hit.score, hit.rank)
+        return FoundHit(found_hit, item, picture_of.get(item.id), duplicates, captions)
+
     return [
-        [FoundHit(hit, items[hit.item_id], picture_of.get(hit.item_id)) for hit in of_query]
-        for of_query in hits
+        [found(hit, beside) for hit, beside in zip(page.hits, of_query, strict=True)]
+        for page, of_query in zip(
+            pages, _captions_beside(pages, items, arranger, embeddings), strict=True
+        )
     ]
+
+
+def _captions_beside(
+    pages: Sequence[ArrangedPage],
+    items: Mapping[int, Item],
+    arranger: Arranger,
+    embeddings: Sequence[Embedding],
+) -> Sequence[Sequence[list[FoundCaption] | None]]:
+    """Return what is shown beside each hit of each query; None where nothing is grouped."""
+    captions = arranger.pair.galleries["captions"]
+    if captions is None or not arranger.arrangement.is_grouped:
+        return [[None] * len(page.hits) for page in pages]
+    is_captions = arranger.gallery is captions
+    hits = [
+        [
+            HitOfImage(items[hit.row].image_id, hit.row)
+            if is_captions
+            else HitOfImage(items[hit.row].id)
+            for hit in page.hits
+        ]
+        for page in pages
+    ]
+    allowed = arranger.allowed if is_captions else None
+    return captions_beside(captions, hits, embeddings, allowed=allowed)
 
 
 def pictures_of(captions: Sequence[Item], pair: ServedPair) -> dict[str, Item]:

@@ -72,7 +72,8 @@ async def test_the_openapi_document_is_the_committed_one(client: httpx.AsyncClie
 def test_every_address_but_the_pages_is_documented_with_its_problems(app: FastAPI) -> None:
     document = openapi_document()
     assert set(document["paths"]) == {
-        "/search/text", "/search/image", "/images/{id}", "/images/{id}/thumbnail",
+        "/search", "/search/text", "/search/image", "/embed/text", "/embed/image",
+        "/images/{id}", "/images/{id}/thumbnail",
         "/items/{gallery}/{id}", "/info", "/health/live", "/health/ready", "/metrics",
         "/openapi.json", "/admin/reload",
     }  # fmt: skip

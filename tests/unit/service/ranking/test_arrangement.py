@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.ranking import Candidates, arrange, offset_after
+from service.ranking import Candidates, arrange
 from tests.unit.service.ranking.test_folding import slowly_folded
 
 COUNT = 60
@@ -102,14 +101,3 @@ def test_vectors_are_read_only_where_they_are_compared():
 
     candidates = Candidates(np.arange(3), np.float32([3, 2, 1]))
     assert len(arrange(candidates, limit=9, offset=0, vectors_of=vectors_of).hits) == 3
-
-
-@pytest.mark.parametrize("item_count", [1, 99, 100, 999, 1_000, 5_000])
-def test_following_the_next_offset_stays_within_a_thousand_and_ends(item_count):
-    for limit in range(1, 101):
-        offset, seen = 0, 0
-        while offset is not None:
-            assert offset + limit <= 1_000
-            seen += max(0, min(limit, item_count - offset))
-            offset = offset_after(limit=limit, offset=offset, hit_count=item_count)
-        assert seen == min(item_count, 1_000 // limit * limit)

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.combination import SHORTEST_SUM, PartsCancelError, combine
+from service.errors import PartsCancelError
+from service.weighted_queries import SHORTEST_SUM, combine
 from tests.unit.index_builder.galleries import unit_rows
 
 weights_of_parts = st.lists(
