@@ -10,6 +10,7 @@ ServiceError
     ├── UnsupportedInputError  the encoder cannot read this kind of query
     ├── NoWordsError         hybrid search with a query that has no words
     ├── PartsCancelError     the weighted parts of a query add up to nothing
+    ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
@@ -24,6 +25,7 @@ from model.errors import PictureError, ServiceError
 __all__ = [
     "BadPicture",
     "BadPicturesError",
+    "CannotExplainError",
     "DeadlineError",
     "MissingGalleryError",
     "NoPictureError",
@@ -73,6 +75,10 @@ class NoWordsError(QueryError):
 
 class PartsCancelError(QueryError):
     """The weighted parts of a query add up to nothing, so that it points nowhere."""
+
+
+class CannotExplainError(QueryError):
+    """What was asked for cannot be explained."""
 
 
 class QueueFullError(QueryError):

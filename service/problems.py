@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
     BadPicturesError,
+    CannotExplainError,
     DeadlineError,
     MissingGalleryError,
     NoPictureError,
@@ -41,6 +42,7 @@ __all__ = [
     "describe_problems",
     "install_problem_handlers",
     "invalid_request",
+    "overloaded",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -69,6 +71,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
     "no_words": (422, "Hybrid search needs words"),
     "parts_cancel": (422, "The weighted parts cancel each other out"),
+    "cannot_explain": (422, "This cannot be explained"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),
@@ -83,6 +86,7 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     UnsupportedInputError: "unsupported_input",
     NoWordsError: "no_words",
     PartsCancelError: "parts_cancel",
+    CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
     ReloadRefusedError: "reload_refused",
@@ -250,8 +254,7 @@ def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):
-        headers = {"Retry-After": str(error.retry_after_s)}
-        return Problem("overloaded", str(error), headers=headers)
+        return overloaded(error)
     if isinstance(error, QueryError):
         return Problem(QUERY_ERRORS[type(error)], str(error))
     if isinstance(error, RequestValidationError):
@@ -262,6 +265,12 @@ def _as_problem(error: Exception, request: Request) -> Problem:
         detail = f"{request.method} is not allowed here; see the Allow header"
         return Problem("method_not_allowed", detail, headers=error.headers)
     raise error
+
+
+def overloaded(error: QueueFullError) -> Problem:
+    """Return the problem of a request that there is no room for."""
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return Problem("overloaded", str(error), headers=headers)
 
 
 def _bad_pictures(error: BadPicturesError) -> Problem:

@@ -53,7 +53,6 @@ IMAGE_BODY = describe_image_body(
 )
 async def embed_text(request: Request, served: ServedHere) -> EmbeddingAnswer:
     """Return the embedding of each of 1 to 32 sentences, as the service searches with it."""
-    served.admission.check_room()
     if media_type_of(request) != JSON:
         raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextEmbedding, served.bounds)
@@ -71,7 +70,6 @@ async def embed_image(request: Request, served: ServedHere) -> EmbeddingAnswer:
 
     They come as for a search with pictures; an indexed image gives the embedding that is stored.
     """
-    served.admission.check_room()
     _, queries = await read_image_queries(
         request, served, whole=ImageEmbedding, params=ImageEmbeddingParams
     )

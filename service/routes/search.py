@@ -44,10 +44,13 @@ SEARCH_PROBLEMS = describe_problems(
     "unsupported_media_type",
     "invalid_request",
     "malformed_json",
+    "cannot_explain",
     "overloaded",
     "deadline_exceeded",
 )
-IMAGE_SEARCH_PROBLEMS = describe_problems(*IMAGE_BODY_PROBLEMS, "stale_version", "no_words")
+IMAGE_SEARCH_PROBLEMS = describe_problems(
+    *IMAGE_BODY_PROBLEMS, "stale_version", "no_words", "cannot_explain"
+)
 PARTS_SEARCH_PROBLEMS = describe_problems(
     "unreadable_image",
     "gallery_missing",
@@ -59,6 +62,7 @@ PARTS_SEARCH_PROBLEMS = describe_problems(
     "unsupported_media_type",
     "invalid_request",
     "malformed_json",
+    "cannot_explain",
     "unsupported_input",
     "no_words",
     "parts_cancel",
@@ -102,7 +106,6 @@ TEXT_BODY = {
 )
 async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the images (or captions) by how well they fit each of 1 to 32 sentences."""
-    served.admission.check_room()
     if media_type_of(request) != JSON:
         raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextSearch, served.bounds)
@@ -155,7 +158,6 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     trained on region features, those of one image come as an npy body, the other fields as JSON in
     the query parameter `params`.
     """
-    served.admission.check_room()
     asked, queries = await read_image_queries(
         request, served, whole=ImageSearch, params=ImageSearchParams
     )
@@ -174,7 +176,6 @@ async def search_parts(request: Request, served: ServedHere) -> SearchAnswer:
     Each part is a sentence or a picture; its embedding, of length 1, counts by its weight, and the
     sum is brought to length 1. A weight below 0 leads away from its part.
     """
-    served.admission.check_room()
     if media_type_of(request) != JSON:
         raise unsupported_media_type(request, JSON)
     asked = await read_json(request, PartsSearch, served.bounds)
@@ -215,6 +216,7 @@ async def _search(
             fold_above=asked.fold_duplicates_above,
             is_hybrid=asked.mode == "hybrid",
         ),
+        explain=asked.explain,
     )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
