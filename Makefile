@@ -60,8 +60,8 @@ experiments: $(READY)  ## run what is left of the real-photo experiments (HREM_D
 	@$(RUN) $(ABLATE)
 
 benchmarks: $(READY)  ## speed and memory, as ratios in one run; wants a quiet machine
-	@missed=0; for name in relation_graph training_step query evaluation index_build index_kinds index_changes filters \
-		encoding_precision; do \
+	@missed=0; for name in relation_graph training_step query evaluation index_build index_kinds index_changes \
+		filters encoding_precision; do \
 		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
 
 scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes' test split
