@@ -9,6 +9,7 @@ ServiceError
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
     ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
+    ├── BadFilterError       a filter names columns that the gallery has not, or of other types
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
@@ -18,9 +19,11 @@ ServiceError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from index_builder.filter_checks import FilterError
 from model.errors import PictureError, ServiceError
 
 __all__ = [
+    "BadFilterError",
     "BadPicture",
     "BadPicturesError",
     "CannotExplainError",
@@ -67,6 +70,18 @@ class UnsupportedInputError(QueryError):
 
 class CannotExplainError(QueryError):
     """What was asked for cannot be explained."""
+
+
+class BadFilterError(QueryError):
+    """The filter of a request does not suit the gallery.
+
+    Attributes:
+        problems: Every single thing that is wrong with it.
+    """
+
+    def __init__(self, error: FilterError) -> None:
+        super().__init__(str(error))
+        self.problems = error.problems
 
 
 class QueueFullError(QueryError):

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from index_builder.filter_checks import FilterError
+from index_builder.filters import Filter
 from index_builder.gallery import MAX_HIT_COUNT, Gallery, Hit
 from index_builder.items import Item
 from index_builder.manifest import GalleryKind
+from index_builder.vector_index import RowMask
 from model.explanation import Explanation
 from service.admission import Admission, Stopwatch
+from service.errors import BadFilterError
 from service.explain import MAX_EXPLAINED_HITS, HitExplainer, ScoredItem
 from service.pair import ServedIndex, ServedPair
 from service.queries import Queries
@@ -20,13 +24,18 @@ __all__ = ["FoundHit", "FoundPage", "Page", "Retrieval", "Retriever", "pictures_
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of which ranking is asked for."""
+    """Which part of which ranking is asked for.
+
+    Attributes:
+        filter: What may be found; None = everything.
+    """
 
     target: GalleryKind
     limit: int = 10
     offset: int = 0
     version: int | None = None
     explain: bool = False
+    filter: Filter | None = None
 
     @property
     def depth(self) -> int:
@@ -120,15 +129,16 @@ class Retriever:
                 self._explainer.check(queries, page.target, pair.encoder)
                 item_count = max(item_count, MAX_EXPLAINED_HITS)
             async with self.admission.admitted(item_count) as stopwatch:
+                allowed = await self._allowed(gallery, page.filter, stopwatch)
                 embedded = await queries.embed(pair, self.workers, stopwatch)
                 ranked = await pair.searcher.search(
-                    gallery, embedded.embeddings, page.depth, stopwatch=stopwatch
+                    gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
                 )
                 hits = [ranking[page.offset :] for ranking in ranked]
                 found = await self.workers.run_stage(
                     self.workers.readers, "fetch", stopwatch, _fetch, hits, gallery, pair
                 )
-                next_offset = page.next_offset(gallery.count)
+                next_offset = page.next_offset(gallery.count if allowed is None else allowed.count)
                 pages = [
                     FoundPage(hits=hits_of_query, next_offset=next_offset, warnings=warnings)
                     for hits_of_query, warnings in zip(found, embedded.warnings, strict=True)
@@ -136,6 +146,23 @@ class Retriever:
                 if page.explain:
                     pages = await self._explained(pages, queries, pair, stopwatch)
                 return Retrieval(pages, pair.served, stopwatch.timing_ms())
+
+    async def _allowed(
+        self, gallery: Gallery, wanted: Filter | None, stopwatch: Stopwatch
+    ) -> RowMask | None:
+        """Return what a filter lets through; None if there is no filter.
+
+        Raises:
+            BadFilterError: The gallery has no such columns, or of other types.
+        """
+        if wanted is None:
+            return None
+        try:
+            return await self.workers.run_stage(
+                self.workers.readers, "search", stopwatch, gallery.matching, wanted
+            )
+        except FilterError as error:
+            raise BadFilterError(error) from error
 
     async def _explained(
         self, pages: list[FoundPage], queries: Queries, pair: ServedPair, stopwatch: Stopwatch

@@ -204,6 +204,7 @@ async def _search(
         offset=asked.offset,
         version=asked.version,
         explain=asked.explain,
+        filter=asked.filter,
     )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
