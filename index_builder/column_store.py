@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -190,13 +191,11 @@ class ColumnStore:
             least = next(self._live_values(column, live, "ASC"), None)
             greatest = next(self._live_values(column, live, "DESC"), None)
             return ColumnSummary(column.type, least, greatest, None)  # type: ignore[arg-type]
-        values: list[Scalar] | None = []
-        for value in self._live_values(column, live, "ASC"):
-            if len(values) == most_values:
-                values = None
-                break
-            values.append(bool(value) if element == "boolean" else value)
-        return ColumnSummary(column.type, None, None, None if values is None else tuple(values))
+        first = tuple(islice(self._live_values(column, live, "ASC"), most_values + 1))
+        if len(first) > most_values:
+            return ColumnSummary(column.type, None, None, None)
+        values = tuple(map(bool, first)) if element == "boolean" else first
+        return ColumnSummary(column.type, None, None, values)
 
     def _live_values(
         self, column: _Column, live: AllowedRows | None, order: Literal["ASC", "DESC"]

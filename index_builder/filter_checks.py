@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from index_builder.filters import (
-    MAX_DEPTH,
-    MAX_LEAVES,
     MAX_VALUES,
     And,
     Comparison,
@@ -81,30 +79,11 @@ def filter_problems(given: Filter, columns: Mapping[str, ColumnType]) -> list[Fi
         given: The filter.
         columns: Names and types, as the manifest of a gallery has them.
     """
-    problems: list[FilterProblem] = []
-    comparisons = list(_comparisons(given))
-    if depth_of(given) > MAX_DEPTH:
-        problems.append(FilterProblem((), "too_deep", f"nested more than {MAX_DEPTH} deep"))
-    if len(comparisons) > MAX_LEAVES:
-        problems.append(
-            FilterProblem(
-                (),
-                "too_many_leaves",
-                f"{len(comparisons)} comparisons; at most {MAX_LEAVES} are allowed",
-            )
-        )
-        return problems
-    for comparison in comparisons:
-        problems.extend(_problems_of(comparison, columns))
-    return problems
-
-
-def depth_of(given: Filter) -> int:
-    """Return how deep a filter is nested; one comparison is 1."""
-    if isinstance(given, Comparison):
-        return 1
-    parts = (given.part,) if isinstance(given, Not) else given.parts
-    return 1 + max(map(depth_of, parts), default=0)
+    return [
+        problem
+        for comparison in _comparisons(given)
+        for problem in _problems_of(comparison, columns)
+    ]
 
 
 def _comparisons(given: Filter) -> Iterator[Comparison]:
@@ -186,5 +165,7 @@ def _article(column_type: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         return f"a number of {value.bit_length():,} bits"
+    if isinstance(value, tuple):
+        return "a list"
     shown = ascii(value) if isinstance(value, str) and not is_unicode(value) else repr(value)
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."

@@ -154,7 +154,7 @@ class ItemStore:
             "ORDER BY row"
         )
         for start in range(0, self.end(), _IDS_AT_ONCE):
-            yield from self._select(statement, start, start + _IDS_AT_ONCE)  # type: ignore[misc]
+            yield from self._select(statement, start, start + _IDS_AT_ONCE)
 
     def image_ids_of_rows(self, rows: Iterable[int]) -> dict[int, str]:
         """Return the picture that the caption of each row names, of those that name one."""

@@ -6,8 +6,10 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from index_builder.column_store import ColumnSummary
 from index_builder.gallery import Gallery
 from index_builder.items import Item
+from index_builder.manifest import ColumnType
 from service.explanation_answer import ExplanationAnswer
 from service.found_hits import FoundHit
 from service.pair import ServedIndex
@@ -17,6 +19,7 @@ from service.serving import Reload
 
 __all__ = [
     "EmbeddingAnswer",
+    "FacetAnswer",
     "GalleriesAnswer",
     "GalleryAnswer",
     "HealthAnswer",
@@ -26,6 +29,9 @@ __all__ = [
     "ReloadAnswer",
     "SearchAnswer",
 ]
+
+# As many as a list on a page can show.
+MOST_VALUES = 50
 
 
 class _Answer(BaseModel):
@@ -254,6 +260,27 @@ class ItemAnswer(_Answer):
         )
 
 
+class FacetAnswer(_Answer):
+    """What the items have in a metadata column, for those who write a filter."""
+
+    type: ColumnType = Field(description="of the values; json cannot be filtered")
+    minimum: int | float | None = Field(description="the least number, or element of a list")
+    maximum: int | float | None = Field(description="the greatest")
+    values: list[bool | int | float | str] | None = Field(
+        description=f"all values in order, if they are at most {MOST_VALUES} texts or booleans"
+    )
+
+    @classmethod
+    def of(cls, column_type: ColumnType, summary: ColumnSummary | None) -> Self:
+        """Return the answer's view of a column; one of type json has no summary."""
+        if summary is None:
+            return cls(type=column_type, minimum=None, maximum=None, values=None)
+        values = None if summary.values is None else list(summary.values)
+        return cls(
+            type=column_type, minimum=summary.minimum, maximum=summary.maximum, values=values
+        )
+
+
 class GalleryAnswer(_Answer):
     """One gallery in numbers."""
 
@@ -261,16 +288,22 @@ class GalleryAnswer(_Answer):
     kind: str = Field(description="kind of vector index")
     recall_at_10: float | None = Field(description="measured against exact search, 0 to 1")
     columns: list[str] = Field(description="metadata columns")
+    facets: dict[str, FacetAnswer] = Field(description="what each of these columns holds")
 
     @classmethod
     def of(cls, gallery: Gallery) -> Self:
-        """Return the answer's view of a gallery."""
+        """Return the answer's view of a gallery; reads its columns, so not on the event loop."""
         manifest = gallery.manifest
+        summaries = gallery.column_summaries(most_values=MOST_VALUES)
         return cls(
             count=gallery.count,
             kind=manifest.index.kind,
             recall_at_10=manifest.index.recall_at_10,
             columns=list(manifest.columns),
+            facets={
+                name: FacetAnswer.of(kind, summaries.get(name))
+                for name, kind in manifest.columns.items()
+            },
         )
 
 

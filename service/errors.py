@@ -11,6 +11,7 @@ ServiceError
     ├── NoWordsError         hybrid search with a query that has no words
     ├── PartsCancelError     the weighted parts of a query add up to nothing
     ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
+    ├── BadFilterError       a filter names columns that the gallery has not, or of other types
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
@@ -20,9 +21,11 @@ ServiceError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from index_builder.filter_checks import FilterError
 from model.errors import PictureError, ServiceError
 
 __all__ = [
+    "BadFilterError",
     "BadPicture",
     "BadPicturesError",
     "CannotExplainError",
@@ -79,6 +82,18 @@ class PartsCancelError(QueryError):
 
 class CannotExplainError(QueryError):
     """What was asked for cannot be explained."""
+
+
+class BadFilterError(QueryError):
+    """The filter of a request does not suit the gallery.
+
+    Attributes:
+        problems: Every single thing that is wrong with it.
+    """
+
+    def __init__(self, error: FilterError) -> None:
+        super().__init__(str(error))
+        self.problems = error.problems
 
 
 class QueueFullError(QueryError):

@@ -3,9 +3,14 @@
 import asyncio
 from dataclasses import dataclass, replace
 
+from index_builder.filter_checks import FilterError
+from index_builder.filters import Filter
+from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
+from index_builder.vector_index import RowMask
 from service.admission import Admission, Stopwatch
 from service.arranging import PLAIN, Arrangement, Arranger
+from service.errors import BadFilterError
 from service.explain import MAX_EXPLAINED_HITS, HitExplainer, ScoredItem
 from service.found_hits import FoundHit, fetch_hits
 from service.pair import ServedIndex, ServedPair
@@ -19,7 +24,11 @@ __all__ = ["EmbeddedQueries", "FoundPage", "Page", "Retrieval", "Retriever"]
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of which ranking is asked for."""
+    """Which part of which ranking is asked for.
+
+    Attributes:
+        filter: What may be found; None = everything.
+    """
 
     target: GalleryKind
     limit: int = 10
@@ -27,6 +36,7 @@ class Page:
     version: int | None = None
     arrangement: Arrangement = PLAIN
     explain: bool = False
+    filter: Filter | None = None
 
     @property
     def depth(self) -> int:
@@ -103,16 +113,19 @@ class Retriever:
             QueryError: A kind of it says why not.
         """
         with self.serving.leased(page.version) as pair:
-            arranger = Arranger(pair, pair.gallery(page.target), page.arrangement)
+            gallery = pair.gallery(page.target)
+            arranger = Arranger(pair, gallery, page.arrangement)
             arranger.check(queries.words)
             item_count = queries.count
             if page.explain:
                 self._explainer.check(queries, page.target, pair.encoder)
                 item_count = max(item_count, MAX_EXPLAINED_HITS)
             async with self.admission.admitted(item_count) as stopwatch:
+                allowed = await self._allowed(gallery, page.filter, stopwatch)
                 embedded = await queries.embed(pair, self.workers, stopwatch)
+                arranger = replace(arranger, allowed=allowed)
                 found = await pair.searcher.search(
-                    arranger.gallery, embedded.embeddings, page.depth, stopwatch=stopwatch
+                    gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
                 )
 
                 def arrange_all() -> list[ArrangedPage]:
@@ -142,6 +155,23 @@ class Retriever:
             async with self.admission.admitted(queries.count) as stopwatch:
                 embedded = await queries.embed(pair, self.workers, stopwatch)
                 return EmbeddedQueries(embedded, pair.served)
+
+    async def _allowed(
+        self, gallery: Gallery, wanted: Filter | None, stopwatch: Stopwatch
+    ) -> RowMask | None:
+        """Return what a filter lets through; None if there is no filter.
+
+        Raises:
+            BadFilterError: The gallery has no such columns, or of other types.
+        """
+        if wanted is None:
+            return None
+        try:
+            return await self.workers.run_stage(
+                self.workers.readers, "search", stopwatch, gallery.matching, wanted
+            )
+        except FilterError as error:
+            raise BadFilterError(error) from error
 
     async def _explained(
         self, pages: list[FoundPage], queries: Queries, pair: ServedPair, stopwatch: Stopwatch

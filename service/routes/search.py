@@ -217,6 +217,7 @@ async def _search(
             is_hybrid=asked.mode == "hybrid",
         ),
         explain=asked.explain,
+        filter=asked.filter,
     )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)

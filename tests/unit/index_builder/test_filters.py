@@ -181,15 +181,6 @@ def test_every_problem_is_told_at_once_and_says_where():
     ]
 
 
-@pytest.mark.parametrize(("depth", "leaves", "code"), [(8, 64, None), (9, 1, "too_deep"),
-                                                        (2, 65, "too_many_leaves")])  # fmt: skip
-def test_depth_and_leaves_are_limited(depth, leaves, code):
-    wanted = And((Comparison("year", "eq", 1),) * leaves)
-    for _ in range(depth - 2):
-        wanted = Not(wanted)
-    assert [each.code for each in filter_problems(wanted, TYPES)] == ([code] if code else [])
-
-
 @pytest.fixture
 def gallery(tmp_path):
     years = [2000 + row % 4 for row in range(COUNT)]

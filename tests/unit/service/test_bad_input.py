@@ -74,8 +74,8 @@ def wrongs(problem: dict[str, Any]) -> list[tuple[str, str]]:
         ({"query": "red", "include": ["picture"]}, [("include[0]", "not_a_choice")]),
         ({"query": "red", "version": "1"}, [("version", "wrong_type")]),
         ({"query": "red", "limits": 5}, [("limits", "unknown_field")]),
-        ({"query": "red", "filter": {"year": {"gte": 2010}}}, [("filter", "not_served_yet")]),
-        ({"query": "red", "filter": {}}, [("filter", "not_served_yet")]),
+        ({"query": "red", "filter": {"year": {"gte": 2010}}}, [("filter.year", "unknown_column")]),
+        ({"query": "red", "filter": {"year": 2010}}, [("filter.year", "malformed_filter")]),
         ({"query": "red", "group_by": "caption"}, [("group_by", "not_a_choice")]),
         (
             {"query": "red", "fold_duplicates_above": 1.01},

@@ -199,6 +199,50 @@ async def test_an_index_without_captions_says_so(
         assert [hit["captions"] for hit in grouped["hits"]] == [None] * 3
 
 
+@pytest.mark.parametrize("limits", [[100], [2]])
+async def test_a_filter_goes_with_groups_duplicates_and_words(
+    crowded: httpx.AsyncClient, crowd: OpenIndex, hrem: HREM, limits: list[int]
+) -> None:
+    captions = crowd.captions
+    items = captions.items_of_rows(0, captions.row_count)
+    is_allowed = np.array([item.metadata.get("number", 99) < 9 for item in items])
+    embedding = hrem.encode_captions([QUERY]).numpy()[0]
+    expected = slow_list(
+        crowd, "captions", embedding, QUERY, is_allowed=is_allowed, is_grouped=True, fold_above=0.99
+    )
+    hits = await all_pages(
+        crowded,
+        limits=limits,
+        query=QUERY,
+        target="captions",
+        mode="hybrid",
+        group_by="image",
+        fold_duplicates_above=0.99,
+        filter={"number": {"lt": 9}},
+    )
+    found = [(h["id"], h["score"], [one["id"] for one in h["duplicates"]]) for h in hits]
+    assert found == [
+        (items[row].id, score, [items[other].id for other in others])
+        for row, score, others in expected
+    ]
+    number_of = {item.id: item.metadata.get("number") for item in items}
+    for hit in hits:
+        assert all(number_of[one["id"]] < 9 for one in hit["captions"])
+
+
+async def test_where_nothing_fits_nothing_is_found(crowded: httpx.AsyncClient) -> None:
+    result = await found_by(
+        crowded,
+        query=QUERY,
+        target="captions",
+        mode="hybrid",
+        group_by="image",
+        fold_duplicates_above=0.99,
+        filter={"number": {"lt": -1}},
+    )
+    assert (result["hits"], result["next_offset"]) == ([], None)
+
+
 @pytest.fixture(scope="module")
 def pair(crowded_folder: Path) -> Iterator[ServedPair]:
     pair = PairOpener().open(crowded_folder)
