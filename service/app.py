@@ -24,7 +24,7 @@ from service.pair import PairOpener
 from service.problems import install_problem_handlers
 from service.remote import PictureFetcher
 from service.retriever import Retriever
-from service.routes import admin, items, operations, search, session
+from service.routes import admin, embed, items, operations, search, session
 from service.routes.page import install_pages
 from service.routes.served import Served
 from service.safety_headers import SafetyHeaders
@@ -59,7 +59,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     app.state.served = served
     app.state.access = access
     app.openapi = openapi_document  # type: ignore[method-assign]
-    for routes in (search, items, operations, session, admin):
+    for routes in (search, embed, items, operations, session, admin):
         app.include_router(routes.router)
     install_pages(app)
     install_problem_handlers(app)

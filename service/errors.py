@@ -8,7 +8,10 @@ ServiceError
     ├── NoPictureError       the item is known, and is the regions of an image without a picture
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
+    ├── NoWordsError         hybrid search with a query that has no words
+    ├── PartsCancelError     the weighted parts of a query add up to nothing
     ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
+    ├── BadFilterError       a filter names columns that the gallery has not, or of other types
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── UrlNotAllowedError   pictures are not fetched from such a URL
     ├── UrlUnreachableError  what is at a URL could not be had
@@ -21,9 +24,11 @@ ServiceError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from index_builder.filter_checks import FilterError
 from model.errors import PictureError, ServiceError
 
 __all__ = [
+    "BadFilterError",
     "BadPicture",
     "BadPicturesError",
     "CannotExplainError",
@@ -31,6 +36,8 @@ __all__ = [
     "FetchTooLargeError",
     "MissingGalleryError",
     "NoPictureError",
+    "NoWordsError",
+    "PartsCancelError",
     "QueryError",
     "QueueFullError",
     "ReloadRefusedError",
@@ -83,8 +90,28 @@ class FetchTooLargeError(QueryError):
     """What is at a URL is larger than a picture may be; it was read no further."""
 
 
+class NoWordsError(QueryError):
+    """Hybrid search was asked for with a query that has no words."""
+
+
+class PartsCancelError(QueryError):
+    """The weighted parts of a query add up to nothing, so that it points nowhere."""
+
+
 class CannotExplainError(QueryError):
     """What was asked for cannot be explained."""
+
+
+class BadFilterError(QueryError):
+    """The filter of a request does not suit the gallery.
+
+    Attributes:
+        problems: Every single thing that is wrong with it.
+    """
+
+    def __init__(self, error: FilterError) -> None:
+        super().__init__(str(error))
+        self.problems = error.problems
 
 
 class QueueFullError(QueryError):

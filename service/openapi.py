@@ -14,12 +14,16 @@ from pydantic.json_schema import models_json_schema
 from model import console
 from service.openapi_access import describe_access
 from service.problems import ProblemDetail
-from service.routes import admin, items, operations, search, session
+from service.routes import admin, embed, items, operations, search, session
 from service.schemas import (
+    ImageEmbedding,
+    ImageEmbeddingParams,
     ImageSearch,
     ImageSearchParams,
+    PartsSearch,
     ReloadRequest,
     SessionRequest,
+    TextEmbedding,
     TextSearch,
 )
 
@@ -36,7 +40,7 @@ default, never ignored.
 
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses except the pages."""
-    parts = (search, items, operations, session, admin)
+    parts = (search, embed, items, operations, session, admin)
     routes = [route for part in parts for route in part.router.routes]
     document = get_openapi(
         title="HREM search", version="0.1.0", description=DESCRIPTION, routes=routes
@@ -47,6 +51,10 @@ def openapi_document() -> dict[str, Any]:
             (TextSearch, "validation"),
             (ImageSearch, "validation"),
             (ImageSearchParams, "validation"),
+            (PartsSearch, "validation"),
+            (TextEmbedding, "validation"),
+            (ImageEmbedding, "validation"),
+            (ImageEmbeddingParams, "validation"),
             (ReloadRequest, "validation"),
             (SessionRequest, "validation"),
             (ProblemDetail, "serialization"),

@@ -16,14 +16,18 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from index_builder.filter_checks import FilterProblem
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
+    BadFilterError,
     BadPicturesError,
     CannotExplainError,
     DeadlineError,
     FetchTooLargeError,
     MissingGalleryError,
     NoPictureError,
+    NoWordsError,
+    PartsCancelError,
     QueryError,
     QueueFullError,
     ReloadRefusedError,
@@ -34,6 +38,7 @@ from service.errors import (
     UrlNotAllowedError,
     UrlUnreachableError,
 )
+from service.filters import PROBLEMS_OF_FILTER
 
 __all__ = [
     "PROBLEMS",
@@ -77,6 +82,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
     "url_not_allowed": (422, "Pictures may not be fetched from this URL"),
     "url_unreachable": (422, "There is no picture to be had at this URL"),
+    "no_words": (422, "Hybrid search needs words"),
+    "parts_cancel": (422, "The weighted parts cancel each other out"),
     "cannot_explain": (422, "This cannot be explained"),
     "rate_limited": (429, "Too many requests"),
     "internal_error": (500, "Something went wrong"),
@@ -94,6 +101,8 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     UrlNotAllowedError: "url_not_allowed",
     UrlUnreachableError: "url_unreachable",
     FetchTooLargeError: "body_too_large",
+    NoWordsError: "no_words",
+    PartsCancelError: "parts_cancel",
     CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
@@ -113,6 +122,9 @@ ITEM_CODES = {
     "invalid_base64": "invalid_base64",
     "not_served_yet": "not_served_yet",
     "one_image_source": "one_image_source",
+    "one_part_kind": "one_part_kind",
+    "finite_number": "not_finite",
+    "too_long": "out_of_range",
     "out_of_range": "out_of_range",
 }
 
@@ -191,22 +203,40 @@ def invalid_request(details: Iterable[ErrorDetails], *, inside: str = "") -> Pro
             return Problem("malformed_json", f"{inside or 'body'}: {detail['msg']}")
         if detail["type"] == "too_long" and detail["loc"] == ("query",):
             return Problem("too_many_queries", f"query: {detail['msg']}; send them in parts")
-    items = [_problem_item(detail, inside) for detail in details[:MAX_ITEMS]]
+    return _invalid_request([item for detail in details for item in _problem_items(detail, inside)])
+
+
+def _invalid_request(items: Sequence[ProblemItem]) -> Problem:
     message = "; ".join(f"{item.where}: {item.message}" for item in items[:3])
-    if len(details) > 3:
-        message += f"; and {len(details) - 3} more"
-    return Problem("invalid_request", message, errors=items)
+    if len(items) > 3:
+        message += f"; and {len(items) - 3} more"
+    return Problem("invalid_request", message, errors=items[:MAX_ITEMS])
 
 
-def _problem_item(detail: ErrorDetails, inside: str) -> ProblemItem:
+def _problem_items(detail: ErrorDetails, inside: str) -> list[ProblemItem]:
+    if detail["type"] == PROBLEMS_OF_FILTER:
+        return _filter_items(detail["ctx"]["problems"], f"{inside}.filter" if inside else "filter")
     where = inside
     for part in detail["loc"]:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else part
-    return ProblemItem(
-        where=(where or "body")[:MAX_WHERE_CHARACTERS],
-        code=ITEM_CODES.get(detail["type"], "wrong_type"),
-        message=detail["msg"],
-    )
+    return [
+        ProblemItem(
+            where=(where or "body")[:MAX_WHERE_CHARACTERS],
+            code=ITEM_CODES.get(detail["type"], "wrong_type"),
+            message=detail["msg"],
+        )
+    ]
+
+
+def _filter_items(problems: Iterable[FilterProblem], inside: str) -> list[ProblemItem]:
+    return [
+        ProblemItem(
+            where=f"{inside}.{problem.where}".rstrip(".")[:MAX_WHERE_CHARACTERS],
+            code=problem.code,
+            message=problem.message,
+        )
+        for problem in problems
+    ]
 
 
 def answer_problem(request_id: str, problem: Problem) -> JSONResponse:
@@ -262,6 +292,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, Problem):
         return error
+    if isinstance(error, BadFilterError):
+        return _invalid_request(_filter_items(error.problems, "filter"))
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):
