@@ -4,7 +4,7 @@ What does not change is hard-linked; a file that must change is copied and then 
 again. Rows keep their numbers, so nothing that is there is encoded or even moved. A file is hashed
 before others are made of it, if opening did not: no new hash is put on damage.
 
-    only tombstones                   tombstones is written; everything else is linked
+    only tombstones                   tombstones and background.npy are written; else all is linked
     other metadata, other captions' pictures, more rejections        + items.sqlite
     new or changed pictures or texts  + index.faiss, embeddings.f16, and thumbnails.sqlite
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, draw_background, write_background
 from index_builder.gallery import Gallery
 from index_builder.item_writing import ItemChanger
 from index_builder.items import Item, ItemStore, Rejection
@@ -141,6 +142,7 @@ class ChangeDraft:
             self._items.finish(removed.tolist())
         if self._thumbnails is not None:
             self._thumbnails.finish()
+        self._finish_background(live, removed, has_removed=len(removed) > len(earlier))
         files = {name: self._finish_file(name) for name in before.manifest.files}
         counts = {"row_count": row_count, "tombstone_count": len(removed)}
         changed = {"gallery": folder.name, "index": index, "files": files, **counts}
@@ -181,6 +183,20 @@ class ChangeDraft:
             queries=queries,
             live=live,
         )
+
+    def _finish_background(
+        self, live: AllowedRows | None, removed: npt.NDArray[np.int64], *, has_removed: bool
+    ) -> None:
+        """Draw the sample again where there are new rows; else take out what was removed."""
+        before = self._before
+        if self._vectors.row_count:
+            background = draw_background(self._folder, before.dim, live)
+        elif has_removed:
+            before.check_file(BACKGROUND_FILE)
+            background = before.background.without(removed)
+        else:
+            return  # it is linked
+        write_background(self._folder / BACKGROUND_FILE, background)
 
     def _finish_file(self, name: str) -> FileRecord:
         path = self._folder / name

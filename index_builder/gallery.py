@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, Background, read_background
 from index_builder.gallery_files import (
     check_files,
     check_hash,
@@ -59,6 +60,7 @@ class Gallery:
         live: (row,), False where an item was removed; None where none was.
         index: The vector index, over all rows.
         items_file: The items that were not removed.
+        background: Some rows and their vectors, against which queries are held.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Gallery:
         items: ItemStore,
         thumbnails: ThumbnailStore | None,
         images_root: Path | None,
+        background: Background,
         live: AllowedRows | None = None,
     ) -> None:
         """Put together the parts of a gallery; `Gallery.open` checks and calls this."""
@@ -80,6 +83,7 @@ class Gallery:
         self._live_mask = RowMask.of(live, manifest.row_count)
         self.index = index
         self.items_file = items
+        self.background = background
         self._thumbnails = thumbnails
         self._checked_files = {
             name for name, record in manifest.files.items() if is_hashed_on_opening(record)
@@ -121,6 +125,7 @@ class Gallery:
         """
         index = open_vector_index(folder, manifest, device=device)
         removed = read_tombstones(folder / "tombstones", manifest.row_count)
+        background = read_background(folder / BACKGROUND_FILE, manifest.dim, manifest.row_count)
         with ExitStack() as refused:
             items = ItemStore(folder / "items.sqlite", removed.tolist())
             refused.callback(items.close)
@@ -135,6 +140,7 @@ class Gallery:
                 items=items,
                 thumbnails=thumbnails,
                 images_root=images_root,
+                background=background,
                 live=live_rows(removed, manifest.row_count),
             )
             refused.pop_all()

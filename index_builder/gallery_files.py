@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
+from index_builder.background import BACKGROUND_FILE
 from index_builder.items import ItemStore
 from index_builder.manifest import FileRecord, Manifest, record_of_file
 from model.errors import GalleryIndexError
@@ -21,7 +22,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     Raises:
         GalleryIndexError: One is missing or differs; so too for all below.
     """
-    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones"}
+    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones", BACKGROUND_FILE}
     if manifest.kind == "images":
         expected.add("thumbnails.sqlite")
     if set(manifest.files) != expected:

@@ -100,7 +100,7 @@ class IndexRecord(Record):
 class Manifest(Record):
     """Everything that an opener compares before it trusts a gallery."""
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     gallery: str = Field(description="name of the folder: <kind>-<hash of what it was built from>")
     kind: GalleryKind
     checkpoint_fingerprint: str = Field(pattern="^[0-9a-f]{64}$")

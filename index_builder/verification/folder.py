@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
+from index_builder.background import BACKGROUND_FILE
 from index_builder.gallery import Gallery
 from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record
 from index_builder.rejections import rejected_lines
@@ -108,7 +109,7 @@ def check_gallery_files(
     check.problems += [f"{fault}; {advice}" for fault in faults.values()]
     size = sum(file.size_bytes for file in files.values())
     check.looked_at = f"{len(files)} files, {size / 1e6:,.1f} MB"
-    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones"}
+    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones", BACKGROUND_FILE}
     expected |= {"thumbnails.sqlite"} if kind == "images" else set()
     is_sound = faults.keys().isdisjoint(files)
     for what, found, said in (
