@@ -6,8 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from index_builder.gallery import Gallery
 from index_builder.items import Item
-from service.retriever import FoundHit, Retrieval, ServedIndex
+from service.explanation_answer import ExplanationAnswer
+from service.pair import ServedIndex
+from service.retriever import FoundHit, Retrieval
 from service.schemas import Part
+from service.serving import Reload
 
 __all__ = [
     "GalleriesAnswer",
@@ -16,6 +19,7 @@ __all__ = [
     "IndexAnswer",
     "InfoAnswer",
     "ItemAnswer",
+    "ReloadAnswer",
     "SearchAnswer",
 ]
 
@@ -59,7 +63,9 @@ class HitAnswer(_Answer):
     metadata: dict[str, Any] | None
     duplicates: list[dict[str, Any]] | None
     captions: list[dict[str, Any]] | None
-    explanation: dict[str, Any] | None
+    explanation: ExplanationAnswer | None = Field(
+        description="what each region with each word adds to the score, if `explain` asked for it"
+    )
 
     @classmethod
     def of(cls, found: FoundHit, include: list[Part]) -> Self:
@@ -76,7 +82,7 @@ class HitAnswer(_Answer):
             metadata=item.metadata if "metadata" in include else None,
             duplicates=None,
             captions=None,
-            explanation=None,
+            explanation=found.explanation and ExplanationAnswer.of(found.explanation),
         )
 
 
@@ -87,7 +93,12 @@ class QueryAnswer(_Answer):
     hits: list[HitAnswer]
     next_offset: int | None = Field(description="the next page's offset; null on the last page")
     fits: bool | None
-    warnings: list[str] = Field(description="caption_truncated: cut to what the model reads")
+    warnings: list[str] = Field(
+        description="caption_truncated: cut to what the model reads; of explanations: "
+        "explanation_limited: only the first 10 hits of a request have one; "
+        "explanation_source_gone: a picture could not be read again; "
+        "explanation_inexact: one sums to its score to less than 1e-4"
+    )
 
 
 class IndexAnswer(_Answer):
@@ -172,7 +183,7 @@ class SearchAnswer(_Answer):
     timing_ms: TimingAnswer
 
     @classmethod
-    def of(cls, retrieval: Retrieval, served: ServedIndex, include: list[Part]) -> Self:
+    def of(cls, retrieval: Retrieval, include: list[Part]) -> Self:
         """Return the answer of a whole request."""
         return cls(
             results=[
@@ -185,7 +196,7 @@ class SearchAnswer(_Answer):
                 )
                 for place, page in enumerate(retrieval.pages)
             ],
-            index=IndexAnswer.of(served),
+            index=IndexAnswer.of(retrieval.served),
             timing_ms=TimingAnswer(**retrieval.timing_ms),
         )
 
@@ -245,6 +256,25 @@ class InfoAnswer(_Answer):
     galleries: GalleriesAnswer
     dim: int
     encoder: str
+
+
+class ReloadAnswer(_Answer):
+    """How a reload ended."""
+
+    index: IndexAnswer
+    previous_version: int | None = Field(
+        description="still answers those who ask for it by `version`"
+    )
+    changed: bool = Field(description="false if the very same version was served already")
+
+    @classmethod
+    def of(cls, reload: Reload) -> Self:
+        """Return the answer of a reload."""
+        return cls(
+            index=IndexAnswer(version=reload.version, checkpoint=reload.fingerprint[:16]),
+            previous_version=reload.previous_version,
+            changed=reload.is_changed,
+        )
 
 
 class HealthAnswer(_Answer):

@@ -8,9 +8,11 @@ ServiceError
     ├── NoPictureError       the item is known, and is the regions of an image without a picture
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
+    ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── QueueFullError       more is waiting than the queue holds
-    └── DeadlineError        the answer would come too late
+    ├── DeadlineError        the answer would come too late
+    └── ReloadRefusedError   another index cannot be served; what was served still is
 """
 
 from collections.abc import Sequence
@@ -21,11 +23,13 @@ from model.errors import PictureError, ServiceError
 __all__ = [
     "BadPicture",
     "BadPicturesError",
+    "CannotExplainError",
     "DeadlineError",
     "MissingGalleryError",
     "NoPictureError",
     "QueryError",
     "QueueFullError",
+    "ReloadRefusedError",
     "SourceGoneError",
     "StaleVersionError",
     "UnknownItemError",
@@ -61,6 +65,10 @@ class UnsupportedInputError(QueryError):
     """The encoder cannot read this kind of query, such as pictures."""
 
 
+class CannotExplainError(QueryError):
+    """What was asked for cannot be explained."""
+
+
 class QueueFullError(QueryError):
     """More is waiting than the queue holds.
 
@@ -75,6 +83,10 @@ class QueueFullError(QueryError):
 
 class DeadlineError(QueryError):
     """The answer would come after the query's deadline."""
+
+
+class ReloadRefusedError(QueryError):
+    """Another index or checkpoint cannot be served; what was served before still is."""
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from starlette.exceptions import HTTPException
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
     BadPicturesError,
+    CannotExplainError,
     DeadlineError,
     MissingGalleryError,
     NoPictureError,
     QueryError,
     QueueFullError,
+    ReloadRefusedError,
     SourceGoneError,
     StaleVersionError,
     UnknownItemError,
@@ -53,6 +55,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "method_not_allowed": (405, "Method not allowed"),
     "upload_timeout": (408, "The body arrived too slowly"),
     "stale_version": (409, "This index version is not served"),
+    "reload_refused": (409, "The index cannot be served"),
     "source_gone": (410, "The picture's source is gone"),
     "body_too_large": (413, "The body is too large"),
     "too_many_pixels": (413, "The picture has too many pixels"),
@@ -63,6 +66,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_multipart": (422, "The body is not valid multipart/form-data"),
     "invalid_regions": (422, "The region features cannot be used"),
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
+    "cannot_explain": (422, "This cannot be explained"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),
@@ -75,8 +79,10 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     NoPictureError: "no_picture",
     SourceGoneError: "source_gone",
     UnsupportedInputError: "unsupported_input",
+    CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
+    ReloadRefusedError: "reload_refused",
 }
 # pydantic's names for what can be wrong with a value -> ours, which do not change with pydantic's.
 ITEM_CODES = {

@@ -30,6 +30,7 @@ __all__ = [
     "ImageSearch",
     "ImageSearchParams",
     "Part",
+    "ReloadRequest",
     "SearchFields",
     "TextSearch",
 ]
@@ -133,8 +134,10 @@ class SearchFields(_Request):
     mode: Annotated[Literal["vector"], BeforeValidator(_only("vector"))] = Field(
         default="vector", description="hybrid is served by a later release"
     )
-    explain: Annotated[Literal[False], BeforeValidator(_only(False))] = Field(
-        default=False, description="true is served by a later release"
+    explain: bool = Field(
+        default=False,
+        description="say of the first 10 hits what each region with each word adds to the score; "
+        "of sentences that find images, and pictures that find captions",
     )
 
     @field_validator("offset")
@@ -196,3 +199,16 @@ class ImageSearch(ImageSearchParams):
     )
 
     image: ImageQuery
+
+
+class ReloadRequest(_Request):
+    """Which index to serve from now on; by default the configured one, at its newest version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"index": "/indexes/photos"}]})
+
+    index: str | None = Field(
+        default=None, min_length=1, description="index folder, on the machine of the service"
+    )
+    checkpoint: str | None = Field(
+        default=None, min_length=1, description="where its checkpoint lies, if not in the index"
+    )

@@ -1,16 +1,22 @@
 """The running service: an address, an app, and a good end."""
 
+import asyncio
+import contextlib
 import errno
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from model import console
 from model.errors import ServiceError
 from service.config import ServiceConfig
+
+if TYPE_CHECKING:
+    from service.serving import Serving
 
 __all__ = ["serve"]
 
@@ -41,6 +47,7 @@ def serve(config: ServiceConfig) -> int:
                 timeout_graceful_shutdown=config.shutdown_timeout_s,
             ),
             announce=lambda: _announce(facts, as_json=config.json_output),
+            reload=lambda: _reload(app.state.served.serving),
         )
         # uvicorn raises the signal again when it has stopped; stopping is what was asked for.
         for stop in (signal.SIGTERM, signal.SIGINT):
@@ -51,16 +58,37 @@ def serve(config: ServiceConfig) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is to be found once it is to be found there."""
+    """Says where it is to be found once it is to be found there; SIGHUP reloads from then on."""
 
-    def __init__(self, config: uvicorn.Config, *, announce: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        announce: Callable[[], None],
+        reload: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         super().__init__(config)
         self._announce = announce
+        self._reload = reload
+        self._reloads: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
             self._announce()
+
+    def _begin_reload(self) -> None:
+        task = asyncio.create_task(self._reload())
+        self._reloads.add(task)  # a task that nobody holds may be collected
+        task.add_done_callback(self._reloads.discard)
+
+
+async def _reload(serving: "Serving") -> None:
+    """Serve the newest version of the configured index, if it can be served; the log tells."""
+    # What went wrong is logged where it went wrong; nobody waits for an answer.
+    with contextlib.suppress(ServiceError):
+        await serving.reload()
 
 
 def _announce(facts: dict[str, str], *, as_json: bool) -> None:

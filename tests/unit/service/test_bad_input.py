@@ -82,13 +82,12 @@ def wrongs(problem: dict[str, Any]) -> list[tuple[str, str]]:
             [("fold_duplicates_above", "not_served_yet")],
         ),
         ({"query": "red", "mode": "hybrid"}, [("mode", "not_served_yet")]),
-        ({"query": "red", "explain": True}, [("explain", "not_served_yet")]),
-        ({"query": "red", "explain": 0}, [("explain", "not_served_yet")]),
+        ({"query": "red", "explain": 0}, [("explain", "wrong_type")]),
         (
-            {"query": " ", "limit": 0, "explain": True, "colour": "red"},
+            {"query": " ", "limit": 0, "explain": "yes", "colour": "red"},
             [
                 ("limit", "out_of_range"),
-                ("explain", "not_served_yet"),
+                ("explain", "wrong_type"),
                 ("query[0]", "empty_query"),
                 ("colour", "unknown_field"),
             ],
@@ -260,7 +259,7 @@ async def test_a_wrong_image_query_is_refused(
     ("params", "wrong"),
     [
         ('{"limit": 0}', ("params.limit", "out_of_range")),
-        ('{"explain": true}', ("params.explain", "not_served_yet")),
+        ('{"explain": 1}', ("params.explain", "wrong_type")),
         ('{"image": {"id": "a"}}', ("params.image", "unknown_field")),
         ("[]", ("params", "wrong_type")),
     ],
@@ -416,14 +415,14 @@ async def test_an_unforeseen_fault_is_a_bare_500(
     make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     app = make_app()
-    retriever = app.state.served.retriever
+    encoder = app.state.served.serving.current.encoder.encoder
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret of /home/somebody")
 
     async with connect(app) as client:
         with monkeypatch.context() as broken:
-            broken.setattr(retriever._encoder, "encode_captions", fail)
+            broken.setattr(encoder, "encode_captions", fail)
             answer = await client.post("/search/text", json={"query": "red"})
             problem = check_problem(answer, 500, "internal_error")
             assert "secret" not in answer.text
