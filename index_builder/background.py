@@ -1,8 +1,8 @@
 """The background sample of a gallery: vectors that tell how close what belongs here lies together.
 
-The file `background.npy` holds at most `MOST_ROWS` rows, ascending, each with its vector in float16.
-They are of different owners (the picture that a caption names, else the content itself), because a
-query has no twin in the gallery either. Which rows are drawn depends on their numbers alone: the
+The file `background.npy` holds at most `MOST_ROWS` rows, ascending, each with its vector in
+float16. They are of different owners (the picture that a caption names, else the content itself):
+a query has no twin in the gallery either. Which rows are drawn depends on their numbers alone: the
 same gallery gives the same bytes.
 """
 

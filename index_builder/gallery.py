@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.background import BACKGROUND_FILE, Background, read_background
+from index_builder.calibration import calibrate
 from index_builder.gallery_files import (
     check_files,
     check_hash,
@@ -61,6 +62,7 @@ class Gallery:
         index: The vector index, over all rows.
         items_file: The items that were not removed.
         background: Some rows and their vectors, against which queries are held.
+        calibration: Tells whether a query of this kind fits; None where the items are too few.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Gallery:
         self.index = index
         self.items_file = items
         self.background = background
+        self.calibration = calibrate(background)
         self._thumbnails = thumbnails
         self._checked_files = {
             name for name, record in manifest.files.items() if is_hashed_on_opening(record)

@@ -4,8 +4,8 @@ A hit belongs to a query if a caption of the index says so: the picture that a c
 captions that name a picture. Nobody has said what else would do as well, so the relevance of a hit
 is rather too low than too high where an index holds many of a kind.
 
-Source: Platt, "Probabilistic outputs for support vector machines", 1999 (smoothed labels); fitted by
-Newton's method as in Lin, Lin and Weng, "A note on Platt's probabilistic outputs", 2007.
+Source: Platt, "Probabilistic outputs for support vector machines", 1999 (smoothed labels); fitted
+by Newton's method as in Lin, Lin and Weng, "A note on Platt's probabilistic outputs", 2007.
 """
 
 import math
@@ -87,9 +87,7 @@ def _fit_logistic(
     return float(weights[0]), float(weights[1])
 
 
-def _cross_entropy(
-    logits: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]
-) -> np.float64:
+def _cross_entropy(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]) -> np.float64:
     entropy: np.float64 = (np.logaddexp(0, logits) - labels * logits).sum()
     return entropy
 

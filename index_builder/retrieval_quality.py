@@ -240,9 +240,7 @@ def _measure(
     return quality, report
 
 
-def _search(
-    vectors: Rows, own: Sequence[Places], searched: Gallery, name: str
-) -> _Found:
+def _search(vectors: Rows, own: Sequence[Places], searched: Gallery, name: str) -> _Found:
     ranks = np.full(len(vectors), _CUTOFF, dtype=np.int64)
     shape = len(vectors), min(_CUTOFF, searched.count)
     found = _Found(ranks, np.empty(shape, np.int64), np.empty(shape), np.empty(shape, np.bool_))

@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from index_builder.gallery import MAX_HIT_COUNT, Gallery, Hit
 from index_builder.items import Item
 from index_builder.manifest import GalleryKind
@@ -44,22 +47,29 @@ class FoundHit:
     """A hit with its item, and the picture that it is or, being a caption, names.
 
     Attributes:
+        relevance: How likely it belongs to the query, 0 to 1; None where that cannot be told.
         explanation: Why it has its score, if that was asked for and can be told.
     """
 
     hit: Hit
     item: Item
     picture: Item | None
+    relevance: float | None = None
     explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
 class FoundPage:
-    """What one query found, best first."""
+    """What one query found, best first.
+
+    Attributes:
+        fits: False if the query is unlike what the index holds; None where that cannot be told.
+    """
 
     hits: list[FoundHit]
     next_offset: int | None
     warnings: list[str]
+    fits: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -126,12 +136,30 @@ class Retriever:
                 )
                 hits = [ranking[page.offset :] for ranking in ranked]
                 found = await self.workers.run_stage(
-                    self.workers.readers, "fetch", stopwatch, _fetch, hits, gallery, pair
+                    self.workers.readers,
+                    "fetch",
+                    stopwatch,
+                    _fetch,
+                    hits,
+                    gallery,
+                    pair,
+                    queries.kind,
+                )
+                fits = await self.workers.run_stage(
+                    self.workers.readers,
+                    "fetch",
+                    stopwatch,
+                    _fits,
+                    embedded.embeddings,
+                    pair,
+                    queries.kind,
                 )
                 next_offset = page.next_offset(gallery.count)
                 pages = [
-                    FoundPage(hits=hits_of_query, next_offset=next_offset, warnings=warnings)
-                    for hits_of_query, warnings in zip(found, embedded.warnings, strict=True)
+                    FoundPage(hits_of_query, next_offset, warnings, fitting)
+                    for hits_of_query, warnings, fitting in zip(
+                        found, embedded.warnings, fits, strict=True
+                    )
                 ]
                 if page.explain:
                     pages = await self._explained(pages, queries, pair, stopwatch)
@@ -157,18 +185,35 @@ class Retriever:
 
 
 def _fetch(
-    hits: Sequence[Sequence[Hit]], gallery: Gallery, pair: ServedPair
+    hits: Sequence[Sequence[Hit]], gallery: Gallery, pair: ServedPair, kind: GalleryKind | None
 ) -> list[list[FoundHit]]:
-    """Return the hits with their items; one look-up for all of them."""
+    """Return the hits of queries of a kind with their items; one look-up for all of them."""
+    relevance = None if kind is None else pair.index.relevance(kind, gallery.kind)
     ids = {hit.item_id for hits_of_query in hits for hit in hits_of_query}
     items = gallery.items(list(ids))
     picture_of = items
     if gallery.kind == "captions":
         picture_of = pictures_of(list(items.values()), pair)
     return [
-        [FoundHit(hit, items[hit.item_id], picture_of.get(hit.item_id)) for hit in of_query]
+        [
+            FoundHit(
+                hit,
+                items[hit.item_id],
+                picture_of.get(hit.item_id),
+                None if relevance is None else relevance.of(hit.score),
+            )
+            for hit in of_query
+        ]
         for of_query in hits
     ]
+
+
+def _fits(
+    embeddings: Sequence[npt.NDArray[np.float32]], pair: ServedPair, kind: GalleryKind | None
+) -> Sequence[bool | None]:
+    """Return of each query of a kind whether it is like what the index holds."""
+    told = None if kind is None else pair.index.fits(kind, np.stack(embeddings))
+    return [None] * len(embeddings) if told is None else told
 
 
 def pictures_of(captions: Sequence[Item], pair: ServedPair) -> dict[str, Item]:

@@ -1,4 +1,4 @@
-"""All vectors of a gallery: their lengths, and the other files that hold them against `embeddings.f16`."""
+"""All vectors of a gallery: their lengths, and `embeddings.f16` against the other files."""
 
 from collections.abc import Callable
 
@@ -73,8 +73,8 @@ def check_background(opened: OpenedGallery, check: Check) -> None:
     wrong = Found(rows[is_removed | differs].tolist())
     if wrong.count:
         check.problems.append(
-            f"{opened.place}: rows {wrong} of {BACKGROUND_FILE} are not those of embeddings.f16, or "
-            f"of removed items; {opened.advice}"
+            f"{opened.place}: rows {wrong} of {BACKGROUND_FILE} are not those of "
+            f"embeddings.f16, or of removed items; {opened.advice}"
         )
 
 

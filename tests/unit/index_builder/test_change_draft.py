@@ -101,7 +101,9 @@ def test_a_file_is_hashed_once_whether_on_opening_or_later(
 ):
     monkeypatch.setattr(gallery_files, "_HASHED_BYTES", hashed_bytes)
     opened = Gallery.open(folder)
-    assert set(hashed) == ({*FILES, BACKGROUND_FILE, "tombstones"} if hashed_bytes else {"tombstones"})
+    assert set(hashed) == (
+        {*FILES, BACKGROUND_FILE, "tombstones"} if hashed_bytes else {"tombstones"}
+    )
     for number, change in enumerate((append, append, compacted), 1):
         change(opened, folder.with_name(f"images-{number:016}"))
     assert sorted(hashed) == sorted({*FILES, BACKGROUND_FILE, "tombstones"})
