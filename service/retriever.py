@@ -1,11 +1,14 @@
 """Query -> embedding -> hits, with items: the walk of a search, on one pair from end to end."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from index_builder.filter_checks import FilterError
 from index_builder.filters import Filter
-from index_builder.gallery import Gallery
+from index_builder.gallery import Gallery, Hit
 from index_builder.manifest import GalleryKind
 from index_builder.vector_index import RowMask
 from service.admission import Admission, Stopwatch
@@ -15,7 +18,6 @@ from service.explain import MAX_EXPLAINED_HITS, HitExplainer, ScoredItem
 from service.found_hits import FoundHit, fetch_hits
 from service.pair import ServedIndex, ServedPair
 from service.queries import Embedded, Queries
-from service.ranking import ArrangedPage
 from service.serving import Serving
 from service.workers import Workers
 
@@ -46,11 +48,16 @@ class Page:
 
 @dataclass(frozen=True)
 class FoundPage:
-    """What one query found, best first."""
+    """What one query found, best first.
+
+    Attributes:
+        fits: False if the query is unlike what the index holds; None where that cannot be told.
+    """
 
     hits: list[FoundHit]
     next_offset: int | None
     warnings: list[str]
+    fits: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -128,19 +135,13 @@ class Retriever:
                     gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
                 )
 
-                def arrange_all() -> list[ArrangedPage]:
-                    return [
-                        arranger.page(*of_query, limit=page.limit, offset=page.offset)
-                        for of_query in zip(found, embedded.embeddings, queries.words, strict=True)
-                    ]
+                def finish() -> list[FoundPage]:
+                    return _found_pages(found, embedded, queries, arranger, page)
 
-                readers = self.workers.readers
-                arranged = await self.workers.run_stage(readers, "search", stopwatch, arrange_all)
-                hits = await self.workers.run_stage(
-                    readers, "fetch", stopwatch, fetch_hits, arranged, arranger, embedded.embeddings
+                # In one go: a thread that hands over to another costs as much as all of it.
+                pages = await self.workers.run_stage(
+                    self.workers.readers, "fetch", stopwatch, finish
                 )
-                of_queries = zip(hits, arranged, embedded.warnings, strict=True)
-                pages = [FoundPage(one, of.next_offset, codes) for one, of, codes in of_queries]
                 if page.explain:
                     pages = await self._explained(pages, queries, pair, stopwatch)
                 return Retrieval(pages, pair.served, stopwatch.timing_ms())
@@ -190,3 +191,28 @@ class Retriever:
             )
             for page, of in zip(pages, explained, strict=True)
         ]
+
+
+def _found_pages(
+    found: Sequence[Sequence[Hit]],
+    embedded: Embedded,
+    queries: Queries,
+    arranger: Arranger,
+    page: Page,
+) -> list[FoundPage]:
+    """Return the page of each query, of the best hits that its search found."""
+    arranged = [
+        arranger.page(*of_query, limit=page.limit, offset=page.offset)
+        for of_query in zip(found, embedded.embeddings, queries.words, strict=True)
+    ]
+    kind, index = queries.kind, arranger.pair.index
+    relevance = None if kind is None else index.relevance(kind, arranger.gallery.kind)
+    hits = fetch_hits(arranged, arranger, embedded.embeddings, relevance)
+    told = None if kind is None else index.fits(kind, np.stack(embedded.embeddings))
+    fits: Sequence[bool | None] = [None] * queries.count if told is None else told
+    return [
+        FoundPage(of_query, one.next_offset, warnings, fitting)
+        for of_query, one, warnings, fitting in zip(
+            hits, arranged, embedded.warnings, fits, strict=True
+        )
+    ]
