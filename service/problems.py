@@ -46,11 +46,13 @@ MAX_WHERE_CHARACTERS = 120
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "unreadable_image": (400, "Not a readable picture"),
+    "malformed_http": (400, "Not a request of HTTP/1.1"),
     "not_found": (404, "Nothing at this address"),
     "gallery_missing": (404, "The index has no such gallery"),
     "unknown_item": (404, "No such item"),
     "no_picture": (404, "The item has no picture"),
     "method_not_allowed": (405, "Method not allowed"),
+    "request_timeout": (408, "The request arrived too slowly"),
     "upload_timeout": (408, "The body arrived too slowly"),
     "stale_version": (409, "This index version is not served"),
     "source_gone": (410, "The picture's source is gone"),
@@ -63,6 +65,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_multipart": (422, "The body is not valid multipart/form-data"),
     "invalid_regions": (422, "The region features cannot be used"),
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
+    "headers_too_large": (431, "The request's head is too large"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),

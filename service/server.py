@@ -1,8 +1,10 @@
 """The running service: an address, an app, and a good end."""
 
 import errno
+import resource
 import signal
 import socket
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -13,6 +15,8 @@ from model.errors import ServiceError
 from service.config import ServiceConfig
 
 __all__ = ["serve"]
+
+OTHER_OPEN_FILES = 256  # of the index, of libraries, of connections that are just closing
 
 
 def serve(config: ServiceConfig) -> int:
@@ -25,8 +29,11 @@ def serve(config: ServiceConfig) -> int:
     with _claimed_address(config.host, config.port) as listener:
         # Imported late: a taken port is told before torch is loaded.
         from service.app import create_app, startup_facts
+        from service.connections import ConnectionBounds, bounded_protocol
         from service.observability import log_as_json
 
+        bounds = ConnectionBounds()
+        _allow_open_files(bounds.max_connections + OTHER_OPEN_FILES)
         app = create_app(config)
         log_as_json(with_requests=config.log_requests)
         facts = startup_facts(app, config, url=_url(listener))
@@ -36,8 +43,10 @@ def serve(config: ServiceConfig) -> int:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=bounded_protocol(bounds),
                 ws="none",
                 lifespan="on",
+                timeout_keep_alive=bounds.idle_timeout_s,
                 timeout_graceful_shutdown=config.shutdown_timeout_s,
             ),
             announce=lambda: _announce(facts, as_json=config.json_output),
@@ -51,7 +60,7 @@ def serve(config: ServiceConfig) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is to be found once it is to be found there."""
+    """Says where it is to be found once it is; lets go of clients that are too slow."""
 
     def __init__(self, config: uvicorn.Config, *, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -62,6 +71,13 @@ class _Server(uvicorn.Server):
         if self.started:
             self._announce()
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # ten ticks are a second
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                connection.sweep(now)  # type: ignore[union-attr]  # all are bounded ones
+        return await super().on_tick(counter)
+
 
 def _announce(facts: dict[str, str], *, as_json: bool) -> None:
     if as_json:
@@ -70,6 +86,14 @@ def _announce(facts: dict[str, str], *, as_json: bool) -> None:
     for name, value in facts.items():
         console.say(f"  {name:<12}{value}")
     console.say(f"ready  {facts['url']}/  (API: {facts['url']}/docs, stop with Ctrl-C)")
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files to `count`, or as far as it may be raised."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if most == resource.RLIM_INFINITY else min(count, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _claimed_address(host: str, port: int) -> socket.socket:
