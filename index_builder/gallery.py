@@ -171,7 +171,7 @@ class Gallery:
         limit: int,
         offset: int = 0,
         *,
-        allowed: AllowedRows | None = None,
+        allowed: AllowedRows | RowMask | None = None,
     ) -> list[list[Hit]]:
         """Return for each query the hits of ranks `offset + 1` to `offset + limit`.
 
@@ -180,7 +180,8 @@ class Gallery:
             limit: At least 1; fewer hits come back where the gallery ends.
             offset: At least 0, with `limit + offset <= 1000`.
             allowed: (row,), False where a row must not be found; None allows every row but those
-                of removed items, which are never found.
+                of removed items, which are never found. A `RowMask`, for many searches, is taken
+                as it is and must not hold removed rows.
 
         Raises:
             GalleryIndexError: The queries have another width, or limit and offset are out of range.
@@ -200,7 +201,9 @@ class Gallery:
         if len(queries) == 0:
             return []
         mask: AllowedRows | RowMask | None = self._live_mask
-        if allowed is not None:
+        if isinstance(allowed, RowMask):
+            mask = allowed
+        elif allowed is not None:
             mask = allowed if self.live is None else allowed & self.live
         found = self.index.search(queries, limit + offset, allowed=mask)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]

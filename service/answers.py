@@ -6,8 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from index_builder.gallery import Gallery
 from index_builder.items import Item
-from service.retriever import FoundHit, Retrieval, ServedIndex
+from service.pair import ServedIndex
+from service.retriever import FoundHit, Retrieval
 from service.schemas import Part
+from service.serving import Reload
 
 __all__ = [
     "GalleriesAnswer",
@@ -16,6 +18,7 @@ __all__ = [
     "IndexAnswer",
     "InfoAnswer",
     "ItemAnswer",
+    "ReloadAnswer",
     "SearchAnswer",
 ]
 
@@ -172,7 +175,7 @@ class SearchAnswer(_Answer):
     timing_ms: TimingAnswer
 
     @classmethod
-    def of(cls, retrieval: Retrieval, served: ServedIndex, include: list[Part]) -> Self:
+    def of(cls, retrieval: Retrieval, include: list[Part]) -> Self:
         """Return the answer of a whole request."""
         return cls(
             results=[
@@ -185,7 +188,7 @@ class SearchAnswer(_Answer):
                 )
                 for place, page in enumerate(retrieval.pages)
             ],
-            index=IndexAnswer.of(served),
+            index=IndexAnswer.of(retrieval.served),
             timing_ms=TimingAnswer(**retrieval.timing_ms),
         )
 
@@ -245,6 +248,25 @@ class InfoAnswer(_Answer):
     galleries: GalleriesAnswer
     dim: int
     encoder: str
+
+
+class ReloadAnswer(_Answer):
+    """How a reload ended."""
+
+    index: IndexAnswer
+    previous_version: int | None = Field(
+        description="still answers those who ask for it by `version`"
+    )
+    changed: bool = Field(description="false if the very same version was served already")
+
+    @classmethod
+    def of(cls, reload: Reload) -> Self:
+        """Return the answer of a reload."""
+        return cls(
+            index=IndexAnswer(version=reload.version, checkpoint=reload.fingerprint[:16]),
+            previous_version=reload.previous_version,
+            changed=reload.is_changed,
+        )
 
 
 class HealthAnswer(_Answer):

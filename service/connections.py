@@ -46,11 +46,11 @@ class ConnectionBounds:
         send_timeout_s: Without the client fetching its answer, beside the time of a slow line.
     """
 
-    max_connections: int = 1_000
-    max_header_bytes: int = 32_768
-    header_timeout_s: float = 10
-    idle_timeout_s: int = 15
-    send_timeout_s: float = 30
+    max_connections: int
+    max_header_bytes: int
+    header_timeout_s: float
+    idle_timeout_s: int
+    send_timeout_s: float
 
 
 def bounded_protocol(bounds: ConnectionBounds) -> "type[BoundedProtocol]":
@@ -61,7 +61,7 @@ def bounded_protocol(bounds: ConnectionBounds) -> "type[BoundedProtocol]":
 class BoundedProtocol(H11Protocol):
     """One connection; `sweep` is to be called about once a second."""
 
-    bounds: ClassVar[ConnectionBounds] = ConnectionBounds()
+    bounds: ClassVar[ConnectionBounds]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -10,7 +10,8 @@ ServiceError
     ├── UnsupportedInputError  the encoder cannot read this kind of query
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── QueueFullError       more is waiting than the queue holds
-    └── DeadlineError        the answer would come too late
+    ├── DeadlineError        the answer would come too late
+    └── ReloadRefusedError   another index cannot be served; what was served still is
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ __all__ = [
     "NoPictureError",
     "QueryError",
     "QueueFullError",
+    "ReloadRefusedError",
     "SourceGoneError",
     "StaleVersionError",
     "UnknownItemError",
@@ -75,6 +77,10 @@ class QueueFullError(QueryError):
 
 class DeadlineError(QueryError):
     """The answer would come after the query's deadline."""
+
+
+class ReloadRefusedError(QueryError):
+    """Another index or checkpoint cannot be served; what was served before still is."""
 
 
 @dataclass(frozen=True)

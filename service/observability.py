@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -27,12 +28,16 @@ from prometheus_client import (
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from index_builder.manifest import GalleryKind
+from service.admission import Admission
+from service.batching import BatchReport
 from service.problems import Problem, answer_problem
-from service.retriever import Retriever
+from service.serving import Serving
 
 __all__ = ["Metrics", "ObservedRequests", "log_as_json"]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
 CLIENT_CLOSED_REQUEST = 499
 
 access_log = logging.getLogger("service.access")
@@ -42,7 +47,7 @@ error_log = logging.getLogger("service.errors")
 class Metrics:
     """Everything that `/metrics` shows."""
 
-    def __init__(self, retriever: Retriever) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -69,15 +74,33 @@ class Metrics:
         self._queries = Counter(
             "hrem_queries", "Answered queries", ("kind",), registry=self.registry
         )
+        self._batch_items = Histogram(
+            "hrem_batch_items",
+            "Queries that shared a batch",
+            ("stage",),
+            buckets=BATCH_ITEMS,
+            registry=self.registry,
+        )
+
+    def watch(self, serving: Serving, admission: Admission) -> None:
+        """Show what is served and what is waiting, as it is whenever somebody looks."""
         self._gauge(
             "hrem_waiting_items",
             "Queries and pictures in work or waiting",
-            lambda: retriever.workers.waiting_items,
+            lambda: admission.waiting_items,
         )
-        self._gauge("hrem_index_version", "Served index version", lambda: retriever.served.version)
+        self._gauge(
+            "hrem_index_version",
+            "Served index version",
+            lambda: serving.current.served.version,
+        )
         items = Gauge("hrem_items", "Indexed items", ("gallery",), registry=self.registry)
-        for kind, gallery in retriever.galleries.items():
-            items.labels(kind).set(gallery.count if gallery is not None else 0)
+        for kind in serving.current.galleries:
+            items.labels(kind).set_function(partial(_item_count, serving, kind))
+
+    def observe_batch(self, report: BatchReport) -> None:
+        """Take a batch into account; called on the thread that ran it."""
+        self._batch_items.labels(report.stage).observe(report.item_count)
 
     def _gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(read)
@@ -100,6 +123,11 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def _item_count(serving: Serving, kind: GalleryKind) -> int:
+    gallery = serving.current.galleries[kind]
+    return 0 if gallery is None else gallery.count
 
 
 class ObservedRequests:

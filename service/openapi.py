@@ -13,8 +13,8 @@ from pydantic.json_schema import models_json_schema
 
 from model import console
 from service.problems import ProblemDetail
-from service.routes import items, operations, search
-from service.schemas import ImageSearch, ImageSearchParams, TextSearch
+from service.routes import admin, items, operations, search
+from service.schemas import ImageSearch, ImageSearchParams, ReloadRequest, TextSearch
 
 __all__ = ["openapi_document", "written_document"]
 
@@ -29,7 +29,7 @@ default, never ignored.
 
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses except the pages."""
-    routes = [*search.router.routes, *items.router.routes, *operations.router.routes]
+    routes = [route for part in (search, items, operations, admin) for route in part.router.routes]
     document = get_openapi(
         title="HREM search", version="0.1.0", description=DESCRIPTION, routes=routes
     )
@@ -39,6 +39,7 @@ def openapi_document() -> dict[str, Any]:
             (TextSearch, "validation"),
             (ImageSearch, "validation"),
             (ImageSearchParams, "validation"),
+            (ReloadRequest, "validation"),
             (ProblemDetail, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",

@@ -23,6 +23,7 @@ from service.errors import (
     NoPictureError,
     QueryError,
     QueueFullError,
+    ReloadRefusedError,
     SourceGoneError,
     StaleVersionError,
     UnknownItemError,
@@ -55,6 +56,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "The request arrived too slowly"),
     "upload_timeout": (408, "The body arrived too slowly"),
     "stale_version": (409, "This index version is not served"),
+    "reload_refused": (409, "The index cannot be served"),
     "source_gone": (410, "The picture's source is gone"),
     "body_too_large": (413, "The body is too large"),
     "too_many_pixels": (413, "The picture has too many pixels"),
@@ -80,6 +82,7 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     UnsupportedInputError: "unsupported_input",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
+    ReloadRefusedError: "reload_refused",
 }
 # pydantic's names for what can be wrong with a value -> ours, which do not change with pydantic's.
 ITEM_CODES = {

@@ -30,6 +30,7 @@ __all__ = [
     "ImageSearch",
     "ImageSearchParams",
     "Part",
+    "ReloadRequest",
     "SearchFields",
     "TextSearch",
 ]
@@ -196,3 +197,16 @@ class ImageSearch(ImageSearchParams):
     )
 
     image: ImageQuery
+
+
+class ReloadRequest(_Request):
+    """Which index to serve from now on; by default the configured one, at its newest version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"index": "/indexes/photos"}]})
+
+    index: str | None = Field(
+        default=None, min_length=1, description="index folder, on the machine of the service"
+    )
+    checkpoint: str | None = Field(
+        default=None, min_length=1, description="where its checkpoint lies, if not in the index"
+    )

@@ -1,18 +1,24 @@
 """The running service: an address, an app, and a good end."""
 
+import asyncio
+import contextlib
 import errno
 import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from model import console
 from model.errors import ServiceError
 from service.config import ServiceConfig
+
+if TYPE_CHECKING:
+    from service.serving import Serving
 
 __all__ = ["serve"]
 
@@ -32,7 +38,13 @@ def serve(config: ServiceConfig) -> int:
         from service.connections import ConnectionBounds, bounded_protocol
         from service.observability import log_as_json
 
-        bounds = ConnectionBounds()
+        bounds = ConnectionBounds(
+            max_connections=config.max_connections,
+            max_header_bytes=config.max_header_bytes,
+            header_timeout_s=config.header_timeout_ms / 1000,
+            idle_timeout_s=config.idle_timeout_s,
+            send_timeout_s=config.send_timeout_ms / 1000,
+        )
         _allow_open_files(bounds.max_connections + OTHER_OPEN_FILES)
         app = create_app(config)
         log_as_json(with_requests=config.log_requests)
@@ -50,6 +62,7 @@ def serve(config: ServiceConfig) -> int:
                 timeout_graceful_shutdown=config.shutdown_timeout_s,
             ),
             announce=lambda: _announce(facts, as_json=config.json_output),
+            reload=lambda: _reload(app.state.served.serving),
         )
         # uvicorn raises the signal again when it has stopped; stopping is what was asked for.
         for stop in (signal.SIGTERM, signal.SIGINT):
@@ -60,15 +73,27 @@ def serve(config: ServiceConfig) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is to be found once it is; lets go of clients that are too slow."""
+    """Says where it is to be found once it is to be found there; SIGHUP reloads from then on.
 
-    def __init__(self, config: uvicorn.Config, *, announce: Callable[[], None]) -> None:
+    Clients that are too slow are let go once a second.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        announce: Callable[[], None],
+        reload: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         super().__init__(config)
         self._announce = announce
+        self._reload = reload
+        self._reloads: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
             self._announce()
 
     async def on_tick(self, counter: int) -> bool:
@@ -77,6 +102,18 @@ class _Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 connection.sweep(now)  # type: ignore[union-attr]  # all are bounded ones
         return await super().on_tick(counter)
+
+    def _begin_reload(self) -> None:
+        task = asyncio.create_task(self._reload())
+        self._reloads.add(task)  # a task that nobody holds may be collected
+        task.add_done_callback(self._reloads.discard)
+
+
+async def _reload(serving: "Serving") -> None:
+    """Serve the newest version of the configured index, if it can be served; the log tells."""
+    # What went wrong is logged where it went wrong; nobody waits for an answer.
+    with contextlib.suppress(ServiceError):
+        await serving.reload()
 
 
 def _announce(facts: dict[str, str], *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from model.errors import RegionFeatureError
 from model.inputs.region_query import read_query_regions
 from service.problems import Problem, ProblemItem, invalid_request
-from service.retriever import Upload
+from service.queries import Upload
 from service.schemas import MAX_QUERIES, ImageSearchParams
 
 __all__ = [

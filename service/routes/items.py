@@ -38,18 +38,17 @@ async def read_image(id: str, request: Request, served: ServedHere) -> Response:
 
     Of a picture in a tar shard it is the copy in the index, its longest side at most 1,024 pixels.
     """
-    content = await served.retriever.display_copy(id)
-    if content is not None:
-        return _stored_picture(content, request)
-    path = await served.retriever.source_of(id)
+    found = await served.items.picture(id)
+    if isinstance(found, bytes):
+        return _stored_picture(found, request)
     try:
-        file = path.stat()
+        file = found.stat()
     except OSError as error:
         raise SourceGoneError(f"the file of image {id!r} is not there any more") from error
     etag = _etag(f"{id} {file.st_mtime_ns} {file.st_size}".encode())
     if request.headers.get("if-none-match") == etag:
         return _unchanged(etag)
-    return _picture(await served.retriever.encoded_picture(path), etag)
+    return _picture(await served.items.encoded_picture(found), etag)
 
 
 @router.get(
@@ -63,7 +62,7 @@ async def read_image(id: str, request: Request, served: ServedHere) -> Response:
 )
 async def read_thumbnail(id: str, request: Request, served: ServedHere) -> Response:
     """Return an indexed picture, its longest side at most 256 pixels; it needs no source file."""
-    return _stored_picture(await served.retriever.thumbnail(id), request)
+    return _stored_picture(await served.items.thumbnail(id), request)
 
 
 @router.get(
@@ -75,7 +74,7 @@ async def read_item(gallery: str, id: str, served: ServedHere) -> ItemAnswer:
     """Return what is known about an item of the gallery `images` or `captions`."""
     for kind in get_args(GalleryKind):
         if gallery == kind:
-            return ItemAnswer.of(*await served.retriever.find_item(kind, id))
+            return ItemAnswer.of(*await served.items.find_item(kind, id))
     raise MissingGalleryError("there is no such gallery; galleries are images and captions")
 
 

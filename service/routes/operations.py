@@ -23,16 +23,16 @@ router = APIRouter(tags=["operations"])
 @router.get("/info", summary="What is served")
 async def read_info(served: ServedHere) -> InfoAnswer:
     """Return the served index version, its galleries and its encoder."""
-    retriever = served.retriever
+    pair = served.serving.current
     galleries = {
         kind: GalleryAnswer.of(gallery) if gallery is not None else None
-        for kind, gallery in retriever.galleries.items()
+        for kind, gallery in pair.galleries.items()
     }
     return InfoAnswer(
-        index=IndexAnswer.of(retriever.served),
+        index=IndexAnswer.of(pair.served),
         galleries=GalleriesAnswer(images=galleries["images"], captions=galleries["captions"]),
-        dim=retriever.served.dim,
-        encoder=retriever.served.encoder,
+        dim=pair.served.dim,
+        encoder=pair.served.encoder,
     )
 
 

@@ -4,9 +4,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from index_builder.manifest import GalleryKind
 from service.answers import SearchAnswer
 from service.problems import describe_problems
-from service.retriever import Page, Retrieval, Upload
+from service.queries import (
+    CaptionQueries,
+    IndexedImageQuery,
+    PictureQueries,
+    Queries,
+    RegionsQuery,
+    Upload,
+)
+from service.retriever import Page
 from service.routes.served import Served, ServedHere
 from service.schemas import ImageSearch, SearchFields, TextSearch
 from service.uploads import (
@@ -141,11 +150,11 @@ PARAMS_OF_NPY = {
 )
 async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the images (or captions) by how well they fit each of 1 to 32 sentences."""
+    served.admission.check_room()
     if media_type_of(request) != JSON:
         raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextSearch, served.bounds)
-    retrieval = await served.retriever.search_captions(asked.query, _page(asked, asked.target))
-    return _answer(served, "text", retrieval, asked)
+    return await _search(served, "text", CaptionQueries(asked.query), asked, asked.target)
 
 
 @router.post(
@@ -162,34 +171,32 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     trained on region features, those of one image come as an npy body, the other fields as JSON in
     the query parameter `params`.
     """
-    retriever = served.retriever
+    served.admission.check_room()
     match media_type_of(request):
         case "multipart/form-data":
             params, uploads = await read_multipart(request, served.bounds)
-            retrieval = await retriever.search_pictures(uploads, _page(params, params.target))
-            return _answer(served, "image", retrieval, params)
+            queries: Queries = PictureQueries(uploads, served.max_pixels)
+            return await _search(served, "image", queries, params, params.target)
         case "application/json":
             asked = await read_json(request, ImageSearch, served.bounds)
-            page = _page(asked, asked.target)
             if asked.image.id is not None:
-                retrieval = await retriever.search_like(asked.image.id, page)
+                queries = IndexedImageQuery(asked.image.id)
             else:
                 upload = Upload("image.base64", asked.image.base64 or b"")
-                retrieval = await retriever.search_pictures([upload], page)
-            return _answer(served, "image", retrieval, asked)
+                queries = PictureQueries([upload], served.max_pixels)
+            return await _search(served, "image", queries, asked, asked.target)
         case "application/x-npy":
-            region_dim = retriever.region_dim_of_queries()
+            region_dim = served.serving.current.encoder.region_dim
             params, regions = await read_regions(request, served.bounds, region_dim=region_dim)
-            retrieval = await retriever.search_regions(regions, _page(params, params.target))
-            return _answer(served, "image", retrieval, params)
+            return await _search(served, "image", RegionsQuery(regions), params, params.target)
         case _:
             raise unsupported_media_type(request, MULTIPART, JSON, NPY)
 
 
-def _page(asked: SearchFields, target: Any) -> Page:
-    return Page(target=target, limit=asked.limit, offset=asked.offset, version=asked.version)
-
-
-def _answer(served: Served, kind: str, retrieval: Retrieval, asked: SearchFields) -> SearchAnswer:
+async def _search(
+    served: Served, kind: str, queries: Queries, asked: SearchFields, target: GalleryKind
+) -> SearchAnswer:
+    page = Page(target=target, limit=asked.limit, offset=asked.offset, version=asked.version)
+    retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
-    return SearchAnswer.of(retrieval, served.retriever.served, asked.include)
+    return SearchAnswer.of(retrieval, asked.include)

@@ -1,24 +1,50 @@
-"""What a route works with: the retriever, the settings and the metrics of its app."""
+"""What a route works with: what is served, the bounds and the metrics of its app."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.admission import Admission
+from service.item_reader import ItemReader
 from service.observability import Metrics
 from service.retriever import Retriever
+from service.serving import Serving
 from service.uploads import BodyBounds
+from service.workers import Workers
 
 __all__ = ["Served", "ServedHere"]
 
 
 @dataclass(frozen=True)
 class Served:
-    """What one app serves, and within which bounds."""
+    """What one app serves, and within which bounds.
 
+    Attributes:
+        serving: The pairs of index and encoder that are open.
+        admission: How much may be under way.
+        workers: Threads for pictures and items.
+        retriever: Answers searches.
+        items: Answers questions about items.
+        metrics: What `/metrics` shows.
+        bounds: Of request bodies.
+        max_pixels: Of pictures.
+    """
+
+    serving: Serving
+    admission: Admission
+    workers: Workers
     retriever: Retriever
+    items: ItemReader
     metrics: Metrics
     bounds: BodyBounds
+    max_pixels: int
+
+    def close(self) -> None:
+        """Finish what is running, drop what waits, and let go of the index."""
+        self.admission.close()
+        self.workers.close()
+        self.serving.close()
 
 
 async def _served_here(request: Request) -> Served:

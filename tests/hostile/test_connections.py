@@ -14,7 +14,7 @@ import pytest
 
 from tests.hostile.conftest import Confined, confined_service
 
-# Short, so that the tests are: the defaults are in `service.connections`.
+# Short, so that the tests are.
 HEADER_TIMEOUT_S = 2
 IDLE_TIMEOUT_S = 2
 SEND_TIMEOUT_S = 2

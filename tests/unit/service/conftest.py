@@ -74,14 +74,14 @@ def make_app(index_folder: Path) -> Iterator[MakeApp]:
 
     yield make
     for app in apps:
-        app.state.served.retriever.close()
+        app.state.served.close()
 
 
 @pytest.fixture(scope="session")
 def app(index_folder: Path) -> Iterator[FastAPI]:
     app = create_app(ServiceConfig(index=index_folder, device="cpu"))
     yield app
-    app.state.served.retriever.close()
+    app.state.served.close()
 
 
 @asynccontextmanager

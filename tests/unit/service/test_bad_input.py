@@ -416,14 +416,14 @@ async def test_an_unforeseen_fault_is_a_bare_500(
     make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     app = make_app()
-    retriever = app.state.served.retriever
+    encoder = app.state.served.serving.current.encoder.encoder
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("secret of /home/somebody")
 
     async with connect(app) as client:
         with monkeypatch.context() as broken:
-            broken.setattr(retriever._encoder, "encode_captions", fail)
+            broken.setattr(encoder, "encode_captions", fail)
             answer = await client.post("/search/text", json={"query": "red"})
             problem = check_problem(answer, 500, "internal_error")
             assert "secret" not in answer.text

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.workers import READER_THREADS
 from tests.unit.service.conftest import ClientOf, MakeApp, encoded
 from tests.unit.service.test_bad_input import check_problem
 from tests.worlds import captions_of, made_up_picture
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.anyio
 def hold_encoder(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Make the encoder wait for the returned event, as a slow one would."""
     released = threading.Event()
-    encoder = app.state.served.retriever._encoder
-    for name in ("encode_captions", "encode_images"):
+    encoder = app.state.served.serving.current.encoder.encoder
+    for name in ("encode_captions", "encode_pixels"):
         real: Callable[..., Any] = getattr(encoder, name)
 
         def slow(items: Any, real: Callable[..., Any] = real) -> Any:
@@ -49,7 +50,7 @@ async def test_the_event_loop_answers_while_the_encoder_works(
             asyncio.create_task(client.post("/search/text", json={"query": "red"})),
             asyncio.create_task(client.post("/search/image", files=files)),
         ]
-        await wait_until(lambda: app.state.served.retriever.workers.waiting_items == 10)
+        await wait_until(lambda: app.state.served.admission.waiting_items == 10)
         started = time.perf_counter()
         assert (await client.get("/health/ready")).status_code == 200
         assert (await client.get("/info")).status_code == 200
@@ -96,19 +97,19 @@ async def test_more_than_the_queue_holds_is_refused_at_once(
             )
 
         waiting = [search(16), search(15)]
-        await wait_until(lambda: app.state.served.retriever.workers.waiting_items == 31)
+        await wait_until(lambda: app.state.served.admission.waiting_items == 31)
         refused = await search(2)
         check_problem(refused, 503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
         waiting.append(search(1))
-        await wait_until(lambda: app.state.served.retriever.workers.waiting_items == 32)
+        await wait_until(lambda: app.state.served.admission.waiting_items == 32)
         check_problem(await client.get("/health/ready"), 503, "not_ready")
         assert (await client.get("/health/live")).status_code == 200
         released.set()
         answers = await asyncio.gather(*waiting)
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         assert (await search(32)).status_code == 200
-        assert app.state.served.retriever.workers.waiting_items == 0
+        assert app.state.served.admission.waiting_items == 0
 
 
 async def test_a_query_past_its_deadline_is_given_up_and_the_next_one_answered(
@@ -125,7 +126,7 @@ async def test_a_query_past_its_deadline_is_given_up_and_the_next_one_answered(
         check_problem(behind, 504, "deadline_exceeded")
         released.set()
         assert (await client.post("/search/text", json={"query": "red"})).status_code == 200
-        assert app.state.served.retriever.workers.waiting_items == 0
+        assert app.state.served.admission.waiting_items == 0
 
 
 async def test_a_service_that_missed_a_deadline_is_ready_when_a_query_is_answered_again(
@@ -140,38 +141,39 @@ async def test_a_service_that_missed_a_deadline_is_ready_when_a_query_is_answere
         assert (await client.get("/health/live")).status_code == 200
         released.set()
         # Being answered is what is asked here, not how fast on a busy machine.
-        app.state.served.retriever.workers.timeout_s = 10
+        app.state.served.admission.timeout_s = 10
         assert (await client.get("/health/ready")).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("address", "busy"),
     [
-        ("/images/{}", "galleries"),
+        ("/images/{}", "readers"),
         ("/images/{}", "decoders"),
-        ("/images/{}/thumbnail", "galleries"),
-        ("/items/images/{}", "galleries"),
-        ("/items/captions/{}", "galleries"),
+        ("/images/{}/thumbnail", "readers"),
+        ("/items/images/{}", "readers"),
+        ("/items/captions/{}", "readers"),
     ],
 )
 async def test_looking_up_an_item_has_a_deadline_and_a_place_in_the_queue_as_well(
     make_app: MakeApp, connect: ClientOf, address: str, busy: str
 ) -> None:
     app = make_app(decode_threads=1)
-    workers = app.state.served.retriever.workers
+    admission, workers = app.state.served.admission, app.state.served.workers
     async with connect(app) as client:
         target = "captions" if "captions" in address else "images"
         search = await client.post("/search/text", json={"query": "red", "target": target})
         path = address.format(search.json()["results"][0]["hits"][0]["id"])
         assert (await client.get(path)).status_code == 200
         released = threading.Event()
-        getattr(workers, busy).submit(released.wait, 20)
-        workers.timeout_s = 0.3
+        for _ in range(READER_THREADS):
+            getattr(workers, busy).submit(released.wait, 20)
+        admission.timeout_s = 0.3
         try:
             check_problem(await client.get(path), 504, "deadline_exceeded")
         finally:
             released.set()
-        workers.max_waiting_items = 0
+        admission.max_waiting_items = 0
         check_problem(await client.get(path), 503, "overloaded")
 
 
@@ -193,7 +195,7 @@ async def test_a_closed_service_is_not_ready_and_answers_nothing(
     make_app: MakeApp, connect: ClientOf
 ) -> None:
     app = make_app()
-    app.state.served.retriever.close()
+    app.state.served.close()
     async with connect(app) as client:
         check_problem(await client.get("/health/ready"), 503, "not_ready")
         check_problem(await client.post("/search/text", json={"query": "red"}), 503, "overloaded")

@@ -56,7 +56,7 @@ def region_app(region_hrem: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     )
     app = create_app(ServiceConfig(index=folder / "index", device="cpu", max_body_bytes=100_000))
     yield app
-    app.state.served.retriever.close()
+    app.state.served.close()
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def test_regions_find_captions_with_the_scores_of_brute_force(
     answer = await search(region_client, npy(REGIONS[2]), {"limit": 100})
     hits = answer.json()["results"][0]["hits"]
     query = HREM.from_pretrained(region_hrem).encode_regions(REGIONS[2:3]).numpy()[0]
-    captions = region_app.state.served.retriever.galleries["captions"]
+    captions = region_app.state.served.serving.current.galleries["captions"]
     ids = {item.row: id_ for id_, item in captions.items([hit["id"] for hit in hits]).items()}
     vectors = captions.vectors([ids[row] for row in range(12)])
     expected = [(ids[row], score) for row, score in brute_force(query, vectors)]

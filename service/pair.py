@@ -1,0 +1,260 @@
+"""A served pair: an open version of an index and the encoder that made it.
+
+The two are opened, tried and let go of together, so that no query is ever encoded by one checkpoint
+and searched in the vectors of another. Whoever answers a request holds a lease; a pair that was
+replaced closes when its last lease ends.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from index_builder.gallery import Gallery
+from index_builder.manifest import GalleryKind
+from index_builder.open_index import OpenIndex
+from index_builder.versions import IndexFolder
+from model.dual_encoder import load_dual_encoder
+from model.errors import GalleryIndexError
+from service.batching import BatchLimits, BatchReport, ignore_report
+from service.encoding import EncoderOwner
+from service.errors import MissingGalleryError
+from service.memory import check_memory
+from service.searching import GallerySearcher
+
+__all__ = ["PairOpener", "ServedIndex", "ServedPair"]
+
+# The cosine of a stored caption's vector with its caption encoded now. 1 to 1e-5 in float32, above
+# 0.999 for galleries encoded in bfloat16; another checkpoint's would be anything.
+LOWEST_OWN_COSINE = 0.99
+
+
+@dataclass(frozen=True)
+class ServedIndex:
+    """What answers a query."""
+
+    version: int
+    fingerprint: str
+    dim: int
+    encoder: str
+
+
+class SharedEncoder:
+    """An encoder that pairs of the same checkpoint share; the last one closes it."""
+
+    def __init__(self, owner: EncoderOwner) -> None:
+        self.owner = owner
+        self._user_count = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> "SharedEncoder":
+        """Count one user more."""
+        with self._lock:
+            self._user_count += 1
+        return self
+
+    def let_go(self) -> None:
+        """Count one user less; without users the encoder is closed."""
+        with self._lock:
+            self._user_count -= 1
+            is_unused = self._user_count == 0
+        if is_unused:
+            self.owner.close()
+
+
+class ServedPair:
+    """An index version and its encoder, with the threads that own them.
+
+    Args:
+        index: Open.
+        encoder: The one that made the index.
+        searcher: Owns the galleries.
+
+    Attributes:
+        served: What answers name as their source.
+        galleries: By kind; None where the index has none.
+        index_path: The index folder.
+    """
+
+    def __init__(self, index: OpenIndex, encoder: SharedEncoder, searcher: GallerySearcher) -> None:
+        self.index = index
+        self.searcher = searcher
+        self.galleries: dict[GalleryKind, Gallery | None] = {
+            "images": index.images,
+            "captions": index.captions,
+        }
+        self.index_path = index.folder
+        self._shared_encoder = encoder.take()
+        network = self.encoder.encoder
+        self.served = ServedIndex(index.version, network.fingerprint, network.dim, network.name)
+        self._lease_count = 0
+        self._is_retired = False
+
+    @property
+    def encoder(self) -> EncoderOwner:
+        """The encoder and its thread."""
+        return self._shared_encoder.owner
+
+    @property
+    def shared_encoder(self) -> SharedEncoder:
+        """The encoder, for another pair of the same checkpoint."""
+        return self._shared_encoder
+
+    @property
+    def waiting_items(self) -> int:
+        """Queries that no batch has taken yet."""
+        return self.encoder.waiting_items + self.searcher.waiting_items
+
+    def gallery(self, kind: GalleryKind) -> Gallery:
+        """Return the gallery of that kind.
+
+        Raises:
+            MissingGalleryError: This index has none.
+        """
+        gallery = self.galleries[kind]
+        if gallery is None:
+            raise MissingGalleryError(
+                f"this index has no {kind}; build it again with --{kind}, or change the target"
+            )
+        return gallery
+
+    def answer_canary(self) -> None:
+        """Answer a query as users will, and check the answer; not on the event loop.
+
+        The first query makes every buffer; a stored caption, encoded again, must give its stored
+        vector.
+
+        Raises:
+            GalleryIndexError: The galleries cannot be what this encoder made.
+        """
+        embeddings = self.encoder.warm_up()
+        if not np.isfinite(embeddings).all():
+            raise GalleryIndexError(
+                f"the checkpoint {self.served.fingerprint[:16]} gives embeddings that are not "
+                "finite; serve another one"
+            )
+        for gallery in self.galleries.values():
+            if gallery is not None:
+                self.searcher.search_now(gallery, embeddings)
+        if (captions := self.galleries["captions"]) is not None:
+            self._check_stored_caption(captions)
+
+    def _check_stored_caption(self, captions: Gallery) -> None:
+        row = int(captions.rows()[0])
+        (item,) = captions.items_of_rows(row, row + 1)
+        if item.caption is None:
+            return
+        (again,) = self.encoder.captions_now([item.caption])
+        (stored,) = captions.vectors([item.id])
+        cosine = float(again @ stored)
+        if not cosine >= LOWEST_OWN_COSINE:
+            raise GalleryIndexError(
+                f"caption {item.id!r} encoded now has cosine {cosine:.3f} with its stored vector "
+                f"but at least {LOWEST_OWN_COSINE} was expected; build the index again with this "
+                "checkpoint"
+            )
+
+    @contextmanager
+    def leased(self) -> Iterator["ServedPair"]:
+        """Keep the pair open while the block runs; on the event loop."""
+        self._lease_count += 1
+        try:
+            yield self
+        finally:
+            self._lease_count -= 1
+            self._close_if_unused()
+
+    def retire(self) -> None:
+        """Close when nobody uses the pair any more; on the event loop."""
+        self._is_retired = True
+        self._close_if_unused()
+
+    def close(self) -> None:
+        """End the threads and let go of the files; waits for the batches that run."""
+        self.searcher.close()
+        self._shared_encoder.let_go()
+        self.index.close()
+
+    def _close_if_unused(self) -> None:
+        if self._is_retired and self._lease_count == 0:
+            # Joining threads takes as long as their last batch; nobody need wait for it.
+            threading.Thread(target=self.close, name="closing a pair").start()
+            self._is_retired = False
+
+
+@dataclass(frozen=True)
+class PairOpener:
+    """How pairs are opened: everything but which index and which checkpoint.
+
+    Attributes:
+        encoder_device: Where the network runs, as torch names it.
+        index_device: Where vectors are compared, as torch names it.
+        images_root: Where the pictures lie now, if they were moved after the build.
+        encode_limits: Of the encoder's batches.
+        search_limits: Of the galleries' batches.
+        observe: Is told of every batch.
+    """
+
+    encoder_device: str = "cpu"
+    index_device: str = "cpu"
+    images_root: Path | None = None
+    encode_limits: BatchLimits = field(default_factory=BatchLimits)
+    search_limits: BatchLimits = field(default_factory=BatchLimits)
+    observe: Callable[[BatchReport], None] = ignore_report
+
+    def open(
+        self,
+        index: Path,
+        checkpoint: Path | None = None,
+        *,
+        version: int | None = None,
+        beside: ServedPair | None = None,
+    ) -> ServedPair:
+        """Return a version of an index with its encoder, tried with a first query.
+
+        Args:
+            index: The index folder.
+            checkpoint: Where the checkpoint lies, if not in the index; its fingerprint must match.
+            version: Default: the one that `current` names.
+            beside: A pair whose encoder is used again if the index carries the same.
+
+        Raises:
+            GalleryIndexError: There is no such index, it is damaged, or the checkpoint is not the
+                one that made it.
+            CheckpointError: The checkpoint is missing or damaged.
+            ServiceError: The memory is not enough.
+        """
+        with ExitStack() as refused:
+            opened = IndexFolder(index).open(
+                version, images_root=self.images_root, device=self.index_device
+            )
+            refused.callback(opened.close)
+            shared = None if checkpoint else _encoder_for(opened, beside)
+            if shared is None:
+                shared = SharedEncoder(self._loaded_encoder(opened, checkpoint))
+                refused.callback(shared.owner.close)
+            searcher = GallerySearcher(limits=self.search_limits, observe=self.observe)
+            refused.callback(searcher.close)
+            pair = ServedPair(opened, shared, searcher)
+            refused.pop_all()
+            refused.callback(pair.close)
+            pair.answer_canary()
+            refused.pop_all()
+        return pair
+
+    def _loaded_encoder(self, index: OpenIndex, checkpoint: Path | None) -> EncoderOwner:
+        place = checkpoint or index.checkpoint_path
+        check_memory(place, self.encoder_device)
+        encoder = load_dual_encoder(place, device=self.encoder_device)
+        index.check_encoder(encoder.fingerprint, place)
+        return EncoderOwner(encoder, limits=self.encode_limits, observe=self.observe)
+
+
+def _encoder_for(index: OpenIndex, beside: ServedPair | None) -> SharedEncoder | None:
+    """Return the encoder of another pair, if it is the one that made this index."""
+    if beside is None or beside.served.fingerprint != index.checkpoint_fingerprint:
+        return None
+    return beside.shared_encoder
