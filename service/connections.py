@@ -13,6 +13,7 @@ reads, or opens connections by the thousand holds them for as long as it likes. 
 import time
 import uuid
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import h11
@@ -201,8 +202,9 @@ class BoundedProtocol(H11Protocol):
             (b"x-content-type-options", b"nosniff"),
             (b"connection", b"close"),
         ]
+        reason = HTTPStatus(problem.status).phrase.encode()
         for event in (
-            h11.Response(status_code=problem.status, headers=headers),
+            h11.Response(status_code=problem.status, headers=headers, reason=reason),
             h11.Data(data=answer.body),
             h11.EndOfMessage(),
         ):
@@ -249,6 +251,8 @@ class _StrictReader(h11.Connection):
 
 
 def _check_head(request: h11.Request) -> None:
+    if request.http_version not in (b"1.0", b"1.1"):
+        raise h11.RemoteProtocolError("another version of HTTP")
     names = [name for name, _ in request.headers]
     if len(names) > MAX_HEADER_LINES:
         raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)

@@ -15,7 +15,7 @@ import pytest
 from tests.worlds import tiny_index
 
 REPOSITORY = Path(__file__).parents[2]
-START_DEADLINE_S = 120
+START_DEADLINE_S = 400
 
 
 @dataclass
