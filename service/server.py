@@ -36,7 +36,7 @@ def serve(config: ServiceConfig) -> int:
         # Imported late: a taken port is told before torch is loaded.
         from service.app import create_app, startup_facts
         from service.connections import ConnectionBounds, bounded_protocol
-        from service.observability import log_as_json
+        from service.json_log import log_as_json
 
         bounds = ConnectionBounds(
             max_connections=config.max_connections,
