@@ -104,5 +104,6 @@ def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str,
     )
     gpus = faiss.get_num_gpus()
     facts["faiss"] = f"{faiss.__version__} {faiss.get_compile_options().strip()}, {gpus} GPUs"
+    facts["opened in"] = str(pair.opening_seconds)
     facts["url"] = url
     return facts
