@@ -263,7 +263,7 @@ def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, BadFilterError):
-        return _invalid_request(_filter_items(error.problems, "filter"))
+        return _invalid_request(_filter_items(error.problems, error.where))
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):

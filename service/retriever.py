@@ -28,6 +28,7 @@ class Page:
 
     Attributes:
         filter: What may be found; None = everything.
+        filter_place: Where it stands in the request.
     """
 
     target: GalleryKind
@@ -36,6 +37,7 @@ class Page:
     version: int | None = None
     explain: bool = False
     filter: Filter | None = None
+    filter_place: str = "filter"
 
     @property
     def depth(self) -> int:
@@ -129,7 +131,7 @@ class Retriever:
                 self._explainer.check(queries, page.target, pair.encoder)
                 item_count = max(item_count, MAX_EXPLAINED_HITS)
             async with self.admission.admitted(item_count) as stopwatch:
-                allowed = await self._allowed(gallery, page.filter, stopwatch)
+                allowed = await self._allowed(gallery, page, stopwatch)
                 embedded = await queries.embed(pair, self.workers, stopwatch)
                 ranked = await pair.searcher.search(
                     gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
@@ -147,22 +149,20 @@ class Retriever:
                     pages = await self._explained(pages, queries, pair, stopwatch)
                 return Retrieval(pages, pair.served, stopwatch.timing_ms())
 
-    async def _allowed(
-        self, gallery: Gallery, wanted: Filter | None, stopwatch: Stopwatch
-    ) -> RowMask | None:
-        """Return what a filter lets through; None if there is no filter.
+    async def _allowed(self, gallery: Gallery, page: Page, stopwatch: Stopwatch) -> RowMask | None:
+        """Return what the filter lets through; None if there is no filter.
 
         Raises:
             BadFilterError: The gallery has no such columns, or of other types.
         """
-        if wanted is None:
+        if page.filter is None:
             return None
         try:
             return await self.workers.run_stage(
-                self.workers.readers, "search", stopwatch, gallery.matching, wanted
+                self.workers.readers, "search", stopwatch, gallery.matching, page.filter
             )
         except FilterError as error:
-            raise BadFilterError(error) from error
+            raise BadFilterError(error, where=page.filter_place) from error
 
     async def _explained(
         self, pages: list[FoundPage], queries: Queries, pair: ServedPair, stopwatch: Stopwatch

@@ -31,6 +31,7 @@ __all__ = ["router"]
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 NPY = "application/x-npy"
+FILTER_OF_PARAMS = "params.filter"
 
 router = APIRouter(tags=["search"])
 SEARCH_PROBLEMS = describe_problems(
@@ -178,7 +179,9 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
         case "multipart/form-data":
             params, uploads = await read_multipart(request, served.bounds)
             queries: Queries = PictureQueries(uploads, served.max_pixels)
-            return await _search(served, "image", queries, params, params.target)
+            return await _search(
+                served, "image", queries, params, params.target, filter_place=FILTER_OF_PARAMS
+            )
         case "application/json":
             asked = await read_json(request, ImageSearch, served.bounds)
             if asked.image.id is not None:
@@ -190,13 +193,22 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
         case "application/x-npy":
             region_dim = served.serving.current.encoder.region_dim
             params, regions = await read_regions(request, served.bounds, region_dim=region_dim)
-            return await _search(served, "image", RegionsQuery(regions), params, params.target)
+            return await _search(
+                served, "image", RegionsQuery(regions), params, params.target,
+                filter_place=FILTER_OF_PARAMS,
+            )  # fmt: skip
         case _:
             raise unsupported_media_type(request, MULTIPART, JSON, NPY)
 
 
 async def _search(
-    served: Served, kind: str, queries: Queries, asked: SearchFields, target: GalleryKind
+    served: Served,
+    kind: str,
+    queries: Queries,
+    asked: SearchFields,
+    target: GalleryKind,
+    *,
+    filter_place: str = "filter",
 ) -> SearchAnswer:
     page = Page(
         target=target,
@@ -205,6 +217,7 @@ async def _search(
         version=asked.version,
         explain=asked.explain,
         filter=asked.filter,
+        filter_place=filter_place,
     )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
