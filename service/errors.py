@@ -11,6 +11,9 @@ ServiceError
     ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
     ├── BadFilterError       a filter names columns that the gallery has not, or of other types
     ├── BadPicturesError     uploads that are no pictures, or too large ones
+    ├── UrlNotAllowedError   pictures are not fetched from such a URL
+    ├── UrlUnreachableError  what is at a URL could not be had
+    ├── FetchTooLargeError   what is at a URL is larger than a picture may be
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
     └── ReloadRefusedError   another index cannot be served; what was served still is
@@ -28,6 +31,7 @@ __all__ = [
     "BadPicturesError",
     "CannotExplainError",
     "DeadlineError",
+    "FetchTooLargeError",
     "MissingGalleryError",
     "NoPictureError",
     "QueryError",
@@ -37,6 +41,8 @@ __all__ = [
     "StaleVersionError",
     "UnknownItemError",
     "UnsupportedInputError",
+    "UrlNotAllowedError",
+    "UrlUnreachableError",
 ]
 
 
@@ -66,6 +72,18 @@ class SourceGoneError(QueryError):
 
 class UnsupportedInputError(QueryError):
     """The encoder cannot read this kind of query, such as pictures."""
+
+
+class UrlNotAllowedError(QueryError):
+    """Pictures are not fetched from such a URL: none is, or not from that host or address."""
+
+
+class UrlUnreachableError(QueryError):
+    """What is at a URL could not be had in time."""
+
+
+class FetchTooLargeError(QueryError):
+    """What is at a URL is larger than a picture may be; it was read no further."""
 
 
 class CannotExplainError(QueryError):

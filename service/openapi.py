@@ -13,9 +13,16 @@ from pydantic.json_schema import models_json_schema
 
 from model import console
 from service.filters import FILTER_FIELD_SCHEMA, FILTER_SCHEMA
+from service.openapi_access import describe_access
 from service.problems import ProblemDetail
-from service.routes import admin, items, operations, search
-from service.schemas import ImageSearch, ImageSearchParams, ReloadRequest, TextSearch
+from service.routes import admin, items, operations, search, session
+from service.schemas import (
+    ImageSearch,
+    ImageSearchParams,
+    ReloadRequest,
+    SessionRequest,
+    TextSearch,
+)
 
 __all__ = ["openapi_document", "written_document"]
 
@@ -30,7 +37,8 @@ default, never ignored.
 
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses except the pages."""
-    routes = [route for part in (search, items, operations, admin) for route in part.router.routes]
+    parts = (search, items, operations, session, admin)
+    routes = [route for part in parts for route in part.router.routes]
     document = get_openapi(
         title="HREM search", version="0.1.0", description=DESCRIPTION, routes=routes
     )
@@ -41,6 +49,7 @@ def openapi_document() -> dict[str, Any]:
             (ImageSearch, "validation"),
             (ImageSearchParams, "validation"),
             (ReloadRequest, "validation"),
+            (SessionRequest, "validation"),
             (ProblemDetail, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",
@@ -59,6 +68,7 @@ def openapi_document() -> dict[str, Any]:
             # FastAPI writes its own 422 where a path has parameters; ours are answered by 404.
             if "application/json" in answer.get("content", {}):
                 del operation["responses"]["422"]
+    describe_access(document)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from index_builder.filter_checks import FilterProblem
 from model.errors import PictureError, TooManyPixelsError
@@ -22,6 +23,7 @@ from service.errors import (
     BadPicturesError,
     CannotExplainError,
     DeadlineError,
+    FetchTooLargeError,
     MissingGalleryError,
     NoPictureError,
     QueryError,
@@ -31,6 +33,8 @@ from service.errors import (
     StaleVersionError,
     UnknownItemError,
     UnsupportedInputError,
+    UrlNotAllowedError,
+    UrlUnreachableError,
 )
 from service.filters import PROBLEMS_OF_FILTER
 
@@ -43,6 +47,8 @@ __all__ = [
     "describe_problems",
     "install_problem_handlers",
     "invalid_request",
+    "overloaded",
+    "refuse_request",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -51,6 +57,8 @@ MAX_WHERE_CHARACTERS = 120
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "unreadable_image": (400, "Not a readable picture"),
+    "unauthorized": (401, "A key is needed"),
+    "forbidden": (403, "Not for this key"),
     "not_found": (404, "Nothing at this address"),
     "gallery_missing": (404, "The index has no such gallery"),
     "unknown_item": (404, "No such item"),
@@ -64,12 +72,16 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "too_many_pixels": (413, "The picture has too many pixels"),
     "too_many_queries": (413, "Too many queries in one request"),
     "unsupported_media_type": (415, "Content type not supported"),
+    "host_not_allowed": (421, "The service does not answer for this host"),
     "invalid_request": (422, "The request is not valid"),
     "malformed_json": (422, "The body is not valid JSON"),
     "malformed_multipart": (422, "The body is not valid multipart/form-data"),
     "invalid_regions": (422, "The region features cannot be used"),
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
+    "url_not_allowed": (422, "Pictures may not be fetched from this URL"),
+    "url_unreachable": (422, "There is no picture to be had at this URL"),
     "cannot_explain": (422, "This cannot be explained"),
+    "rate_limited": (429, "Too many requests"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),
@@ -82,6 +94,9 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     NoPictureError: "no_picture",
     SourceGoneError: "source_gone",
     UnsupportedInputError: "unsupported_input",
+    UrlNotAllowedError: "url_not_allowed",
+    UrlUnreachableError: "url_unreachable",
+    FetchTooLargeError: "body_too_large",
     CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
@@ -234,6 +249,12 @@ def answer_problem(request_id: str, problem: Problem) -> JSONResponse:
     )
 
 
+async def refuse_request(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request by a problem, from a middleware: nothing further in sees the request."""
+    scope["state"]["problem_code"] = problem.code  # for the access log and the metrics
+    await answer_problem(scope["state"]["request_id"], problem)(scope, receive, send)
+
+
 def describe_problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI `responses` of the problems that a route can answer with."""
     meanings: dict[int, list[str]] = {}
@@ -267,8 +288,7 @@ def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):
-        headers = {"Retry-After": str(error.retry_after_s)}
-        return Problem("overloaded", str(error), headers=headers)
+        return overloaded(error)
     if isinstance(error, QueryError):
         return Problem(QUERY_ERRORS[type(error)], str(error))
     if isinstance(error, RequestValidationError):
@@ -279,6 +299,12 @@ def _as_problem(error: Exception, request: Request) -> Problem:
         detail = f"{request.method} is not allowed here; see the Allow header"
         return Problem("method_not_allowed", detail, headers=error.headers)
     raise error
+
+
+def overloaded(error: QueueFullError) -> Problem:
+    """Return the problem of a request that there is no room for."""
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return Problem("overloaded", str(error), headers=headers)
 
 
 def _bad_pictures(error: BadPicturesError) -> Problem:

@@ -34,6 +34,7 @@ __all__ = [
     "Part",
     "ReloadRequest",
     "SearchFields",
+    "SessionRequest",
     "TextSearch",
 ]
 
@@ -176,18 +177,19 @@ class ImageSearchParams(SearchFields):
 
 
 class ImageQuery(_Request):
-    """One picture: its bytes, or the id of an indexed image."""
+    """One picture: its bytes, the id of an indexed image, or where it is to be fetched."""
 
     base64: PictureBytes | None = Field(default=None, description="JPEG, PNG, WebP, GIF, BMP, TIFF")
     id: str | None = Field(default=None, description="id of an image of this index")
-    url: Annotated[None, BeforeValidator(_only(None))] = Field(
-        default=None, description="served by a later release"
+    url: str | None = Field(
+        default=None, description="address of a picture, of a host that the service fetches from"
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.base64 is None) == (self.id is None):
-            raise PydanticCustomError("one_image_source", "give exactly one of base64 and id")
+        given = [one for one in (self.base64, self.id, self.url) if one is not None]
+        if len(given) != 1:
+            raise PydanticCustomError("one_image_source", "give exactly one of base64, id and url")
         return self
 
 
@@ -199,6 +201,18 @@ class ImageSearch(ImageSearchParams):
     )
 
     image: ImageQuery
+
+
+class SessionRequest(_Request):
+    """The key that a session is to stand for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"key": "the key that you were given"}]}
+    )
+
+    key: str = Field(
+        min_length=1, max_length=1_024, description="the key that you were given", repr=False
+    )
 
 
 class ReloadRequest(_Request):

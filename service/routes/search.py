@@ -6,14 +6,13 @@ from fastapi import APIRouter, Request
 
 from index_builder.manifest import GalleryKind
 from service.answers import SearchAnswer
+from service.image_queries import image_queries
 from service.problems import describe_problems
 from service.queries import (
     CaptionQueries,
-    IndexedImageQuery,
     PictureQueries,
     Queries,
     RegionsQuery,
-    Upload,
 )
 from service.retriever import Page
 from service.routes.served import Served, ServedHere
@@ -63,6 +62,8 @@ IMAGE_SEARCH_PROBLEMS = describe_problems(
     "malformed_multipart",
     "invalid_regions",
     "unsupported_input",
+    "url_not_allowed",
+    "url_unreachable",
     "overloaded",
     "deadline_exceeded",
 )
@@ -153,7 +154,6 @@ PARAMS_OF_NPY = {
 )
 async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the images (or captions) by how well they fit each of 1 to 32 sentences."""
-    served.admission.check_room()
     if media_type_of(request) != JSON:
         raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextSearch, served.bounds)
@@ -170,11 +170,10 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the captions (or images) by how well they fit each of 1 to 32 pictures.
 
     The pictures come as `file` parts, the other fields as one JSON part `params`; or one picture
-    comes inside a JSON body, as base64 or as the id of an indexed image. Where the checkpoint was
-    trained on region features, those of one image come as an npy body, the other fields as JSON in
-    the query parameter `params`.
+    comes inside a JSON body, as base64, as the id of an indexed image, or as a URL where the
+    service fetches from its host. Where the checkpoint was trained on region features, those of one
+    image come as an npy body, the other fields as JSON in the query parameter `params`.
     """
-    served.admission.check_room()
     match media_type_of(request):
         case "multipart/form-data":
             params, uploads = await read_multipart(request, served.bounds)
@@ -184,11 +183,7 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
             )
         case "application/json":
             asked = await read_json(request, ImageSearch, served.bounds)
-            if asked.image.id is not None:
-                queries = IndexedImageQuery(asked.image.id)
-            else:
-                upload = Upload("image.base64", asked.image.base64 or b"")
-                queries = PictureQueries([upload], served.max_pixels)
+            queries = await image_queries(asked.image, served)
             return await _search(served, "image", queries, asked, asked.target)
         case "application/x-npy":
             region_dim = served.serving.current.encoder.region_dim

@@ -83,7 +83,7 @@ def test_every_address_but_the_pages_is_documented_with_its_problems(app: FastAP
     assert set(document["paths"]) == {
         "/search/text", "/search/image", "/images/{id}", "/images/{id}/thumbnail",
         "/items/{gallery}/{id}", "/info", "/health/live", "/health/ready", "/metrics",
-        "/openapi.json", "/admin/reload",
+        "/openapi.json", "/admin/reload", "/session",
     }  # fmt: skip
     names = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
     assert set(names) <= set(document["components"]["schemas"])
@@ -117,7 +117,7 @@ async def test_pages_are_whole_documents_of_our_own_files(
     assert addresses
     for address in addresses:
         assert "//" not in address
-        target = await client.get(httpx.URL("http://service" + path).join(address))
+        target = await client.get(httpx.URL("http://localhost" + path).join(address))
         assert target.status_code == 200, address
         if address.startswith(("page/", "docs/")):
             assert target.headers["cache-control"] == "no-cache"
@@ -158,6 +158,7 @@ async def test_the_access_log_tells_no_query(
     assert [line["route"] for line in lines] == ["/search/text", "/search/image"]
     assert set(lines[0]) == {
         "request_id", "method", "route", "status", "code", "duration_ms", "client",
+        "key",
     }  # fmt: skip
     ours = [record for record in caplog.records if record.name.startswith(("service", "uvicorn"))]
     everything = repr([vars(record) for record in ours])
