@@ -17,6 +17,7 @@ import numpy.typing as npt
 from index_builder.background import BACKGROUND_FILE, draw_background, write_background
 from index_builder.item_writing import ItemWriter
 from index_builder.items import Item, Rejection
+from index_builder.lookups import lookup_files, write_lookups
 from index_builder.manifest import (
     ColumnTypes,
     GalleryKind,
@@ -140,6 +141,12 @@ class GalleryDraft:
         """
         index = index or IndexRequest()
         self._items.finish()
+        write_lookups(
+            self._folder,
+            lookup_files(self.kind),
+            items_path=self._folder / "items.sqlite",
+            columns=self._columns.types(),
+        )
         if self._thumbnails is not None:
             self._thumbnails.finish()
         built = build_vector_index(

@@ -61,6 +61,11 @@ class Queries(ABC):
         """How many there are."""
 
     @property
+    def words(self) -> Sequence[str | None]:
+        """The sentence of each query, for hybrid search; None where it has no words."""
+        return [None] * self.count
+
+    @property
     def kind(self) -> GalleryKind | None:
         """What they are, or None for what is of no one kind."""
         return None
@@ -84,6 +89,11 @@ class CaptionQueries(Queries):
     def count(self) -> int:
         """How many there are."""
         return len(self.captions)
+
+    @property
+    def words(self) -> Sequence[str | None]:
+        """The sentences themselves."""
+        return self.captions
 
     @property
     def kind(self) -> GalleryKind:
