@@ -24,7 +24,6 @@ from index_builder.filters import (
     Not,
     Or,
     Place,
-    Value,
 )
 
 __all__ = [
