@@ -39,21 +39,35 @@ class Metrics:
 
     def __init__(self) -> None:
         # One more series for each counter and bucket, which says when it was made.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._requests = Counter(
-            "hrem_requests", "Requests answered", ("route", "method", "status"), registry=self.registry
+            "hrem_requests",
+            "Requests answered",
+            ("route", "method", "status"),
+            registry=self.registry,
         )
-        self._running = Gauge("hrem_requests_running", "Requests not answered yet", registry=self.registry)
+        self._running = Gauge(
+            "hrem_requests_running", "Requests not answered yet", registry=self.registry
+        )
         self._problems = Counter(
-            "hrem_problems", "Requests not answered as asked, by problem", ("code",), registry=self.registry
+            "hrem_problems",
+            "Requests not answered as asked, by problem",
+            ("code",),
+            registry=self.registry,
         )
         self._request_seconds = Histogram(
-            "hrem_request_seconds", "Time to answer", ("route",), buckets=SECONDS, registry=self.registry
+            "hrem_request_seconds",
+            "Time to answer",
+            ("route",),
+            buckets=SECONDS,
+            registry=self.registry,
         )
-        self._queries = Counter("hrem_queries", "Queries answered", ("kind",), registry=self.registry)
+        self._queries = Counter(
+            "hrem_queries", "Queries answered", ("kind",), registry=self.registry
+        )
         self._stage_seconds = Histogram(
             "hrem_stage_seconds",
             "Time that an answered search spent in each stage",
