@@ -197,7 +197,7 @@ class _Reading:
                 message = f"expected a value, found {_kind_of(each)}"
                 self._refuse(inner, "wrong_type", message)
                 return None
-        value: Value | tuple[Value, ...] = tuple(values) if isinstance(sent, list) else values[0]
+        value: Any = tuple(values) if isinstance(sent, list) else values[0]
         return Comparison(column, known, value, place)
 
     @property

@@ -8,9 +8,9 @@ import numpy as np
 
 from index_builder.filter_checks import FilterError
 from index_builder.filters import Filter
-from index_builder.gallery import Gallery, Hit
+from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
-from index_builder.vector_index import RowMask
+from index_builder.vector_index import FoundRows, RowMask
 from service.admission import Admission, Stopwatch
 from service.arranging import PLAIN, Arrangement, Arranger
 from service.errors import BadFilterError
@@ -194,7 +194,7 @@ class Retriever:
 
 
 def _found_pages(
-    found: Sequence[Sequence[Hit]],
+    found: Sequence[FoundRows],
     embedded: Embedded,
     queries: Queries,
     arranger: Arranger,

@@ -8,6 +8,7 @@ a content type and a shape that the document names.
 
 import base64
 import io
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -41,11 +42,30 @@ CONFORMANCE = (
 BUSY = {503, 504}
 
 
+KEY = "a-key-that-opens-all-of-it"
+KEYS = f'''
+[[keys]]
+name = "fuzz"
+key = "{KEY}"
+rate_per_minute = 1000000
+burst = 1000000
+admin = true
+'''
+
+
 @pytest.fixture(scope="module")
 def service(index: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Confined]:
-    yield from confined_service(
-        index, "--no-log-requests", temporary=tmp_path_factory.mktemp("temporary")
-    )
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "keys.toml").write_text(KEYS)
+    (folder / "keys.toml").chmod(0o600)
+    flags = ("--no-log-requests", "--keys", folder / "keys.toml")
+    yield from confined_service(index, *flags, temporary=folder)
+
+
+def headers_for(number: int) -> dict[str, str]:
+    """The key, from an address of its own: who guesses keys for long has to wait."""
+    address = f"198.51.{number // 250 % 250}.{number % 250}"
+    return {"Authorization": f"Bearer {KEY}", "X-Forwarded-For": address}
 
 
 class Known:
@@ -53,7 +73,7 @@ class Known:
 
     def __init__(self, service: Confined) -> None:
         self.ids = {}
-        with httpx.Client(base_url=service.url, timeout=60) as api:
+        with httpx.Client(base_url=service.url, timeout=60, headers=headers_for(0)) as api:
             for target in ("images", "captions"):
                 body = {"query": "a red circle", "target": target, "limit": 5}
                 hits = api.post("/search/text", json=body).json()["results"][0]["hits"]
@@ -79,6 +99,8 @@ class Known:
         written = base64.b64encode(self.picture).decode()
         choices = [{"id": self.ids["images"][0]}, {"base64": written}]
         body = dict(body)
+        if "key" in body:
+            body["key"] = KEY
         if "file" in body:
             body["file"] = [self.picture]
         if "image" in body:
@@ -148,9 +170,12 @@ def test_every_answer_is_one_that_the_document_names(
     statuses: dict[str, Counter[int]] = {name: Counter() for name in operations}
     wrong: dict[tuple[str, int, str], str] = {}
     session = requests.Session()
+    numbers = itertools.count(1)
 
     def ask(name: str, case: Case) -> None:
-        answer = case.call(session=session, base_url=service.url)
+        session.cookies.clear()
+        headers = headers_for(next(numbers))
+        answer = case.call(session=session, base_url=service.url, headers=headers)
         statuses[name][answer.status_code] += 1
         try:
             case.validate_response(answer, checks=checks)
@@ -193,6 +218,6 @@ def test_every_answer_is_one_that_the_document_names(
 
 
 def check_alive(service: Confined) -> None:
-    with httpx.Client(base_url=service.url, timeout=60) as api:
+    with httpx.Client(base_url=service.url, timeout=60, headers=headers_for(0)) as api:
         assert api.get("/health/ready").status_code == 200
         assert api.post("/search/text", json={"query": "a red circle"}).status_code == 200
