@@ -1,16 +1,19 @@
 // The search page: one query at a time, kept in the address, answered by the REST API while it is typed.
-import { readAddress, UNREFINED, writeAddress } from "./address.js";
+import { UNREFINED, writeAddress } from "./address.js";
 import { onKeyNeeded, Problem, readInfo, search } from "./api.js";
-import { filterOf, keepKnown, readColumns } from "./columns.js";
+import { columnsOf, fieldsOf, isFiltered, usualTarget } from "./asking.js";
+import { keepKnown } from "./columns.js";
 import { showExamples } from "./examples.js";
 import { shrink, watchPictures } from "./intake.js";
 import { watchKeys } from "./keys.js";
+import { showQuery, slideAlong } from "./masthead.js";
 import { describeOutcome, hideNotes, say, sayAloud, showFit, showIndex, showRestart, showWarnings } from "./outcome.js";
 import { watchEnd } from "./paging.js";
 import { drawProblem } from "./problems.js";
 import { drawChips, drawPanel } from "./refine.js";
 import { drawHits } from "./results.js";
 import { askForKey } from "./session.js";
+import * as steps from "./steps.js";
 import { watchTyping } from "./typing.js";
 import { openViewer } from "./viewer.js";
 
@@ -19,71 +22,44 @@ const box = byId("query");
 const list = byId("hits");
 const more = byId("more");
 
-const PAGE_SIZE = 24;
 const SLOW_MS = 300; // from here on, say that the search is under way
 const VERY_SLOW_MS = 6000;
-const FOLD_ABOVE = 0.95; // cosine above which two pictures look the same to most people
 
 let info = null;
-let query = null; // {text} | {file, url, key} | {id, url}
-let target = null; // "images" | "captions"
-let refinement = UNREFINED;
+let asked = null; // {query, target, refinement}; query is {text} | {file, url, key} | {id, url}
 let hits = [];
 let version = null; // of the index that found the hits
 let next = null; // offset of the next page
 let running = null; // AbortController of the request under way
-let isDraft = false; // the history's entry is a sentence that is still being typed
 let isBroken = false; // more was asked for in vain; from here on only the button asks
-const files = new Map(); // pictures given in this tab, by their key in the history
 
 const hasGallery = (kind) => Boolean(info?.galleries[kind]);
-const columnsHere = () => readColumns(info.galleries[target]);
-
-/** Sentences find pictures and pictures find captions, as far as the index holds them. */
-function defaultTarget(asked) {
-  const [usual, other] = asked.text ? ["images", "captions"] : ["captions", "images"];
-  return hasGallery(usual) || !hasGallery(other) ? usual : other;
-}
 
 // --- searching ---------------------------------------------------------------------------------
 
 /** Start a new search and make it a step in the browser's history; a sentence being typed is one step in all. */
-function choose(asked, wanted = null, { refined = refinement, isTyped = false } = {}) {
+function choose(query, wanted = null, { refinement = asked?.refinement ?? UNREFINED, isTyped = false } = {}) {
   if (!isTyped) stopTyping();
   if (!info) {
     // The service was not there yet: start over with the query in the address.
-    location.assign(writeAddress(asked, wanted, refined));
+    location.assign(writeAddress(query, wanted, refinement));
     return;
   }
-  const isUsual = !wanted || wanted === defaultTarget(asked);
-  refined = { ...refined, where: keepKnown(readColumns(info.galleries[isUsual ? defaultTarget(asked) : wanted]), refined.where) };
-  if (asked.file) {
-    asked.key ??= crypto.randomUUID?.() ?? String(Math.random());
-    files.set(asked.key, asked);
-  }
-  const step = isTyped && isDraft ? "replaceState" : "pushState";
-  isDraft = isTyped;
-  history[step]({ key: asked.key ?? null, find: wanted, text: asked.text }, "", writeAddress(asked, isUsual ? null : wanted, refined));
-  run(asked, wanted, refined);
+  ask(query, wanted, refinement);
+  steps.record(asked, asked.target === usualTarget(query, info) ? null : asked.target, { isTyped });
+  run();
 }
 
-function run(asked, wanted, refined) {
-  query = asked;
-  target = wanted ?? defaultTarget(asked);
-  refinement = { ...refined, where: keepKnown(columnsHere(), refined.where) };
-  showQuery();
-  if (!isDraft) scrollTo({ top: 0 });
+/** Set what is asked; choices that the searched gallery does not know are dropped. */
+function ask(query, wanted, refinement) {
+  const target = wanted ?? usualTarget(query, info);
+  asked = { query, target, refinement: { ...refinement, where: keepKnown(columnsOf(target, info), refinement.where) } };
+}
+
+function run() {
+  showAsked();
+  if (!steps.isTyping()) scrollTo({ top: 0 });
   return request();
-}
-
-function paramsOf(offset) {
-  const params = { target, limit: PAGE_SIZE, offset, version: offset ? version : null };
-  const filter = filterOf(columnsHere(), refinement.where);
-  if (filter) params.filter = filter;
-  if (refinement.words && query.text) params.mode = "hybrid";
-  if (refinement.fold) params.fold_duplicates_above = FOLD_ABOVE;
-  if (refinement.group && target === "captions") params.group_by = "image";
-  return params;
 }
 
 /** Ask for the hits from `offset` on, and show them; what was asked before is given up. */
@@ -94,7 +70,7 @@ async function request(offset = 0, { isClicked = false, isRestart = false } = {}
   list.setAttribute("aria-busy", String(!offset));
   document.body.classList.add("busy");
   try {
-    const answer = await search(query, paramsOf(offset), mine.signal);
+    const answer = await search(asked.query, fieldsOf(asked, info, { offset, version }), mine.signal);
     show(answer, offset, isClicked);
     showRestart(isRestart);
   } catch (error) {
@@ -112,17 +88,17 @@ async function request(offset = 0, { isClicked = false, isRestart = false } = {}
 
 function showSlow() {
   if (["empty", "resting", "error"].includes(document.body.dataset.state)) setState("loading");
-  say("Searching…", { isDraft });
+  say("Searching…", { isDraft: steps.isTyping() });
 }
 
 async function handle(error, offset) {
+  const { query } = asked;
   if (error.code === "stale_version" && offset) {
     scrollTo({ top: 0 });
     return request(0, { isRestart: true });
   }
   if (error.code === "too_many_pixels" && query.file && !query.isShrunk) {
-    query.file = await shrink(query.file);
-    query.isShrunk = true;
+    Object.assign(query, { file: await shrink(query.file), isShrunk: true });
     return request();
   }
   if (offset) {
@@ -130,7 +106,7 @@ async function handle(error, offset) {
     byId("more-note").textContent = `The next results could not be loaded. ${error.title ?? ""}`;
     byId("more-note").hidden = false;
     more.textContent = "Try again";
-    return say(describeOutcome(outcome()));
+    return say(outcome());
   }
   next = null;
   setState("error");
@@ -139,10 +115,10 @@ async function handle(error, offset) {
   say("");
 }
 
-const outcome = () => ({ query, target, hits, isFiltered: filterOf(columnsHere(), refinement.where) !== null });
+const outcome = () => describeOutcome({ ...asked, hits, isFiltered: isFiltered(asked, info) });
 
 function show(answer, offset, isClicked) {
-  const items = drawHits(answer.hits, target, offset ? null : list);
+  const items = drawHits(answer.hits, asked.target, offset ? null : list);
   if (offset) {
     hits.push(...answer.hits);
     list.append(...items);
@@ -150,7 +126,7 @@ function show(answer, offset, isClicked) {
     hits = answer.hits;
     list.replaceChildren(...items);
   }
-  list.dataset.target = target;
+  list.dataset.target = asked.target;
   version = answer.index.version;
   next = answer.next_offset;
   isBroken = false;
@@ -159,8 +135,8 @@ function show(answer, offset, isClicked) {
   setState(hits.length ? "results" : "nothing");
   more.hidden = next === null;
   if (isClicked) list.children[offset]?.querySelector("button").focus();
-  say(describeOutcome(outcome()), { timing: answer.timing, isDraft });
-  showFit({ query, hits, fits: answer.fits });
+  say(outcome(), { timing: answer.timing, isDraft: steps.isTyping() });
+  showFit({ query: asked.query, hits, fits: answer.fits });
   showWarnings(answer.warnings ?? []);
   showIndex(info, answer.index);
   look();
@@ -189,7 +165,8 @@ function open(hit) {
   openViewer(pictures(), pictures().indexOf(hit), {
     choose,
     gallery: hasGallery,
-    explain: query.text && target === "images" ? explain : null,
+    sentence: asked.query.text,
+    explain: asked.query.text && asked.target === "images" ? explain : null,
     loadMore: next === null ? null : following,
     closed: (place) => list.children[hits.indexOf(pictures()[place])]?.querySelector("button").focus(),
   });
@@ -197,8 +174,8 @@ function open(hit) {
 
 /** The same hit again, with its explanation. */
 async function explain(hit, signal) {
-  const params = { ...paramsOf(hit.rank - 1), limit: 1, version, explain: true };
-  const [found] = (await search(query, params, signal)).hits;
+  const fields = { ...fieldsOf(asked, info, { offset: hit.rank - 1, version }), version, limit: 1, explain: true };
+  const [found] = (await search(asked.query, fields, signal)).hits;
   if (found?.id !== hit.id) throw new Problem({ title: "The ranking has changed", detail: "The ranking has changed in the meantime; search again." });
   return found;
 }
@@ -206,105 +183,86 @@ async function explain(hit, signal) {
 // --- what the page shows around the results ----------------------------------------------------
 
 function setState(state) {
-  const before = byId("search").getBoundingClientRect();
   const was = document.body.dataset.state;
-  document.body.dataset.state = state;
+  const change = () => (document.body.dataset.state = state);
+  if ((was === "empty") === (state === "empty")) change();
+  else slideAlong(change);
   const isIdle = state === "empty" || state === "resting";
   byId("problem").hidden = state !== "error";
-  const isUnfiltered = !query || filterOf(columnsHere(), refinement.where) === null;
-  byId("examples").hidden = !isIdle && !(state === "nothing" && isUnfiltered);
+  byId("examples").hidden = !isIdle && !(state === "nothing" && !isFiltered(asked, info));
   byId("targets").hidden = isIdle || state === "error" || !(hasGallery("images") && hasGallery("captions"));
   byId("open-refine").hidden = isIdle || state === "error";
   if (state === "error" || isIdle) list.replaceChildren();
   if (state !== "results") more.hidden = byId("more-note").hidden = true;
   if (state !== "results" && state !== "nothing") hideNotes();
   if (state === "nothing" || isIdle) showExamples({ choose, hasGallery });
-  if (was && (was === "empty") !== (state === "empty")) glide(byId("search"), before);
 }
 
-/** Let the search box slide to its new place, for those who do not mind motion. */
-function glide(element, before) {
-  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-  const after = element.getBoundingClientRect();
-  const from = `translate(${before.left - after.left}px, ${before.top - after.top}px)`;
-  element.animate([{ transform: from }, { transform: "none" }], { duration: 180, easing: "ease-out" });
+function showAsked() {
+  showQuery(asked?.query, asked?.target);
+  if (!asked) return;
+  const drawn = { ...asked, columns: columnsOf(asked.target, info) };
+  drawPanel(drawn, refine);
+  drawChips(drawn, refine);
 }
 
-function showQuery() {
-  const text = query?.text ?? "";
-  if (box.value.trim() !== text) box.value = text; // never under the cursor of somebody who types
-  const picture = byId("query-picture-image");
-  byId("query-picture").hidden = !query?.url;
-  byId("query-picture").classList.remove("missing");
-  if (query?.url) picture.src = query.url;
-  else picture.removeAttribute("src");
-  box.placeholder = query?.url ? "or type a sentence" : "A sentence, or drop a picture";
-  for (const button of byId("targets").children) button.setAttribute("aria-pressed", String(button.dataset.target === target));
-  document.title = query ? `${query.text ?? "Picture"} · HREM search` : "HREM search";
-  if (!query) return;
-  const asked = { query, target, columns: columnsHere(), refinement };
-  drawPanel(asked, refine);
-  drawChips(asked, refine);
-}
-
-const refine = (refined) => choose(query, target, { refined });
+const refine = (refinement) => choose(asked.query, asked.target, { refinement });
 
 // --- input: sentence, picture, keys, history ------------------------------------------------------
 
-const findsSame = (text) => (query?.text && target !== defaultTarget({ text }) ? target : null);
+/** What to find with this sentence: whatever the sentence before it was looking for. */
+const sameTarget = () => (asked?.query.text ? asked.target : null);
 
 const stopTyping = watchTyping(box, {
   type(text) {
-    if (!info || text === (query?.text ?? "")) return;
-    if (text) choose({ text }, findsSame(text), { isTyped: true });
-    else if (query?.text) rest();
+    if (!info || text === (asked?.query.text ?? "")) return;
+    if (text) choose({ text }, sameTarget(), { isTyped: true });
+    else if (asked?.query.text) rest();
   },
   settle: settled,
 });
 
 function settled() {
-  isDraft = false;
+  steps.settle();
   sayAloud();
 }
 
 /** The box was emptied: the page rests, with the box where it is. */
 function rest() {
-  history[isDraft ? "replaceState" : "pushState"](null, "", location.pathname);
-  isDraft = true;
+  steps.recordRest({ isTyped: true });
   forget("resting");
 }
 
 function forget(state) {
   running?.abort();
-  query = target = next = null;
-  refinement = UNREFINED;
+  asked = next = null;
   hits = [];
   say("");
-  showQuery();
+  showAsked();
   setState(state);
 }
 
 byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = box.value.trim();
-  if (text && text === query?.text && document.body.dataset.state !== "error") {
+  if (text && text === asked?.query.text && document.body.dataset.state !== "error") {
     stopTyping();
     settled();
-  } else if (text) choose({ text }, findsSame(text));
-  else if (query && !query.text) request();
+  } else if (text) choose({ text }, sameTarget());
+  else if (asked && !asked.query.text) request();
   else box.focus();
 });
 
 byId("home").addEventListener("click", (event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
-  history.pushState(null, "", location.pathname);
+  steps.recordRest({ isTyped: false });
   restore();
 });
 
 byId("targets").addEventListener("click", (event) => {
   const wanted = event.target.closest("button")?.dataset.target;
-  if (wanted && wanted !== target) choose(query, wanted);
+  if (wanted && wanted !== asked.target) choose(asked.query, wanted);
 });
 
 list.addEventListener("click", (event) => {
@@ -321,7 +279,6 @@ byId("clear-refine").addEventListener("click", () => {
   refine(UNREFINED);
   byId("open-refine").focus();
 });
-byId("query-picture-image").addEventListener("error", () => byId("query-picture").classList.add("missing"));
 byId("remove-picture").addEventListener("click", () => {
   byId("home").click();
   box.focus();
@@ -332,17 +289,13 @@ watchPictures((file) => {
 });
 watchKeys({ box, list });
 
-/** Bring the page into the state that the address and the history entry name. */
+/** Bring the page into the state that the present step of the history holds. */
 function restore() {
   stopTyping();
-  isDraft = false;
-  const address = readAddress(location.search);
-  const { key, find, text = address.text } = history.state ?? {};
-  const wanted = address.find ?? find ?? null;
-  if (text) return run({ text }, wanted, address.refinement);
-  if (address.id) return run({ id: address.id, url: `images/${encodeURIComponent(address.id)}/thumbnail` }, wanted, address.refinement);
-  if (key && files.has(key)) return run(files.get(key), wanted, address.refinement);
-  forget("empty");
+  const { query, find, refinement } = steps.recall();
+  if (!query) return forget("empty");
+  ask(query, find, refinement);
+  return run();
 }
 
 async function start() {

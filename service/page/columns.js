@@ -19,7 +19,7 @@ function describeColumn(name, told) {
   if (type === "boolean") return { ...shared, control: "switch" };
   if (type === "integer" || type === "number") return { ...shared, control: "range", step: type === "integer" ? "1" : "any" };
   if (type !== "text") return null;
-  const isShort = shared.values.length > 0 && shared.values.length <= MOST_CHOICES && !told.truncated;
+  const isShort = shared.values.length > 0 && shared.values.length <= MOST_CHOICES;
   return { ...shared, control: isShort ? "choices" : "words" };
 }
 

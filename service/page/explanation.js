@@ -14,8 +14,8 @@ let shown = null; // {explanation, columns, sum, chosen}: chosen is the place of
 
 const format = (value) => value.toFixed(3).replace("-", "−");
 
-/** Draw an explanation of the API over a picture of that shape; null takes it away. */
-export function drawExplanation(explanation, { width, height }) {
+/** Draw the API's explanation of a sentence over a picture of that shape; null takes it away. */
+export function drawExplanation(explanation, sentence, { width, height }) {
   shown = null;
   words.replaceChildren();
   map.replaceChildren();
@@ -25,14 +25,18 @@ export function drawExplanation(explanation, { width, height }) {
   const { matrix } = explanation;
   const columns = explanation.words.map((_, word) => matrix.map((row) => row[word]));
   const sum = matrix.map((row) => row.reduce((total, value) => total + value, 0));
-  shown = { explanation, columns, sum, chosen: null };
+  shown = { explanation, names: [], columns, sum, chosen: null };
   const scale = LONG_SIDE / Math.max(width, height);
   map.setAttribute("viewBox", `0 0 ${width * scale} ${height * scale}`);
   map.append(drawHatching(), ...explanation.regions.map((region) => drawCell(region, width * scale, height * scale)));
   const largest = Math.max(...columns.map((column) => Math.abs(total(column))), 1e-9);
-  words.append(drawWord("all words", null), ...explanation.words.map((word, place) => drawWord(word.text, place, total(columns[place]) / largest)));
+  shown.names = explanation.words.map((word) => nameOf(word, sentence));
+  words.append(drawWord("all words", null), ...shown.names.map((name, place) => drawWord(name, place, total(columns[place]) / largest)));
   show(null);
 }
+
+/** The word as it was written, counted in code points; a mark of the model's own by its name. */
+const nameOf = ({ text, start, end }, sentence) => (end > start ? [...sentence].slice(start, end).join("") : text.replace(/[<>[\]]/g, ""));
 
 const total = (column) => column.reduce((sum, value) => sum + value, 0);
 
@@ -51,7 +55,9 @@ function drawHatching() {
   return definitions;
 }
 
-function drawCell({ box: [left, top, right, bottom] }, width, height) {
+/** A cell of the picture; a region without a place has none. */
+function drawCell({ box }, width, height) {
+  const [left, top, right, bottom] = box ?? [0, 0, 0, 0];
   const [x, y, w, h] = [left * width, top * height, (right - left) * width, (bottom - top) * height];
   const gap = GAP * Math.min(w, h);
   return make("rect", { x: x + gap / 2, y: y + gap / 2, width: w - gap, height: h - gap, rx: 2 * gap });
@@ -59,7 +65,7 @@ function drawCell({ box: [left, top, right, bottom] }, width, height) {
 
 function drawWord(text, place, share = null) {
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
-  button.classList.toggle("all", place === null);
+  button.classList.toggle("all", place === null || shown.explanation.words[place].start === shown.explanation.words[place].end);
   if (share !== null) {
     // As long as the word's share of the score: the words themselves say which of them counted.
     const bar = document.createElement("i");
@@ -84,7 +90,7 @@ function drawWord(text, place, share = null) {
 /** Colour the cells by one word, or by the sum over all words. */
 function show(place) {
   if (!shown) return;
-  const { explanation, columns, sum, chosen } = shown;
+  const { columns, sum, chosen } = shown;
   const values = place === null ? sum : columns[place];
   // Words share one scale, so that a word that hardly counts looks faint beside one that does.
   const strongest = Math.max(...(place === null ? sum : columns.flat()).map(Math.abs), 1e-9);
@@ -97,7 +103,7 @@ function show(place) {
     button.setAttribute("aria-pressed", String((index ? index - 1 : null) === chosen));
     button.classList.toggle("shown", (index ? index - 1 : null) === place);
   });
-  told.textContent = tell(values, place === null ? null : explanation.words[place].text);
+  told.textContent = tell(values, place === null ? null : shown.names[place]);
 }
 
 /** What the colours say, in words. */
@@ -105,10 +111,10 @@ function tell(values, word) {
   const worth = total(values);
   const { score, regions } = shown.explanation;
   const most = values.reduce((best, value, place) => (Math.sign(worth) * (value - values[best]) > 0 ? place : best), 0);
-  const where = `most of it ${describePlace(regions[most])}`;
-  if (word === null) return `All words together: ${format(score)}, ${where}.`;
-  if (worth < 0) return `“${word}” takes ${format(-worth)} away from ${format(score)}, ${where}.`;
-  return `“${word}” gives ${format(worth)} of ${format(score)}, ${where}.`;
+  const where = regions[most].box ? `, most of it ${describePlace(regions[most])}` : "";
+  if (word === null) return `All words together: ${format(score)}${where}.`;
+  if (worth < 0) return `“${word}” takes ${format(-worth)} away from ${format(score)}${where}.`;
+  return `“${word}” gives ${format(worth)} of ${format(score)}${where}.`;
 }
 
 /** Where a cell lies. */

@@ -69,7 +69,7 @@ function drawWords({ name, label, values }, chosen, change) {
   const added = chosen.map((value) =>
     drawChoice({ type: "checkbox", name, label: value, isChosen: true, onChange: () => change(chosen.filter((other) => other !== value)) }),
   );
-  return [make("span", { className: "words" }, input, known), ...added];
+  return [make("span", { className: "typed" }, input, known), ...added];
 }
 
 const DRAW = { choices: drawChoices, switch: drawSwitch, range: drawRange, words: drawWords };

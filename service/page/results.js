@@ -53,8 +53,8 @@ function fillHit(item, hit, target) {
     fillNote(item, alike(hit));
   } else {
     item.querySelector(".caption").textContent = hit.caption;
-    const more = (hit.captions?.length ?? 1) - 1;
-    fillNote(item, more > 0 ? `and ${more} more of this picture` : alike(hit));
+    const more = hit.captions?.length ?? 0;
+    fillNote(item, more ? `and ${more} more of this picture` : alike(hit));
   }
   button.setAttribute("aria-label", nameOf(hit, target));
 }

@@ -20,11 +20,11 @@ let isExplaining = false; // asked for once, kept while walking from picture to 
 
 /**
  * Open hit `place` of `hits`. `choose(query, target)` starts a search from here; `explain(hit, signal)` resolves to the hit
- * with its explanation, and is null where nothing can be explained; `loadMore()` resolves to all hits once there are more;
+ * with its explanation of `sentence`, and is null where nothing can be explained; `loadMore()` resolves to all hits once there are more;
  * `closed(place)` is told which hit was shown last.
  */
-export function openViewer(hits, place, { choose, gallery, explain, loadMore, closed }) {
-  shown = { hits, place, choose, gallery, explain, loadMore, closed };
+export function openViewer(hits, place, { choose, gallery, sentence, explain, loadMore, closed }) {
+  shown = { hits, place, choose, gallery, sentence, explain, loadMore, closed };
   isExplaining = false;
   dialog.showModal();
   show();
@@ -41,12 +41,18 @@ function show() {
   showFacts(hit);
   byId("viewer-previous").disabled = shown.place === 0;
   byId("viewer-next").disabled = shown.place === shown.hits.length - 1 && !shown.loadMore;
-  byId("viewer-alike").hidden = !hit.duplicates?.length;
-  const alike = (hit.duplicates ?? []).map((one) => one.image ?? { id: one.id, thumbnail_url: `images/${encodeURIComponent(one.id)}/thumbnail` });
-  byId("viewer-alike").querySelector("ul").replaceChildren(...alike.map((image) => drawExamplePicture(image, leaveFor)));
+  showAlike(hit);
   showCaptions(hit, pending.signal);
   why.hidden = !shown.explain || !hit.image.url;
   showExplanation(hit, pending.signal);
+}
+
+/** Pictures that were folded into this one. */
+function showAlike({ id, image, duplicates }) {
+  const alike = id === image.id ? (duplicates ?? []) : []; // of a caption, it is captions that are alike
+  const pictures = alike.map((one) => ({ id: one.id, thumbnail_url: `images/${encodeURIComponent(one.id)}/thumbnail` }));
+  byId("viewer-alike").hidden = !pictures.length;
+  byId("viewer-alike").querySelector("ul").replaceChildren(...pictures.map((picture) => drawExamplePicture(picture, leaveFor)));
 }
 
 function showPicture({ image, caption }) {
@@ -117,7 +123,7 @@ async function showCaptions({ image }, signal) {
 /** Draw where in the picture the words of the sentence are found, if the person wants to know. */
 async function showExplanation(hit, signal) {
   const size = { width: hit.image.width ?? 1, height: hit.image.height ?? 1 };
-  drawExplanation(null, size);
+  drawExplanation(null, "", size);
   stage.classList.remove("explained");
   why.setAttribute("aria-pressed", String(isExplaining));
   byId("explanation-note").hidden = true;
@@ -127,7 +133,7 @@ async function showExplanation(hit, signal) {
   try {
     const { explanation } = await shown.explain(hit, signal);
     if (explanation) {
-      drawExplanation(explanation, size);
+      drawExplanation(explanation, shown.sentence, size);
       stage.classList.add("explained");
       return;
     }
@@ -180,7 +186,7 @@ dialog.addEventListener("click", (event) => {
 dialog.addEventListener("close", () => {
   pending?.abort();
   picture.removeAttribute("src");
-  drawExplanation(null, { width: 1, height: 1 });
+  drawExplanation(null, "", { width: 1, height: 1 });
   shown.closed?.(shown.place);
 });
 dialog.addEventListener("keydown", (event) => {

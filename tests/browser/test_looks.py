@@ -53,6 +53,33 @@ class TestPhone:
         expect(viewer).to_be_hidden()
 
 
+class TestSmallestScreen:
+    @pytest.fixture
+    def page_options(self) -> dict[str, Any]:
+        return PHONE | {"viewport": {"width": 320, "height": 568}}
+
+    @pytest.mark.parametrize("address", SEARCHES)
+    def test_nothing_is_wider_than_the_screen(self, page: Page, address: str) -> None:
+        settle(page, address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+    def test_pictures_stand_two_in_a_row(self, page: Page) -> None:
+        settle(page, "/?q=a+red+circle")
+        first, second = (page.locator("#hits > li").nth(place).bounding_box() for place in (0, 1))
+        assert first and second and first["y"] == second["y"]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("address", SEARCHES)
+def test_letters_of_twice_the_size_fit(page: Page, address: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    settle(page, address)
+    page.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = page.locator("#query").bounding_box()
+    assert box and box["width"] > 80
+
+
 class TestSchemes:
     @pytest.fixture(params=["light", "dark"])
     def page_options(self, request: pytest.FixtureRequest) -> dict[str, Any]:
