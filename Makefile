@@ -6,7 +6,7 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity kills kills-index browser experiments benchmarks scenes-report serve \
+.PHONY: help demo test setup check fix parity kills kills-index swaps browser experiments benchmarks load scenes-report serve \
 	openapi clean
 
 help:  ## list the targets
@@ -50,6 +50,9 @@ kills: $(READY)  ## kill a training run 50 times at random moments; it must end 
 kills-index: $(READY)  ## kill an index build 50 times at random moments; it must end with the same bytes
 	@HREM_KILL_COUNT=50 $(RUN) -m pytest -s tests/end_to_end/test_index_kills.py
 
+swaps: $(READY)  ## swap two indexes 100 times under load; no query may fail, no answer may be mixed
+	@HREM_SWAP_COUNT=100 $(RUN) -m pytest -s tests/load/test_swaps.py
+
 browser: $(READY)  ## the search page in a real Chromium
 	@$(RUN) -m pytest tests/browser
 
@@ -62,6 +65,10 @@ experiments: $(READY)  ## run what is left of the real-photo experiments (HREM_D
 benchmarks: $(READY)  ## speed and memory, as ratios in one run; wants a quiet machine
 	@missed=0; for name in relation_graph training_step query evaluation index_build index_kinds index_changes \
 		encoding_precision; do \
+		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
+
+load: $(READY)  ## the service under load, and its start from a large index; wants a quiet machine
+	@missed=0; for name in service_load service_start; do \
 		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
 
 scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes' test split

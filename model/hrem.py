@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -176,11 +177,11 @@ class HREM(nn.Module):
         Raises:
             CheckpointError: The checkpoint is of region features and cannot read pictures.
         """
-        transform, encode_pixels = self._picture_half()
+        transform, backbone = self.picture_half()
 
         def encode(rows: Sequence[int]) -> Tensor:
             pixels = np.stack([transform(pictures[row]) for row in rows])
-            return encode_pixels(torch.from_numpy(pixels))
+            return self._embed(backbone, torch.from_numpy(pixels))
 
         return self._in_batches(range(len(pictures)), encode, batch_size)
 
@@ -196,28 +197,25 @@ class HREM(nn.Module):
         Raises:
             CheckpointError: The checkpoint is of region features and cannot read pictures.
         """
-        _, encode_pixels = self._picture_half()
+        _, backbone = self.picture_half()
 
         def encode(rows: Sequence[int]) -> Tensor:
-            return encode_pixels(pixels[rows[0] : rows[-1] + 1])
+            return self._embed(backbone, pixels[rows[0] : rows[-1] + 1])
 
         return self._in_batches(range(len(pixels)), encode, batch_size)
 
-    def _picture_half(self) -> tuple[PictureTransform, Callable[[Tensor], Tensor]]:
-        """Return what makes pixels of a picture, and embeddings of a batch of pixels."""
+    def picture_half(self) -> tuple[PictureTransform, VisionBackbone]:
+        """Return what makes pixels of a picture, and regions of a batch of pixels.
+
+        Raises:
+            CheckpointError: The checkpoint is of region features and cannot read pictures.
+        """
         if self.backbone is None or self.picture_transform is None:
             raise CheckpointError(
                 "this checkpoint was trained on region features and cannot read pictures; "
                 "use encode_regions, or a checkpoint with a vision backbone"
             )
-        backbone = self.backbone
-
-        def encode(pixels: Tensor) -> Tensor:
-            regions = backbone(pixels.to(self.device))
-            is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=self.device)
-            return self.image_encoder(regions, is_padding).embeddings  # (image, dim)
-
-        return self.picture_transform, encode
+        return self.picture_transform, self.backbone
 
     def encode_regions(
         self, features: Any, lengths: Sequence[int] | Tensor | None = None, *, batch_size: int = 64
@@ -228,6 +226,28 @@ class HREM(nn.Module):
             features: (image, region, region_dim) float array or tensor; a memory map will do.
             lengths: How many regions of each image are real; None = all.
             batch_size: How many go through the network at once.
+
+        Raises:
+            RegionFeatureError: Wrong shape, or a length outside 1..region.
+        """
+        counts = self.region_counts(features, lengths)
+        image_count, region_count = features.shape[:2]
+
+        def encode(rows: Sequence[int]) -> Tensor:
+            # Rows are consecutive; slicing reads a memory map in one piece. A map may be read-only,
+            # which torch shares under protest, so it is copied.
+            part = np.asarray(features[rows[0] : rows[-1] + 1])
+            regions = torch.tensor(part, dtype=torch.float32, device=self.device)
+            real = counts[rows[0] : rows[-1] + 1, None].to(self.device)
+            is_padding = torch.arange(region_count, device=self.device) >= real
+            return self.image_encoder(regions, is_padding).embeddings  # (image, dim)
+
+        return self._in_batches(range(image_count), encode, batch_size)
+
+    def region_counts(
+        self, features: Any, lengths: Sequence[int] | Tensor | None = None
+    ) -> Int[Tensor, "image"]:
+        """Return how many regions of each image are real; takes what `encode_regions` takes.
 
         Raises:
             RegionFeatureError: Wrong shape, or a length outside 1..region.
@@ -247,21 +267,18 @@ class HREM(nn.Module):
             raise RegionFeatureError(
                 f"region counts must be one for each of {image_count} images, 1..{region_count}"
             )
-
-        def encode(rows: Sequence[int]) -> Tensor:
-            # Rows are consecutive; slicing reads a memory map in one piece. A map may be read-only,
-            # which torch shares under protest, so it is copied.
-            part = np.asarray(features[rows[0] : rows[-1] + 1])
-            regions = torch.tensor(part, dtype=torch.float32, device=self.device)
-            real = counts[rows[0] : rows[-1] + 1, None].to(self.device)
-            is_padding = torch.arange(region_count, device=self.device) >= real
-            return self.image_encoder(regions, is_padding).embeddings  # (image, dim)
-
-        return self._in_batches(range(image_count), encode, batch_size)
+        return counts
 
     def truncated_captions(self, captions: Sequence[str]) -> list[bool]:
         """Return for each caption whether it is longer than the network reads."""
         return self.tokenizer.is_truncated(captions)
+
+    def _embed(self, backbone: VisionBackbone, pixels: Tensor) -> Tensor:
+        """Return the embeddings (image, dim) of a batch of pixels."""
+        regions = backbone(pixels.to(self.device))
+        is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=self.device)
+        embeddings: Tensor = self.image_encoder(regions, is_padding).embeddings
+        return embeddings
 
     def _in_batches(
         self, rows: Sequence[int], encode: Callable[[Sequence[int]], Tensor], batch_size: int

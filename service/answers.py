@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from index_builder.gallery import Gallery
 from index_builder.items import Item
+from service.explanation_answer import ExplanationAnswer
 from service.pair import ServedIndex
 from service.retriever import FoundHit, Retrieval
 from service.schemas import Part
@@ -62,7 +63,9 @@ class HitAnswer(_Answer):
     metadata: dict[str, Any] | None
     duplicates: list[dict[str, Any]] | None
     captions: list[dict[str, Any]] | None
-    explanation: dict[str, Any] | None
+    explanation: ExplanationAnswer | None = Field(
+        description="what each region with each word adds to the score, if `explain` asked for it"
+    )
 
     @classmethod
     def of(cls, found: FoundHit, include: list[Part]) -> Self:
@@ -79,7 +82,7 @@ class HitAnswer(_Answer):
             metadata=item.metadata if "metadata" in include else None,
             duplicates=None,
             captions=None,
-            explanation=None,
+            explanation=found.explanation and ExplanationAnswer.of(found.explanation),
         )
 
 
@@ -90,7 +93,12 @@ class QueryAnswer(_Answer):
     hits: list[HitAnswer]
     next_offset: int | None = Field(description="the next page's offset; null on the last page")
     fits: bool | None
-    warnings: list[str] = Field(description="caption_truncated: cut to what the model reads")
+    warnings: list[str] = Field(
+        description="caption_truncated: cut to what the model reads; of explanations: "
+        "explanation_limited: only the first 10 hits of a request have one; "
+        "explanation_source_gone: a picture could not be read again; "
+        "explanation_inexact: one sums to its score to less than 1e-4"
+    )
 
 
 class IndexAnswer(_Answer):

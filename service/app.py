@@ -10,9 +10,11 @@ from model.device import choose_device
 from service.admission import Admission
 from service.batching import BatchLimits
 from service.config import ServiceConfig
+from service.door import Door
 from service.gone_clients import GoneClients
 from service.item_reader import ItemReader
-from service.observability import Metrics, ObservedRequests
+from service.metrics import Metrics
+from service.observability import ObservedRequests
 from service.openapi import openapi_document
 from service.pair import PairOpener
 from service.problems import install_problem_handlers
@@ -54,6 +56,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     install_problem_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(GoneClients)
+    app.add_middleware(Door, admission=served.admission)
     app.add_middleware(ObservedRequests, metrics=served.metrics)
     app.add_middleware(SafetyHeaders)
     return app
@@ -80,7 +83,7 @@ def open_served(config: ServiceConfig) -> Served:
         serving=serving,
         admission=admission,
         workers=workers,
-        retriever=Retriever(serving, admission, workers),
+        retriever=Retriever(serving, admission, workers, max_pixels=config.max_pixels),
         items=ItemReader(serving, admission, workers, max_pixels=config.max_pixels),
         metrics=metrics,
         bounds=BodyBounds(max_bytes=config.max_body_bytes, timeout_ms=config.upload_timeout_ms),

@@ -17,11 +17,12 @@ from PIL.Image import Image
 
 from model.dual_encoder import DualEncoder, reads_regions, region_encoder
 from model.errors import CheckpointError
+from model.explanation import CaptionParts, Explainer, ImageParts
 from service.admission import Stopwatch
 from service.batching import BatchLimits, BatchReport, SharedBatches, ignore_report
-from service.errors import UnsupportedInputError
+from service.errors import CannotExplainError, UnsupportedInputError
 
-__all__ = ["MAX_CAPTION_CHARACTERS", "EncodedCaption", "EncoderOwner", "Pixels"]
+__all__ = ["MAX_CAPTION_CHARACTERS", "EncodedCaption", "EncoderOwner", "Pixels", "ReadPicture"]
 
 # No encoder reads so far; a tokenizer would need seconds for the megabytes that a body may hold.
 MAX_CAPTION_CHARACTERS = 100_000
@@ -43,6 +44,19 @@ class EncodedCaption:
 
     embedding: npt.NDArray[np.float32]
     is_truncated: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ReadPicture:
+    """A picture to be taken apart.
+
+    Attributes:
+        pixels: What `pixels_of` made of it.
+        size: Its own width and height, upright.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
 
 
 class EncoderOwner:
@@ -110,6 +124,36 @@ class EncoderOwner:
         (embedding,) = await self._batches.run(self._encode_regions, [features], stopwatch)
         return embedding
 
+    def check_explains(self) -> None:
+        """Refuse an encoder whose scores cannot be explained.
+
+        Raises:
+            CannotExplainError: It is no HREM.
+        """
+        try:
+            Explainer(self.encoder)
+        except CheckpointError as error:
+            raise CannotExplainError(str(error)) from error
+
+    async def caption_parts(
+        self, captions: Sequence[str], stopwatch: Stopwatch | None = None
+    ) -> list[CaptionParts]:
+        """Return captions taken apart, in order; `check_explains` has passed."""
+        return await self._batches.run(self._take_captions_apart, captions, stopwatch)
+
+    async def picture_parts(
+        self, pictures: Sequence[ReadPicture], stopwatch: Stopwatch | None = None
+    ) -> list[ImageParts]:
+        """Return pictures taken apart, in order; `check_explains` has passed."""
+        return await self._batches.run(self._take_pictures_apart, pictures, stopwatch)
+
+    async def region_parts(
+        self, features: npt.NDArray[np.float32], stopwatch: Stopwatch | None = None
+    ) -> ImageParts:
+        """Return region features (region, region_dim) taken apart; `check_explains` has passed."""
+        (parts,) = await self._batches.run(self._take_regions_apart, [features], stopwatch)
+        return parts
+
     async def run(self, job: Callable[[DualEncoder], T], stopwatch: Stopwatch | None = None) -> T:
         """Return what a job of its own does with the encoder, on the thread that owns it."""
 
@@ -172,6 +216,18 @@ class EncoderOwner:
     ) -> list[npt.NDArray[np.float32]]:
         encoder = region_encoder(self.encoder)
         return [encoder.encode_regions(features[None]).numpy()[0] for features in images]
+
+    def _take_captions_apart(self, captions: list[str]) -> list[CaptionParts]:
+        cut = [caption[:MAX_CAPTION_CHARACTERS] for caption in captions]
+        return Explainer(self.encoder).of_captions(cut)
+
+    def _take_pictures_apart(self, pictures: list[ReadPicture]) -> list[ImageParts]:
+        pixels = torch.from_numpy(np.stack([picture.pixels for picture in pictures]))
+        return Explainer(self.encoder).of_pixels(pixels, [picture.size for picture in pictures])
+
+    def _take_regions_apart(self, images: list[npt.NDArray[np.float32]]) -> list[ImageParts]:
+        explainer = Explainer(self.encoder)
+        return [explainer.of_regions(features[None])[0] for features in images]
 
     # What runs on the event loop.
 

@@ -8,6 +8,7 @@ ServiceError
     ├── NoPictureError       the item is known, and is the regions of an image without a picture
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
+    ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
     ├── BadPicturesError     uploads that are no pictures, or too large ones
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
@@ -22,6 +23,7 @@ from model.errors import PictureError, ServiceError
 __all__ = [
     "BadPicture",
     "BadPicturesError",
+    "CannotExplainError",
     "DeadlineError",
     "MissingGalleryError",
     "NoPictureError",
@@ -61,6 +63,10 @@ class SourceGoneError(QueryError):
 
 class UnsupportedInputError(QueryError):
     """The encoder cannot read this kind of query, such as pictures."""
+
+
+class CannotExplainError(QueryError):
+    """What was asked for cannot be explained."""
 
 
 class QueueFullError(QueryError):

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
     BadPicturesError,
+    CannotExplainError,
     DeadlineError,
     MissingGalleryError,
     NoPictureError,
@@ -39,6 +40,7 @@ __all__ = [
     "describe_problems",
     "install_problem_handlers",
     "invalid_request",
+    "overloaded",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -65,6 +67,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "malformed_multipart": (422, "The body is not valid multipart/form-data"),
     "invalid_regions": (422, "The region features cannot be used"),
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
+    "cannot_explain": (422, "This cannot be explained"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),
@@ -77,6 +80,7 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     NoPictureError: "no_picture",
     SourceGoneError: "source_gone",
     UnsupportedInputError: "unsupported_input",
+    CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
     ReloadRefusedError: "reload_refused",
@@ -241,8 +245,7 @@ def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):
-        headers = {"Retry-After": str(error.retry_after_s)}
-        return Problem("overloaded", str(error), headers=headers)
+        return overloaded(error)
     if isinstance(error, QueryError):
         return Problem(QUERY_ERRORS[type(error)], str(error))
     if isinstance(error, RequestValidationError):
@@ -253,6 +256,12 @@ def _as_problem(error: Exception, request: Request) -> Problem:
         detail = f"{request.method} is not allowed here; see the Allow header"
         return Problem("method_not_allowed", detail, headers=error.headers)
     raise error
+
+
+def overloaded(error: QueueFullError) -> Problem:
+    """Return the problem of a request that there is no room for."""
+    headers = {"Retry-After": str(error.retry_after_s)}
+    return Problem("overloaded", str(error), headers=headers)
 
 
 def _bad_pictures(error: BadPicturesError) -> Problem:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from index_builder.gallery import MAX_HIT_COUNT, Gallery, Hit
 from index_builder.items import Item
 from index_builder.manifest import GalleryKind
-from service.admission import Admission
+from model.explanation import Explanation
+from service.admission import Admission, Stopwatch
+from service.explain import MAX_EXPLAINED_HITS, HitExplainer, ScoredItem
 from service.pair import ServedIndex, ServedPair
 from service.queries import Queries
 from service.serving import Serving
@@ -24,6 +26,7 @@ class Page:
     limit: int = 10
     offset: int = 0
     version: int | None = None
+    explain: bool = False
 
     @property
     def depth(self) -> int:
@@ -38,11 +41,16 @@ class Page:
 
 @dataclass(frozen=True)
 class FoundHit:
-    """A hit with its item, and the picture that it is or, being a caption, names."""
+    """A hit with its item, and the picture that it is or, being a caption, names.
+
+    Attributes:
+        explanation: Why it has its score, if that was asked for and can be told.
+    """
 
     hit: Hit
     item: Item
     picture: Item | None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,16 @@ class Retriever:
         serving: Which pair answers.
         admission: How much may be under way.
         workers: Threads for pictures and items.
+        max_pixels: The largest picture that is decoded.
     """
 
-    def __init__(self, serving: Serving, admission: Admission, workers: Workers) -> None:
+    def __init__(
+        self, serving: Serving, admission: Admission, workers: Workers, *, max_pixels: int
+    ) -> None:
         self.serving = serving
         self.admission = admission
         self.workers = workers
+        self._explainer = HitExplainer(workers, max_pixels=max_pixels)
 
     async def why_not_ready(self) -> str | None:
         """Return why a query would not be answered now, or None if it would be."""
@@ -103,7 +115,11 @@ class Retriever:
         """
         with self.serving.leased(page.version) as pair:
             gallery = pair.gallery(page.target)
-            async with self.admission.admitted(queries.count) as stopwatch:
+            item_count = queries.count
+            if page.explain:
+                self._explainer.check(queries, page.target, pair.encoder)
+                item_count = max(item_count, MAX_EXPLAINED_HITS)
+            async with self.admission.admitted(item_count) as stopwatch:
                 embedded = await queries.embed(pair, self.workers, stopwatch)
                 ranked = await pair.searcher.search(
                     gallery, embedded.embeddings, page.depth, stopwatch=stopwatch
@@ -117,7 +133,27 @@ class Retriever:
                     FoundPage(hits=hits_of_query, next_offset=next_offset, warnings=warnings)
                     for hits_of_query, warnings in zip(found, embedded.warnings, strict=True)
                 ]
+                if page.explain:
+                    pages = await self._explained(pages, queries, pair, stopwatch)
                 return Retrieval(pages, pair.served, stopwatch.timing_ms())
+
+    async def _explained(
+        self, pages: list[FoundPage], queries: Queries, pair: ServedPair, stopwatch: Stopwatch
+    ) -> list[FoundPage]:
+        """Return the pages with an explanation of every hit that has one."""
+        hits = [[ScoredItem(one.item, one.hit.score) for one in page.hits] for page in pages]
+        explained = await self._explainer.explain(queries, hits, pair, stopwatch)
+        return [
+            replace(
+                page,
+                hits=[
+                    replace(found, explanation=explanation)
+                    for found, explanation in zip(page.hits, of.explanations, strict=True)
+                ],
+                warnings=[*page.warnings, *of.warnings],
+            )
+            for page, of in zip(pages, explained, strict=True)
+        ]
 
 
 def _fetch(

@@ -134,8 +134,10 @@ class SearchFields(_Request):
     mode: Annotated[Literal["vector"], BeforeValidator(_only("vector"))] = Field(
         default="vector", description="hybrid is served by a later release"
     )
-    explain: Annotated[Literal[False], BeforeValidator(_only(False))] = Field(
-        default=False, description="true is served by a later release"
+    explain: bool = Field(
+        default=False,
+        description="say of the first 10 hits what each region with each word adds to the score; "
+        "of sentences that find images, and pictures that find captions",
     )
 
     @field_validator("offset")

@@ -31,7 +31,7 @@ def serve(config: ServiceConfig) -> int:
     with _claimed_address(config.host, config.port) as listener:
         # Imported late: a taken port is told before torch is loaded.
         from service.app import create_app, startup_facts
-        from service.observability import log_as_json
+        from service.json_log import log_as_json
 
         app = create_app(config)
         log_as_json(with_requests=config.log_requests)

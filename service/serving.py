@@ -94,9 +94,8 @@ class Serving:
         self._is_reloading = True
         try:
             return await self._reload(index, checkpoint)
-        except ReloadRefusedError as error:
+        except ReloadRefusedError:
             self.reload_counts["refused"] += 1
-            log.warning("reload refused: %s", error)
             raise
         finally:
             self._is_reloading = False
@@ -106,7 +105,7 @@ class Serving:
         try:
             record = await asyncio.to_thread(IndexFolder(index).record)
         except HremError as error:
-            raise ReloadRefusedError(str(error)) from error
+            raise _refused(error, index, checkpoint) from error
         if record.record_sha256 == current.index.record.record_sha256 and checkpoint is None:
             self.reload_counts["unchanged"] += 1
             return self._state(is_changed=False)
@@ -115,16 +114,16 @@ class Serving:
             if pair.served.version == record.version and is_another:
                 # Who pages by version would get both rankings mixed.
                 raise ReloadRefusedError(
-                    f"{index} is at version {record.version}, and so is {pair.index_path}, which "
-                    "is served too; answers could not be told apart. Make another version of it "
-                    "(any change does), or start the service anew"
+                    f"that index is at version {record.version}, and so is another one that is "
+                    "served; answers could not be told apart. Make another version of it (any "
+                    "change does), or start the service anew"
                 )
         try:
             opened = await asyncio.to_thread(
                 self._opener.open, index, checkpoint, version=record.version, beside=current
             )
         except HremError as error:
-            raise ReloadRefusedError(str(error)) from error
+            raise _refused(error, index, checkpoint) from error
         oldest = self.previous
         self.current, self.previous = opened, current
         if oldest is not None:
@@ -155,3 +154,14 @@ class Serving:
         """Close all pairs; waits for what runs."""
         for pair in self.pairs():
             pair.close()
+
+
+def _refused(error: HremError, index: Path, checkpoint: Path | None) -> ReloadRefusedError:
+    """Return the refusal of a pair: the whole reason for the log, without paths for the answer."""
+    log.warning("reload refused: %s", error)
+    told = str(error)
+    for place, name in ((checkpoint, "the checkpoint"), (index, "the index")):
+        if place is not None:
+            for written in (str(place.absolute()), str(place)):
+                told = told.replace(written, name)
+    return ReloadRefusedError(told)

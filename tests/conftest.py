@@ -17,6 +17,7 @@ install_import_hook(
     [
         "model.encoders",
         "model.alignment",
+        "model.explanation",
         "model.metrics",
         "model.ranking",
         "model.training.relation",

@@ -1,18 +1,15 @@
 """A sample of items, encoded again from their text or their picture and compared."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 
 from index_builder.items import Item
+from index_builder.source_bytes import read_source
 from index_builder.sources import EntryError
-from index_builder.sources.picture_file import read_picture_file, resolved_below
-from index_builder.sources.tar_members import read_span
 from index_builder.vector_index import RowNumbers, Rows
 from index_builder.verification.findings import Check, Found
 from index_builder.verification.opened import OpenedGallery
@@ -98,32 +95,13 @@ def _pictures(
     max_pixels = opened.gallery.manifest.preprocessing.get("max_pixels", MAX_PIXELS)
     for item in items:
         try:
-            content = _content(opened.gallery.images_root, item)
-            if hashlib.sha256(content).hexdigest() != item.content_hash:
-                raise EntryError(item.path or item.id, "changed", "was changed since")
+            content = read_source(item, opened.gallery.images_root)
             pictures.append(open_picture(content, max_pixels=max_pixels))
-        except (EntryError, PictureError, OSError) as error:
+        except (EntryError, PictureError) as error:
             unread.add([str(error)])
             continue
         found.append(item)
     return found, pictures
-
-
-def _content(root: Path | None, item: Item) -> bytes:
-    """Return the bytes that a picture was made of, whatever they hold now."""
-    if root is None or item.path is None:
-        raise EntryError(item.id, "missing", "nobody knows where its file lies")
-    root = root.resolve()
-    if item.span is None:
-        return read_picture_file(root, item.path)
-    for place in PurePosixPath(item.path).parents:
-        shard = resolved_below(root, str(place))
-        if shard.is_file():
-            content = read_span(shard, item.span)
-            if content is not None:
-                return content
-            break
-    raise EntryError(item.path, "missing", "it is no longer in its shard")
 
 
 def _cosines(left: Rows, right: Rows) -> npt.NDArray[np.float64]:

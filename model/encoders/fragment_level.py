@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from model.config import FragmentLevelConfig
 from model.encoders.fragment_relation import FragmentRelation
 from model.encoders.generalized_pooling import GeneralizedPooling
-from model.encoders.pooling import masked_mean, masked_top_k_mean, unit_length
+from model.encoders.pooling import (
+    masked_mean,
+    masked_top_k_mean,
+    mean_shares,
+    top_k_mean_shares,
+    unit_length,
+)
 
 __all__ = ["EncodedItems", "FragmentLevel"]
 
@@ -69,6 +75,35 @@ class FragmentLevel(nn.Module):
             fragments=fragments,
             is_padding=is_padding,
         )
+
+    def shares(
+        self,
+        fragments: Float[Tensor, "item fragment dim"],
+        is_padding: Bool[Tensor, "item fragment"],
+    ) -> Float[Tensor, "item fragment dim"]:
+        """Return what each fragment adds to its item's embedding; zeros for padding.
+
+        Pooling is additive: summed over the fragments of an item this is `forward`'s `embeddings`.
+        What the relation layer passed from one fragment to another counts for the receiver.
+
+        Args:
+            fragments: As `forward` takes them; bfloat16 is computed on in float32.
+            is_padding: True = padding; every item has at least one False.
+
+        Raises:
+            EmptyItemError: An item has only padding.
+        """
+        kept_dtype = torch.promote_types(fragments.dtype, torch.float32)
+        wide = fragments.to(kept_dtype)
+        if self.generalized is not None:
+            shares: Tensor = self.generalized.shares(wide, is_padding)
+        else:
+            shares = self.pooling_weight * top_k_mean_shares(wide, is_padding, k=self.top_k)
+        if self.relation is not None:
+            related = self.relation(fragments, is_padding).to(kept_dtype)
+            shares = shares + (1 - self.pooling_weight) * mean_shares(related, is_padding)
+        # As `unit_length` divides the sum.
+        return shares / (shares.sum(dim=1, keepdim=True).norm(dim=2, keepdim=True) + 1e-8)
 
     def _pooled(self, fragments: Tensor, is_padding: Tensor) -> Tensor:
         """Return one vector an item, of any length."""

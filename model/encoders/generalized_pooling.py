@@ -48,6 +48,26 @@ class GeneralizedPooling(nn.Module):
         Raises:
             EmptyItemError: An item has only padding.
         """
+        weighted, _ = self._weighted(fragments, is_padding)
+        return weighted.sum(dim=1)
+
+    def shares(
+        self,
+        fragments: Float[Tensor, "item fragment dim"],
+        is_padding: Bool[Tensor, "item fragment"],
+    ) -> Float[Tensor, "item fragment dim"]:
+        """Return what each fragment adds to the pooled item; zeros for padding.
+
+        Raises:
+            EmptyItemError: An item has only padding.
+        """
+        weighted, places = self._weighted(fragments, is_padding)
+        return weighted.new_zeros(fragments.shape).scatter(1, places, weighted)
+
+    def _weighted(
+        self, fragments: Tensor, is_padding: Tensor
+    ) -> tuple[Float[Tensor, "item rank dim"], Int[Tensor, "item rank dim"]]:
+        """Return the sorted values times their weights, and the fragments they are of."""
         lengths = (~is_padding).sum(dim=1)
         if not bool((lengths > 0).all()):
             raise EmptyItemError("an item has no fragment; drop items without regions or words")
@@ -55,9 +75,10 @@ class GeneralizedPooling(nn.Module):
         weights = self.weights(distinct)[place]  # (item, rank)
         lowest = torch.finfo(fragments.dtype).min
         kept = fragments.masked_fill(is_padding[:, :, None], lowest)
-        ranked = kept.sort(dim=1, descending=True).values[:, : weights.shape[1]]
+        values, fragment_of = kept.sort(dim=1, descending=True)
+        ranked, places = values[:, : weights.shape[1]], fragment_of[:, : weights.shape[1]]
         is_real = torch.arange(ranked.shape[1], device=lengths.device) < lengths[:, None]
-        return (ranked.masked_fill(~is_real[:, :, None], 0) * weights[:, :, None]).sum(dim=1)
+        return ranked.masked_fill(~is_real[:, :, None], 0) * weights[:, :, None], places
 
     def weights(self, counts: Int[Tensor, "count"]) -> Float[Tensor, "count rank"]:
         """Return theta for items of so many fragments; rows sum to 1, ranks beyond a count are 0.

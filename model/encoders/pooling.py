@@ -1,12 +1,16 @@
-"""Pooling of fragments into one vector, blind to padding."""
+"""Pooling of fragments into one vector, blind to padding.
+
+Both means are sums over the fragments; a `_shares` function returns what each fragment adds, which
+is what explains a score.
+"""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from model.errors import EmptyItemError
 
-__all__ = ["masked_mean", "masked_top_k_mean", "unit_length"]
+__all__ = ["masked_mean", "masked_top_k_mean", "mean_shares", "top_k_mean_shares", "unit_length"]
 
 
 def masked_mean(
@@ -20,6 +24,14 @@ def masked_mean(
     """
     kept = fragments.masked_fill(is_padding[:, :, None], 0)
     return kept.sum(dim=1) / (~is_padding).sum(dim=1, keepdim=True)
+
+
+def mean_shares(
+    fragments: Float[Tensor, "item fragment dim"], is_padding: Bool[Tensor, "item fragment"]
+) -> Float[Tensor, "item fragment dim"]:
+    """Return what each fragment adds to `masked_mean`; zeros for padding."""
+    kept = fragments.masked_fill(is_padding[:, :, None], 0)
+    return kept / (~is_padding).sum(dim=1)[:, None, None]
 
 
 def masked_top_k_mean(
@@ -43,14 +55,40 @@ def masked_top_k_mean(
     Source: HREM (CVPR 2023), pooling; the released code's lib/encoders.py.
     Differs: the released code lowers k for every later item once a short one is met.
     """
+    largest, _, is_beyond = _largest(fragments, is_padding, k)
+    return masked_mean(largest, is_beyond)
+
+
+def top_k_mean_shares(
+    fragments: Float[Tensor, "item fragment dim"],
+    is_padding: Bool[Tensor, "item fragment"],
+    *,
+    k: int,
+) -> Float[Tensor, "item fragment dim"]:
+    """Return what each fragment adds to `masked_top_k_mean`; zeros for padding.
+
+    Of equal values those count that the mean has taken, never more than k.
+
+    Raises:
+        EmptyItemError: An item has only padding.
+    """
+    largest, places, is_beyond = _largest(fragments, is_padding, k)
+    shares = mean_shares(largest, is_beyond)
+    return torch.zeros_like(fragments).scatter(1, places, shares)
+
+
+def _largest(
+    fragments: Tensor, is_padding: Tensor, k: int
+) -> tuple[Float[Tensor, "item k dim"], Int[Tensor, "item k dim"], Bool[Tensor, "item k"]]:
+    """Return the k largest values of each dimension, their fragments, and True where too many."""
     lengths = (~is_padding).sum(dim=1)  # (item,)
     if not bool((lengths > 0).all()):
         raise EmptyItemError("an item has no fragment; drop items without regions or words")
     lowest = torch.finfo(fragments.dtype).min
     kept = fragments.masked_fill(is_padding[:, :, None], lowest)
-    largest = kept.topk(min(k, fragments.shape[1]), dim=1).values  # (item, k, dim)
-    counted = torch.arange(largest.shape[1], device=lengths.device) < lengths[:, None]
-    return masked_mean(largest, ~counted)
+    largest, places = kept.topk(min(k, fragments.shape[1]), dim=1)
+    is_beyond = torch.arange(largest.shape[1], device=lengths.device) >= lengths[:, None]
+    return largest, places, is_beyond
 
 
 def unit_length(vectors: Float[Tensor, "*item dim"]) -> Float[Tensor, "*item dim"]:

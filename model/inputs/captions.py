@@ -7,8 +7,10 @@ Every caption opens with a start mark and closes with an end mark; a caption lon
 network reads is cut before its end mark.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,12 +20,27 @@ from torch import Tensor
 
 from model.errors import CheckpointError, DataError
 
-__all__ = ["CaptionTokenizer"]
+__all__ = ["CaptionTokenizer", "Word"]
 
 _FILE = "tokenizer.json"
 _WORD_MARKS = {"pad": "<pad>", "unknown": "<unk>", "start": "<start>", "end": "<end>"}
 _PIECE_MARKS = {"pad": "[PAD]", "unknown": "[UNK]", "start": "[CLS]", "end": "[SEP]"}
 _MASK = {"words": "<mask>", "wordpiece": "[MASK]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word, word piece or mark that the network reads, and where it stands in the caption.
+
+    Attributes:
+        text: As the vocabulary has it: lower-cased, `##ing`, `<unk>`; a mark by its name.
+        start: Place of its first character in the caption, from 0; characters are Unicode's.
+        end: Place behind its last one; equal to `start` for a mark, which stands nowhere.
+    """
+
+    text: str
+    start: int
+    end: int
 
 
 class CaptionTokenizer:
@@ -170,10 +187,25 @@ class CaptionTokenizer:
 
     def words(self, caption: str) -> list[str]:
         """Return the words or word pieces of one caption, marks included, cut alike."""
-        tokens: list[str] = self._tokenizer.encode(caption).tokens
-        if len(tokens) <= self.max_word_count:
-            return tokens
-        return [*tokens[: self.max_word_count - 1], tokens[-1]]
+        return [word.text for word in self.placed_words(caption)]
+
+    def placed_words(self, caption: str) -> list[Word]:
+        """Return what `encode` makes ids of, mark for mark and word for word, with its place."""
+        found = self._tokenizer.encode(caption)
+        read: list[Word] = []
+        last = self.max_word_count - 2
+        for place, (token, (start, end)) in enumerate(
+            zip(found.tokens, found.offsets, strict=True)
+        ):
+            if last < place < len(found.tokens) - 1:
+                continue
+            if found.special_tokens_mask[place]:
+                start = end = read[-1].end if read else 0
+            # An accent that NFC joined to its letter, or that BERT drops, belongs to the word.
+            while start < end < len(caption) and unicodedata.combining(caption[end]):
+                end += 1
+            read.append(Word(token, start, end))
+        return read
 
     def pad(
         self, token_ids: Sequence[Sequence[int]]

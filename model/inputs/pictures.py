@@ -96,22 +96,42 @@ class PictureTransform:
         side = self.config.image_size
         if self.config.resize == "squash":
             return _as_array(self._resized(picture, (side, side)))
-        shortest = round(side / self.config.crop_fraction)
-        width, height = picture.size
-        # int(), not round(): the long side is cut down, as the reference processors do.
-        if width <= height:
-            size = (shortest, max(shortest, int(shortest * height / width)))
-        else:
-            size = (max(shortest, int(shortest * width / height)), shortest)
-        left, top = (size[0] - side) // 2, (size[1] - side) // 2
+        size, left, top = self._centre(picture.size)
         if max(size) > _RIBBON * min(size):
             # A 1 x 25,000,000 picture would become gigabytes before its centre is cut out, so only
             # the centre is resized: the same to a grey level, Pillow's rounding between its passes.
-            across, down = width / size[0], height / size[1]
+            across, down = picture.width / size[0], picture.height / size[1]
             box = (left * across, top * down, (left + side) * across, (top + side) * down)
             return _as_array(picture.resize((side, side), self._filter, box=box))
         resized = self._resized(picture, size)
         return _as_array(resized.crop((left, top, left + side, top + side)))
+
+    def seen_box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Return what the network sees of a picture: left, top, right, bottom.
+
+        Args:
+            size: Width and height of the upright picture.
+
+        Returns:
+            Fractions of width and height: (0, 0, 1, 1) is all of it.
+        """
+        if self.config.resize == "squash":
+            return (0.0, 0.0, 1.0, 1.0)
+        side = self.config.image_size
+        (width, height), left, top = self._centre(size)
+        return (left / width, top / height, (left + side) / width, (top + side) / height)
+
+    def _centre(self, size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:
+        """Return for `crop` the size that a picture is resized to, and where the cut begins."""
+        width, height = size
+        shortest = round(self.config.image_size / self.config.crop_fraction)
+        # int(), not round(): the long side is cut down, as the reference processors do.
+        if width <= height:
+            resized = (shortest, max(shortest, int(shortest * height / width)))
+        else:
+            resized = (max(shortest, int(shortest * width / height)), shortest)
+        left, top = ((length - self.config.image_size) // 2 for length in resized)
+        return resized, left, top
 
     @property
     def _filter(self) -> Image.Resampling:

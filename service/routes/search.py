@@ -42,6 +42,7 @@ SEARCH_PROBLEMS = describe_problems(
     "unsupported_media_type",
     "invalid_request",
     "malformed_json",
+    "cannot_explain",
     "overloaded",
     "deadline_exceeded",
 )
@@ -57,6 +58,7 @@ IMAGE_SEARCH_PROBLEMS = describe_problems(
     "unsupported_media_type",
     "invalid_request",
     "malformed_json",
+    "cannot_explain",
     "malformed_multipart",
     "invalid_regions",
     "unsupported_input",
@@ -150,7 +152,6 @@ PARAMS_OF_NPY = {
 )
 async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the images (or captions) by how well they fit each of 1 to 32 sentences."""
-    served.admission.check_room()
     if media_type_of(request) != JSON:
         raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextSearch, served.bounds)
@@ -171,7 +172,6 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     trained on region features, those of one image come as an npy body, the other fields as JSON in
     the query parameter `params`.
     """
-    served.admission.check_room()
     match media_type_of(request):
         case "multipart/form-data":
             params, uploads = await read_multipart(request, served.bounds)
@@ -196,7 +196,13 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
 async def _search(
     served: Served, kind: str, queries: Queries, asked: SearchFields, target: GalleryKind
 ) -> SearchAnswer:
-    page = Page(target=target, limit=asked.limit, offset=asked.offset, version=asked.version)
+    page = Page(
+        target=target,
+        limit=asked.limit,
+        offset=asked.offset,
+        version=asked.version,
+        explain=asked.explain,
+    )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
     return SearchAnswer.of(retrieval, asked.include)

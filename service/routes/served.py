@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from service.admission import Admission
 from service.item_reader import ItemReader
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.retriever import Retriever
 from service.serving import Serving
 from service.uploads import BodyBounds

@@ -82,13 +82,12 @@ def wrongs(problem: dict[str, Any]) -> list[tuple[str, str]]:
             [("fold_duplicates_above", "not_served_yet")],
         ),
         ({"query": "red", "mode": "hybrid"}, [("mode", "not_served_yet")]),
-        ({"query": "red", "explain": True}, [("explain", "not_served_yet")]),
-        ({"query": "red", "explain": 0}, [("explain", "not_served_yet")]),
+        ({"query": "red", "explain": 0}, [("explain", "wrong_type")]),
         (
-            {"query": " ", "limit": 0, "explain": True, "colour": "red"},
+            {"query": " ", "limit": 0, "explain": "yes", "colour": "red"},
             [
                 ("limit", "out_of_range"),
-                ("explain", "not_served_yet"),
+                ("explain", "wrong_type"),
                 ("query[0]", "empty_query"),
                 ("colour", "unknown_field"),
             ],
@@ -260,7 +259,7 @@ async def test_a_wrong_image_query_is_refused(
     ("params", "wrong"),
     [
         ('{"limit": 0}', ("params.limit", "out_of_range")),
-        ('{"explain": true}', ("params.explain", "not_served_yet")),
+        ('{"explain": 1}', ("params.explain", "wrong_type")),
         ('{"image": {"id": "a"}}', ("params.image", "unknown_field")),
         ("[]", ("params", "wrong_type")),
     ],

@@ -1,0 +1,74 @@
+"""A client that hangs up is not worked for any more; its bytes go over a real socket."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from tests.unit.service.conftest import MakeApp
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[int]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(20):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await serving
+
+
+def request(query: str) -> bytes:
+    body = json.dumps({"query": query}).encode()
+    head = (
+        "POST /search/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def until(is_so: Any) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+async def test_what_a_gone_client_asked_for_is_dropped(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    admission = app.state.served.admission
+    encoder = app.state.served.serving.current.encoder.encoder
+    released, encoded = threading.Event(), []
+    real = encoder.encode_captions
+
+    def slow(captions: list[str]) -> Any:
+        released.wait(20)
+        encoded.extend(captions)
+        return real(captions)
+
+    monkeypatch.setattr(encoder, "encode_captions", slow)
+    async with listening(app) as port:
+        writers = []
+        for query in ("a first one", "a gone one", "a staying one"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request(query))
+            await until(lambda: admission.waiting_items == len(writers) + 1)
+            writers.append((reader, writer))
+        writers[1][1].close()
+        await until(lambda: admission.waiting_items == 2)
+        released.set()
+        for place in (0, 2):
+            assert b"200 OK" in await asyncio.wait_for(writers[place][0].readline(), 10)
+            writers[place][1].close()
+    assert encoded == ["a first one", "a staying one"]

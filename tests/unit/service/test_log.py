@@ -1,0 +1,153 @@
+"""The log of the real process: JSON line by line, findable by request id, silent about queries."""
+
+import base64
+import json
+import re
+import signal
+import socket
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.json_log import error_log, log_as_json
+from tests.unit.service.conftest import ClientOf, MakeApp
+from tests.unit.service.test_process import DEADLINE_S, lines_until, started
+
+MARKER = "zebra-confidential"
+
+
+@pytest.fixture
+def json_log(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes this process log as the service does, and leaves no trace of that."""
+    import logging
+
+    names = (None, "service", "uvicorn", "uvicorn.error", "uvicorn.access", "py.warnings")
+    before = [
+        (logger, logger.handlers, logger.level, logger.propagate)
+        for logger in map(logging.getLogger, names)
+    ]
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    yield log_as_json
+    logging.captureWarnings(False)
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_no_line_holds_what_was_asked_and_every_answer_is_found_by_its_id(
+    index_folder: Path,
+) -> None:
+    command = ("-m", "service", "--port", 0, "--json", "--index", index_folder, "--device", "cpu")
+    marked = base64.b64encode(MARKER.encode() * 10).decode()
+    with started(*command) as process:
+        url = json.loads("".join(lines_until(process.stdout, "}")))["url"]
+        with httpx.Client(base_url=url) as client:
+            answers = [
+                client.post("/search/text", json={"query": f"a {MARKER} zebra"}),
+                client.post("/search/text", json={"query": [MARKER] * 40}),
+                client.post("/search/text", json={MARKER: MARKER}),
+                client.post("/search/text", content=f'{{"query": "{MARKER}'.encode()),
+                client.post(f"/search/text?{MARKER}={MARKER}", json={"query": "red"}),
+                client.post("/search/text", json={"query": "red"}, headers={"x-a": MARKER}),
+                client.post("/search/text", content=rb'{"query": "zebra \ud800"}'),
+                client.post("/search/image", files={"file": (MARKER, MARKER.encode())}),
+                client.post("/search/image", json={"image": {"base64": marked}}),
+                client.post("/search/image", json={"image": {"id": MARKER}}),
+                client.get(f"/images/{MARKER}"),
+                client.get(f"/items/images/{MARKER}"),
+                client.get(f"/{MARKER}"),
+                client.get("/info", headers={"x-request-id": f"{MARKER} {MARKER}"}),
+            ]
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as odd:
+            odd.sendall(f"{MARKER}\r\n\r\n".encode())
+            odd.recv(1000)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    assert MARKER not in stderr
+    assert marked not in stderr
+    # The service's own last word is for people: "stopped".
+    logged = lines_of(stderr.removesuffix("stopped\n"))
+    assert {"time", "level", "logger", "message"} <= set(logged[0])
+    by_id = {line["request_id"]: line for line in logged if "request_id" in line}
+    for answer in answers:
+        line = by_id[answer.headers["x-request-id"]]
+        assert line["status"] == answer.status_code
+        if answer.is_error:
+            problem = answer.json()
+            assert (line["request_id"], line["code"]) == (problem["request_id"], problem["code"])
+    assert [line for line in logged if line["logger"].startswith("uvicorn")]
+
+
+async def failing_answer(app: FastAPI, connect: ClientOf, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def fail(captions: Any, **_: Any) -> Any:
+        try:
+            raise KeyError(f"nothing about {captions}")
+        except KeyError as error:
+            raise ValueError(f"cannot read {captions}") from error
+
+    encoder = app.state.served.serving.current.encoder.encoder
+    monkeypatch.setattr(encoder, "encode_captions", fail)
+    async with connect(app) as client:
+        return await client.post("/search/text", json={"query": MARKER})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("with_messages", [False, True])
+async def test_an_unforeseen_error_is_one_line_that_says_where_and_not_of_what(
+    make_app: MakeApp,
+    connect: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    json_log: Any,
+    with_messages: bool,
+) -> None:
+    app = make_app()
+    json_log(with_error_messages=with_messages)
+    answer = await failing_answer(app, connect, monkeypatch)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    text = capsys.readouterr().err
+    assert (MARKER in text) == with_messages
+    failed, access = lines_of(text)
+    assert (failed["level"], failed["error"]) == ("error", "ValueError")
+    assert failed["request_id"] == access["request_id"] == answer.json()["request_id"]
+    assert "KeyError, which led to" in failed["traceback"]
+    assert re.search(r"test_log\.py:\d+ fail$", failed["traceback"][-1])
+    assert ("error_message" in failed) == with_messages
+
+
+def test_warnings_and_threads_that_die_are_json_lines_too(
+    capsys: pytest.CaptureFixture[str], json_log: Any
+) -> None:
+    json_log()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    dying = threading.Thread(target=lambda: 1 // 0, name="decoder")
+    dying.start()
+    dying.join()
+    error_log.error("plain")
+    warned, died, plain = lines_of(capsys.readouterr().err)
+    assert warned["logger"] == "py.warnings"
+    assert (died["message"], died["error"]) == ("thread decoder died", "ZeroDivisionError")
+    assert plain["message"] == "plain"
+
+
+def test_request_lines_can_be_switched_off(
+    capsys: pytest.CaptureFixture[str], json_log: Any
+) -> None:
+    from service.json_log import access_log
+
+    json_log(with_requests=False)
+    access_log.info("request")
+    error_log.error("failed")
+    assert [line["message"] for line in lines_of(capsys.readouterr().err)] == ["failed"]
+    access_log.disabled = False

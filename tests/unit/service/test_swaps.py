@@ -1,0 +1,241 @@
+"""A pair of index and checkpoint is replaced while queries run: whole, or not at all."""
+
+import asyncio
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from safetensors.numpy import load_file, save_file
+
+from index_builder.build import build_index
+from index_builder.versions import IndexFolder
+from tests.unit.service.conftest import ClientOf, MakeApp
+from tests.unit.service.test_bad_input import check_problem
+from tests.worlds import tiny_checkpoint, write_world
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def other_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another network of the same size, with other weights."""
+    folder = tiny_checkpoint(tmp_path_factory.mktemp("other network"))
+    weights = load_file(folder / "model.safetensors")
+    rng = np.random.default_rng(5)
+    for name, values in weights.items():
+        if values.dtype == np.float32 and values.ndim > 1:
+            weights[name] = values + rng.normal(0, 0.1, values.shape).astype(np.float32)
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def growing(tmp_path: Path, checkpoint: Path) -> Path:
+    """An index at version 1 that a test builds again."""
+    world = write_world(tmp_path / "world")
+    build_index(
+        checkpoint=checkpoint,
+        output=tmp_path / "growing",
+        images=world / "images",
+        captions=world / "captions.jsonl",
+    )
+    return tmp_path / "growing"
+
+
+def second_version(growing: Path, checkpoint: Path) -> None:
+    """Build the index again, over pictures of other ids and fewer captions."""
+    world = write_world(growing.parent / "second world", image_count=6)
+    (world / "images").rename(world / "other")
+    rows = [json.loads(line) for line in (world / "captions.jsonl").read_text().splitlines()]
+    (world / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
+    build_index(
+        checkpoint=checkpoint,
+        output=growing,
+        images=world / "other",
+        captions=world / "captions.jsonl",
+    )
+
+
+async def searched(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await client.post("/search/text", json={"query": "a red circle", **fields})
+    return answer.raise_for_status().json()
+
+
+async def reload(client: httpx.AsyncClient, **fields: str) -> httpx.Response:
+    return await client.post("/admin/reload", json=fields)
+
+
+async def test_a_reload_serves_the_newest_version(
+    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    async with connect(make_app(index=growing)) as client:
+        fingerprint = (await searched(client))["index"]["checkpoint"]
+        unchanged = (await reload(client)).raise_for_status().json()
+        assert unchanged == {
+            "index": {"version": 1, "checkpoint": fingerprint},
+            "previous_version": None,
+            "changed": False,
+        }
+        second_version(growing, checkpoint)
+        assert (await searched(client))["index"]["version"] == 1
+        changed = (await reload(client)).raise_for_status().json()
+        assert (changed["index"]["version"], changed["previous_version"]) == (2, 1)
+        assert changed["changed"]
+        assert (await searched(client))["index"]["version"] == 2
+        info = (await client.get("/info")).json()
+        assert info["galleries"]["images"]["count"] == 6
+
+
+async def test_who_pages_goes_on_in_the_version_before(
+    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    async with connect(make_app(index=growing)) as client:
+        whole = (await searched(client, limit=12))["results"][0]["hits"]
+        first = await searched(client, limit=6)
+        second_version(growing, checkpoint)
+        await reload(client)
+        rest = await searched(client, limit=6, offset=6, version=first["index"]["version"])
+        assert rest["index"]["version"] == 1
+        assert first["results"][0]["hits"] + rest["results"][0]["hits"] == whole
+        picture = whole[0]["image"]
+        for address in (picture["url"], picture["thumbnail_url"]):
+            assert (await client.get(address)).status_code == 200
+        problem = await client.post("/search/text", json={"query": "red", "version": 7})
+        assert "version 2 and 1 is" in check_problem(problem, 409, "stale_version")["detail"]
+
+
+async def test_the_version_two_swaps_ago_is_closed(
+    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    app = make_app(index=growing)
+    async with connect(app) as client:
+        second_version(growing, checkpoint)
+        first = app.state.served.serving.current
+        await reload(client)
+        with IndexFolder(growing).writing() as index:
+            record = index.record()
+            index.publish(
+                checkpoint=record.checkpoint, images=record.images, captions=None, images_root=None
+            )
+        await reload(client)
+        assert [pair.served.version for pair in app.state.served.serving.pairs()] == [3, 2]
+        check_problem(
+            await client.post("/search/text", json={"query": "red", "version": 1}),
+            409,
+            "stale_version",
+        )
+        async with asyncio.timeout(10):
+            while first.searcher._batches._thread.is_alive():
+                await asyncio.sleep(0.01)
+
+
+async def test_a_query_under_way_finishes_on_the_pair_it_began_with(
+    growing: Path,
+    checkpoint: Path,
+    other_checkpoint: Path,
+    make_app: MakeApp,
+    connect: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = make_app(index=growing)
+    encoder = app.state.served.serving.current.encoder.encoder
+    released = threading.Event()
+    real = encoder.encode_captions
+
+    def slow(captions: Any) -> Any:
+        released.wait(20)
+        return real(captions)
+
+    async with connect(app) as client:
+        expected = await searched(client, query="one red circle on grey")
+        monkeypatch.setattr(encoder, "encode_captions", slow)
+        app.state.served.serving.current.encoder._kept.clear()
+        under_way = asyncio.create_task(searched(client, query="one red circle on grey"))
+        async with asyncio.timeout(5):
+            while app.state.served.admission.waiting_items == 0:
+                await asyncio.sleep(0.005)
+        second_version(growing, other_checkpoint)
+        assert (await reload(client)).json()["index"]["version"] == 2
+        new = await searched(client, query="one red circle on grey")
+        released.set()
+        old = await under_way
+    assert (old["index"], old["results"]) == (expected["index"], expected["results"])
+    assert new["index"]["version"] == 2
+    assert new["index"]["checkpoint"] != old["index"]["checkpoint"]
+
+
+def damaged_copies(growing: Path, folder: Path) -> dict[str, Path]:
+    """Return copies of an index at its second version, each broken in one way."""
+    copies = {}
+    for name in ("no current", "cut gallery", "cut weights"):
+        copies[name] = Path(shutil.copytree(growing, folder / name))
+    (copies["no current"] / "current").unlink()
+    images = IndexFolder(growing).record().images
+    assert images is not None
+    (copies["cut gallery"] / images.folder / "index.faiss").write_bytes(b"")
+    for weights in (copies["cut weights"] / "checkpoints").glob("*/model.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-64])
+    return copies
+
+
+async def test_a_pair_that_fails_its_checks_is_refused_and_the_old_one_stays(
+    growing: Path,
+    checkpoint: Path,
+    other_checkpoint: Path,
+    make_app: MakeApp,
+    connect: ClientOf,
+    tmp_path: Path,
+) -> None:
+    app: FastAPI = make_app(index=growing)
+    second = Path(shutil.copytree(growing, tmp_path / "second"))
+    second_version(second, other_checkpoint)
+    broken = damaged_copies(second, tmp_path / "broken")
+    async with connect(app) as client:
+        before = await searched(client)
+        for name, folder in {**broken, "nothing": tmp_path / "nothing"}.items():
+            answer = await reload(client, index=str(folder))
+            assert check_problem(answer, 409, "reload_refused")["detail"], name
+        answer = await reload(client, index=str(second), checkpoint=str(checkpoint))
+        assert "fingerprint" in check_problem(answer, 409, "reload_refused")["detail"]
+        after = await searched(client)
+        assert (after["index"], after["results"]) == (before["index"], before["results"])
+        assert (await client.get("/health/ready")).status_code == 200
+        assert (await reload(client, index=str(second))).json()["changed"]
+
+
+async def test_two_indexes_of_the_same_version_are_told_apart_or_refused(
+    growing: Path, make_app: MakeApp, connect: ClientOf, index_folder: Path
+) -> None:
+    async with connect(make_app(index=growing)) as client:
+        answer = await reload(client, index=str(index_folder))
+        assert "version 1" in check_problem(answer, 409, "reload_refused")["detail"]
+        assert (await searched(client))["index"]["version"] == 1
+
+
+async def test_a_canary_notices_vectors_that_the_encoder_does_not_give(
+    growing: Path, make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(index=growing)
+    encoder = app.state.served.serving.current.encoder.encoder
+    real = encoder.encode_captions
+    async with connect(app) as client:
+        monkeypatch.setattr(encoder, "encode_captions", lambda captions: -real(captions))
+        app.state.served.admission.is_in_doubt = True
+        answer = await client.get("/health/ready")
+        assert "GalleryIndexError" in check_problem(answer, 503, "not_ready")["detail"]
+
+
+async def test_only_one_reload_runs_at_a_time(
+    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    async with connect(make_app(index=growing)) as client:
+        second_version(growing, checkpoint)
+        answers = await asyncio.gather(*(reload(client) for _ in range(3)))
+        assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
+        assert (await searched(client))["index"]["version"] == 2
