@@ -8,16 +8,17 @@ const MOST_CHOICES = 16; // more values than this are typed, not tapped
  * `control` is "switch" (yes or no), "range" (from - to), "choices" (any of few) or "words" (any of many, typed).
  */
 export function readColumns(gallery) {
-  const columns = gallery?.columns;
-  if (!columns || Array.isArray(columns)) return [];
-  return Object.entries(columns).map(([name, told]) => describeColumn(name, told)).filter(Boolean);
+  return Object.entries(gallery?.facets ?? {}).map(([name, told]) => describeColumn(name, told)).filter(Boolean);
 }
 
 function describeColumn(name, told) {
   const type = told.type.replace(/_list$/, "");
   const shared = { name, label: labelOf(name), type, values: told.values ?? [], least: told.minimum ?? null, most: told.maximum ?? null };
   if (type === "boolean") return { ...shared, control: "switch" };
-  if (type === "integer" || type === "number") return { ...shared, control: "range", step: type === "integer" ? "1" : "any" };
+  if (type === "integer" || type === "number") {
+    // Of a list no element comes before another: single numbers are typed.
+    return { ...shared, control: type === told.type ? "range" : "words", step: type === "integer" ? "1" : "any" };
+  }
   if (type !== "text") return null;
   const isShort = shared.values.length > 0 && shared.values.length <= MOST_CHOICES;
   return { ...shared, control: isShort ? "choices" : "words" };
@@ -33,13 +34,20 @@ export function readRange(text) {
   return from === undefined || ends.some(Number.isNaN) || ends.every((end) => end === null) ? null : ends;
 }
 
+/** What a typed choice means in a column of that type, or null: "7" is a number where numbers are kept. */
+function readValue(type, text) {
+  if (type === "text") return text || null;
+  const number = text.trim() ? Number(text) : NaN;
+  return Number.isFinite(number) && (type === "number" || Number.isInteger(number)) ? number : null;
+}
+
 /** `where` without what these columns cannot mean: an old address, or another gallery's. */
 export function keepKnown(columns, where) {
   const kept = {};
-  for (const { name, control } of columns) {
+  for (const { name, type, control } of columns) {
     const values = (where[name] ?? []).filter((value) => {
       if (control === "range") return readRange(value);
-      return control === "switch" ? value === "yes" || value === "no" : value !== "";
+      return control === "switch" ? value === "yes" || value === "no" : readValue(type, value) !== null;
     });
     if (values.length) kept[name] = control === "range" || control === "switch" ? values.slice(0, 1) : values;
   }
@@ -49,7 +57,7 @@ export function keepKnown(columns, where) {
 /** The API's filter of the choices, or null where nothing is chosen. */
 export function filterOf(columns, where) {
   const conditions = [];
-  for (const { name, control } of columns) {
+  for (const { name, type, control } of columns) {
     const chosen = where[name];
     if (!chosen?.length) continue;
     if (control === "switch") conditions.push({ [name]: { eq: chosen[0] === "yes" } });
@@ -57,7 +65,10 @@ export function filterOf(columns, where) {
       const [from, to] = readRange(chosen[0]);
       if (from !== null) conditions.push({ [name]: { gte: from } });
       if (to !== null) conditions.push({ [name]: { lte: to } });
-    } else conditions.push({ [name]: chosen.length === 1 ? { eq: chosen[0] } : { in: chosen } });
+    } else {
+      const values = chosen.map((value) => readValue(type, value));
+      conditions.push({ [name]: values.length === 1 ? { eq: values[0] } : { in: values } });
+    }
   }
   if (conditions.length < 2) return conditions[0] ?? null;
   return { and: conditions };

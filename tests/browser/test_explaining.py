@@ -55,7 +55,9 @@ def test_the_sum_over_all_words_is_drawn_first(page: Page, service: Service) -> 
     open_explanation(page)
     expect_cells(page, sums, max(map(abs, sums)))
     told = page.locator("#explanation-told")
-    expect(told).to_contain_text(f"All words together: {explanation['score']:.3f}".replace("-", "−"))
+    expect(told).to_contain_text(
+        f"All words together: {explanation['score']:.3f}".replace("-", "−")
+    )
     stage, drawn = page.locator("#stage").bounding_box(), page.locator("#heat-map").bounding_box()
     assert stage == drawn
 
