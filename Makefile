@@ -64,7 +64,7 @@ experiments: $(READY)  ## run what is left of the real-photo experiments (HREM_D
 
 benchmarks: $(READY)  ## speed and memory, as ratios in one run; wants a quiet machine
 	@missed=0; for name in relation_graph training_step query evaluation index_build index_kinds index_changes \
-		encoding_precision; do \
+		filters encoding_precision; do \
 		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
 
 load: $(READY)  ## the service under load, and its start from a large index; wants a quiet machine

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from index_builder.item_writing import ItemWriter
 from index_builder.items import Item, Rejection
+from index_builder.lookups import lookup_files, write_lookups
 from index_builder.manifest import (
     ColumnTypes,
     GalleryKind,
@@ -139,6 +140,12 @@ class GalleryDraft:
         """
         index = index or IndexRequest()
         self._items.finish()
+        write_lookups(
+            self._folder,
+            lookup_files(self.kind),
+            items_path=self._folder / "items.sqlite",
+            columns=self._columns.types(),
+        )
         if self._thumbnails is not None:
             self._thumbnails.finish()
         built = build_vector_index(
@@ -177,7 +184,7 @@ class GalleryDraft:
 
     def _manifest(self, name: str, index: IndexRecord) -> Manifest:
         return Manifest(
-            schema_version=3,
+            schema_version=4,
             gallery=name,
             kind=self.kind,
             checkpoint_fingerprint=self._encoder.fingerprint,

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
+from index_builder.named_images import NamedImages
 from index_builder.open_index import OpenIndex
 from index_builder.versions import IndexFolder
 from model.dual_encoder import load_dual_encoder
@@ -102,6 +104,15 @@ class ServedPair:
     def shared_encoder(self) -> SharedEncoder:
         """The encoder, for another pair of the same checkpoint."""
         return self._shared_encoder
+
+    @cached_property
+    def named_images(self) -> NamedImages:
+        """Which image each caption names.
+
+        Raises:
+            MissingGalleryError: This index has not both galleries.
+        """
+        return NamedImages(self.gallery("captions"), self.gallery("images"))
 
     @property
     def waiting_items(self) -> int:

@@ -59,6 +59,11 @@ class Queries(ABC):
     def count(self) -> int:
         """How many there are."""
 
+    @property
+    def words(self) -> Sequence[str | None]:
+        """The sentence of each query, for hybrid search; None where it has no words."""
+        return [None] * self.count
+
     @abstractmethod
     async def embed(self, pair: ServedPair, workers: Workers, stopwatch: Stopwatch) -> Embedded:
         """Return them in the space of a pair.
@@ -78,6 +83,11 @@ class CaptionQueries(Queries):
     def count(self) -> int:
         """How many there are."""
         return len(self.captions)
+
+    @property
+    def words(self) -> Sequence[str | None]:
+        """The sentences themselves."""
+        return self.captions
 
     async def embed(self, pair: ServedPair, workers: Workers, stopwatch: Stopwatch) -> Embedded:  # noqa: ARG002
         """Return them encoded, with a warning where one was cut."""

@@ -1,56 +1,47 @@
 """Query -> embedding -> hits, with items: the walk of a search, on one pair from end to end."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from index_builder.gallery import MAX_HIT_COUNT, Gallery, Hit
-from index_builder.items import Item
+from index_builder.filter_checks import FilterError
+from index_builder.filters import Filter
+from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
-from model.explanation import Explanation
+from index_builder.vector_index import RowMask
 from service.admission import Admission, Stopwatch
+from service.arranging import PLAIN, Arrangement, Arranger
+from service.errors import BadFilterError
 from service.explain import MAX_EXPLAINED_HITS, HitExplainer, ScoredItem
+from service.found_hits import FoundHit, fetch_hits
 from service.pair import ServedIndex, ServedPair
-from service.queries import Queries
+from service.queries import Embedded, Queries
+from service.ranking import ArrangedPage
 from service.serving import Serving
 from service.workers import Workers
 
-__all__ = ["FoundHit", "FoundPage", "Page", "Retrieval", "Retriever", "pictures_of"]
+__all__ = ["EmbeddedQueries", "FoundPage", "Page", "Retrieval", "Retriever"]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of which ranking is asked for."""
+    """Which part of which ranking is asked for.
+
+    Attributes:
+        filter: What may be found; None = everything.
+    """
 
     target: GalleryKind
     limit: int = 10
     offset: int = 0
     version: int | None = None
+    arrangement: Arrangement = PLAIN
     explain: bool = False
+    filter: Filter | None = None
 
     @property
     def depth(self) -> int:
-        """How many hits lie before the end of this page."""
-        return self.offset + self.limit
-
-    def next_offset(self, item_count: int) -> int | None:
-        """Return where the next page begins; None if there is none, or it would reach too deep."""
-        following = self.offset + self.limit
-        return following if following < min(item_count, MAX_HIT_COUNT - self.limit + 1) else None
-
-
-@dataclass(frozen=True)
-class FoundHit:
-    """A hit with its item, and the picture that it is or, being a caption, names.
-
-    Attributes:
-        explanation: Why it has its score, if that was asked for and can be told.
-    """
-
-    hit: Hit
-    item: Item
-    picture: Item | None
-    explanation: Explanation | None = None
+        """How many rows have to be found for this page."""
+        return self.arrangement.depth(self.offset + self.limit)
 
 
 @dataclass(frozen=True)
@@ -69,6 +60,14 @@ class Retrieval:
     pages: list[FoundPage]
     served: ServedIndex
     timing_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EmbeddedQueries:
+    """The queries of one request in the space of the galleries, and by what."""
+
+    embedded: Embedded
+    served: ServedIndex
 
 
 class Retriever:
@@ -115,27 +114,64 @@ class Retriever:
         """
         with self.serving.leased(page.version) as pair:
             gallery = pair.gallery(page.target)
+            arranger = Arranger(pair, gallery, page.arrangement)
+            arranger.check(queries.words)
             item_count = queries.count
             if page.explain:
                 self._explainer.check(queries, page.target, pair.encoder)
                 item_count = max(item_count, MAX_EXPLAINED_HITS)
             async with self.admission.admitted(item_count) as stopwatch:
+                allowed = await self._allowed(gallery, page.filter, stopwatch)
                 embedded = await queries.embed(pair, self.workers, stopwatch)
-                ranked = await pair.searcher.search(
-                    gallery, embedded.embeddings, page.depth, stopwatch=stopwatch
+                arranger = replace(arranger, allowed=allowed)
+                found = await pair.searcher.search(
+                    gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
                 )
-                hits = [ranking[page.offset :] for ranking in ranked]
-                found = await self.workers.run_stage(
-                    self.workers.readers, "fetch", stopwatch, _fetch, hits, gallery, pair
+
+                def arrange_all() -> list[ArrangedPage]:
+                    return [
+                        arranger.page(*of_query, limit=page.limit, offset=page.offset)
+                        for of_query in zip(found, embedded.embeddings, queries.words, strict=True)
+                    ]
+
+                readers = self.workers.readers
+                arranged = await self.workers.run_stage(readers, "search", stopwatch, arrange_all)
+                hits = await self.workers.run_stage(
+                    readers, "fetch", stopwatch, fetch_hits, arranged, arranger, embedded.embeddings
                 )
-                next_offset = page.next_offset(gallery.count)
-                pages = [
-                    FoundPage(hits=hits_of_query, next_offset=next_offset, warnings=warnings)
-                    for hits_of_query, warnings in zip(found, embedded.warnings, strict=True)
-                ]
+                of_queries = zip(hits, arranged, embedded.warnings, strict=True)
+                pages = [FoundPage(one, of.next_offset, codes) for one, of, codes in of_queries]
                 if page.explain:
                     pages = await self._explained(pages, queries, pair, stopwatch)
                 return Retrieval(pages, pair.served, stopwatch.timing_ms())
+
+    async def embed(self, queries: Queries) -> EmbeddedQueries:
+        """Return the queries in the space of the served galleries.
+
+        Raises:
+            QueryError: A kind of it says why not.
+        """
+        with self.serving.leased() as pair:
+            async with self.admission.admitted(queries.count) as stopwatch:
+                embedded = await queries.embed(pair, self.workers, stopwatch)
+                return EmbeddedQueries(embedded, pair.served)
+
+    async def _allowed(
+        self, gallery: Gallery, wanted: Filter | None, stopwatch: Stopwatch
+    ) -> RowMask | None:
+        """Return what a filter lets through; None if there is no filter.
+
+        Raises:
+            BadFilterError: The gallery has no such columns, or of other types.
+        """
+        if wanted is None:
+            return None
+        try:
+            return await self.workers.run_stage(
+                self.workers.readers, "search", stopwatch, gallery.matching, wanted
+            )
+        except FilterError as error:
+            raise BadFilterError(error) from error
 
     async def _explained(
         self, pages: list[FoundPage], queries: Queries, pair: ServedPair, stopwatch: Stopwatch
@@ -154,32 +190,3 @@ class Retriever:
             )
             for page, of in zip(pages, explained, strict=True)
         ]
-
-
-def _fetch(
-    hits: Sequence[Sequence[Hit]], gallery: Gallery, pair: ServedPair
-) -> list[list[FoundHit]]:
-    """Return the hits with their items; one look-up for all of them."""
-    ids = {hit.item_id for hits_of_query in hits for hit in hits_of_query}
-    items = gallery.items(list(ids))
-    picture_of = items
-    if gallery.kind == "captions":
-        picture_of = pictures_of(list(items.values()), pair)
-    return [
-        [FoundHit(hit, items[hit.item_id], picture_of.get(hit.item_id)) for hit in of_query]
-        for of_query in hits
-    ]
-
-
-def pictures_of(captions: Sequence[Item], pair: ServedPair) -> dict[str, Item]:
-    """Return the picture of this index that each caption names, by the caption's id."""
-    images = pair.galleries["images"]
-    if images is None:
-        return {}
-    image_ids = {caption.image_id for caption in captions if caption.image_id is not None}
-    pictures = images.items(list(image_ids))
-    return {
-        caption.id: pictures[caption.image_id]
-        for caption in captions
-        if caption.image_id in pictures
-    }

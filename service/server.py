@@ -16,7 +16,7 @@ from model.errors import ServiceError
 from service.config import ServiceConfig
 
 if TYPE_CHECKING:
-    from service.serving import Serving
+    from fastapi import FastAPI
 
 __all__ = ["serve"]
 
@@ -45,9 +45,10 @@ def serve(config: ServiceConfig) -> int:
                 ws="none",
                 lifespan="on",
                 timeout_graceful_shutdown=config.shutdown_timeout_s,
+                forwarded_allow_ips=list(config.trusted_proxies),
             ),
             announce=lambda: _announce(facts, as_json=config.json_output),
-            reload=lambda: _reload(app.state.served.serving),
+            reload=lambda: _reload(app, config),
         )
         # uvicorn raises the signal again when it has stopped; stopping is what was asked for.
         for stop in (signal.SIGTERM, signal.SIGINT):
@@ -84,11 +85,13 @@ class _Server(uvicorn.Server):
         task.add_done_callback(self._reloads.discard)
 
 
-async def _reload(serving: "Serving") -> None:
-    """Serve the newest version of the configured index, if it can be served; the log tells."""
+async def _reload(app: "FastAPI", config: ServiceConfig) -> None:
+    """Read the keys again and serve the newest version of the configured index; the log tells."""
     # What went wrong is logged where it went wrong; nobody waits for an answer.
+    if config.keys is not None:
+        app.state.access.reload(config.keys)
     with contextlib.suppress(ServiceError):
-        await serving.reload()
+        await app.state.served.serving.reload()
 
 
 def _announce(facts: dict[str, str], *, as_json: bool) -> None:

@@ -4,7 +4,7 @@
     files of both galleries              every byte, against the manifest, against the version
     files and fingerprint of the checkpoint
     what was set aside                   rejected.jsonl against the galleries
-    items of each gallery                counts, ids, texts, thumbnails
+    items of each gallery                counts, ids, texts, thumbnails, columns, words
     vectors of each gallery              equal contents, lengths, index.faiss against embeddings.f16
     a sample, encoded again; recall@10, measured again
 
@@ -29,6 +29,7 @@ from index_builder.verification.folder import (
     check_rejected,
     check_versions,
 )
+from index_builder.verification.lookups import check_lookups
 from index_builder.verification.opened import OpenedGallery, open_gallery
 from index_builder.verification.recall import check_recall
 from index_builder.verification.sample import check_sample
@@ -148,6 +149,7 @@ def _check_gallery(opened: OpenedGallery, report: Report) -> None:
         ("ids", check_ids),
         ("contents", check_contents),
         ("equal contents", check_equal_contents),
+        ("columns and words", check_lookups),
         (_LENGTHS, check_lengths),
         ("index.faiss against embeddings.f16", check_agreement),
     ):
