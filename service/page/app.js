@@ -201,7 +201,7 @@ function setState(state) {
 function showAsked() {
   showQuery(asked?.query, asked?.target);
   if (!asked) return;
-  const drawn = { ...asked, columns: columnsOf(asked.target, info) };
+  const drawn = { ...asked, columns: columnsOf(asked.target, info), hasCaptions: hasGallery("captions") };
   drawPanel(drawn, refine);
   drawChips(drawn, refine);
 }

@@ -5,9 +5,9 @@ const byId = (id) => document.getElementById(id);
 const panel = byId("refine");
 
 const SWITCHES = {
-  words: { label: "Words count too", hint: "Captions that hold the very words come first.", fits: (asked) => Boolean(asked.query?.text) },
+  words: { label: "Words count too", hint: "Captions that hold the very words come first.", fits: ({ query, hasCaptions }) => query.text && hasCaptions },
   fold: { label: "Fold near-duplicates", hint: "Of pictures that look the same, only the best is shown.", fits: () => true },
-  group: { label: "One result a picture", hint: "The captions of a picture are shown together.", fits: (asked) => asked.target === "captions" },
+  group: { label: "One result a picture", hint: "The captions of a picture are shown together.", fits: ({ target }) => target === "captions" },
 };
 
 function make(tag, properties = {}, ...children) {
@@ -75,7 +75,7 @@ function drawWords({ name, label, values }, chosen, change) {
 const DRAW = { choices: drawChoices, switch: drawSwitch, range: drawRange, words: drawWords };
 
 /**
- * Draw the panel. `asked` is {query, target, columns, refinement}; `change(refinement)` starts the refined search.
+ * Draw the panel. `asked` is {query, target, refinement, columns, hasCaptions}; `change(refinement)` starts the refined search.
  * The focus stays on the control that was used.
  */
 export function drawPanel(asked, change) {

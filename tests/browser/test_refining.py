@@ -1,6 +1,7 @@
 """Refining a search by the columns of the index: what is shown is what the API's filter says."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,14 +35,15 @@ def facts_of(number: int) -> dict[str, Any]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("columns")
     world = write_world(folder / "world", image_count=PICTURE_COUNT)
-    with (world / "images.jsonl").open("w") as lines:
-        for picture in sorted((world / "images").rglob("*.png")):
+    pictures = world / "images"
+    with (pictures / "images.jsonl").open("w") as lines:
+        for picture in sorted(pictures.rglob("*.png")):
             facts = facts_of(int(picture.stem.removeprefix("picture-")))
-            path = picture.relative_to(world).as_posix()
+            path = picture.relative_to(pictures).as_posix()
             lines.write(json.dumps({"path": path, **facts}) + "\n")
     build_index(
         checkpoint=tiny_checkpoint(folder),
-        images=world / "images.jsonl",
+        images=pictures / "images.jsonl",
         captions=world / "captions.jsonl",
         output=folder / "index",
     )
@@ -56,10 +58,16 @@ def ids_of(service: Service, **fields: Any) -> list[str]:
     return [hit["id"] for hit in found["results"][0]["hits"]]
 
 
+def shown_ids(page: Page) -> list[str]:
+    shown: list[str] = page.locator("#hits > li").evaluate_all("all => all.map(i => i.dataset.id)")
+    return shown
+
+
 def expect_hits(page: Page, ids: list[str]) -> None:
-    expect(page.locator("#hits > li")).to_have_count(len(ids))
-    shown = page.locator("#hits > li").evaluate_all("all => all.map(item => item.dataset.id)")
-    assert shown == ids
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while shown_ids(page) != ids and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    assert shown_ids(page) == ids
 
 
 def open_panel(page: Page, address: str = "/?q=a+red+circle") -> Locator:
@@ -71,6 +79,11 @@ def open_panel(page: Page, address: str = "/?q=a+red+circle") -> Locator:
 
 def field(panel: Locator, name: str) -> Locator:
     return panel.get_by_role("group", name=name)
+
+
+def choose(panel: Locator, column: str, value: str) -> None:
+    """Tick a choice; not with check(), which would look for the control that was drawn anew."""
+    field(panel, column).get_by_label(value, exact=True).click()
 
 
 def test_every_column_has_the_control_of_its_type(page: Page) -> None:
@@ -86,10 +99,9 @@ def test_every_column_has_the_control_of_its_type(page: Page) -> None:
 
 def test_choices_narrow_the_results_and_stand_in_the_address(page: Page, service: Service) -> None:
     panel = open_panel(page)
-    colours = field(panel, "main colour")
-    colours.get_by_text("red").click()
+    choose(panel, "main colour", "red")
     expect_hits(page, ids_of(service, filter={"main_colour": {"eq": "red"}}))
-    colours.get_by_text("blue").click()
+    choose(panel, "main colour", "blue")
     both = ids_of(service, filter={"main_colour": {"in": ["red", "blue"]}})
     expect_hits(page, both)
     expect(page).to_have_url(
@@ -109,8 +121,8 @@ def test_ranges_answers_and_lists_work_together(page: Page, service: Service) ->
     panel = open_panel(page)
     panel.get_by_role("spinbutton", name="number from").fill("4")
     panel.get_by_role("spinbutton", name="number to").fill("20")
-    field(panel, "is round").get_by_text("no", exact=True).click()
-    field(panel, "tags").get_by_text("second").click()
+    choose(panel, "is round", "no")
+    choose(panel, "tags", "second")
     wanted = [
         {"number": {"gte": 4}},
         {"number": {"lte": 20}},
@@ -146,10 +158,10 @@ def test_the_panel_is_used_by_keyboard_alone(page: Page, service: Service) -> No
     page.keyboard.press("Tab")  # close
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    expect_hits(page, ids_of(service, filter={"main_colour": {"eq": "red"}}))
-    red = page.get_by_role("checkbox", name="red")
-    expect(red).to_be_focused()  # the panel was drawn anew below the fingers
-    expect(red).to_be_checked()
+    expect_hits(page, ids_of(service, filter={"main_colour": {"eq": "blue"}}))
+    blue = page.get_by_role("checkbox", name="blue")
+    expect(blue).to_be_focused()  # the panel was drawn anew below the fingers
+    expect(blue).to_be_checked()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog", name="Refine")).to_be_hidden()
     expect(page.locator("#open-refine")).to_be_focused()
@@ -188,6 +200,48 @@ def test_nothing_is_asked_for_that_nobody_chose(page: Page, watched: Watched) ->
     assert set(json.loads(body or "")) == {"query", "target", "limit", "offset", "version"}
 
 
+def switch(page: Page, name: str) -> Locator:
+    return page.get_by_role("switch", name=name)
+
+
+def test_words_count_too_when_asked(page: Page, service: Service) -> None:
+    panel = open_panel(page)
+    ids = ids_of(service, mode="hybrid")
+    assert ids != ids_of(service)
+    switch(page, "Words count too").click()
+    expect_hits(page, ids)
+    expect(page).to_have_url(f"{service.url}/?q=a+red+circle&words=yes")
+    expect(panel).to_be_visible()
+
+
+def test_near_duplicates_are_folded_when_asked(page: Page, service: Service) -> None:
+    found = service.search_text("a red circle", limit=PAGE_SIZE, fold_duplicates_above=0.95)
+    hits = found["results"][0]["hits"]
+    place = next(place for place, hit in enumerate(hits) if hit["duplicates"])
+    others = hits[place]["duplicates"]
+    page.goto("/?q=a+red+circle&fold=yes")
+    expect_hits(page, [hit["id"] for hit in hits])
+    hit = page.locator("#hits > li").nth(place)
+    expect(hit).to_contain_text(f"+{len(others)} alike")
+    hit.locator("button").click()
+    alike = page.locator("#viewer-alike img")
+    expect(alike).to_have_count(len(others))
+    expect(alike.first).to_have_attribute("src", f"images/{others[0]['id']}/thumbnail")
+
+
+def test_captions_are_grouped_by_picture_when_asked(page: Page, service: Service) -> None:
+    grouped = service.search_text(
+        "a red circle", limit=PAGE_SIZE, target="captions", group_by="image"
+    )
+    hits = grouped["results"][0]["hits"]
+    page.goto("/?q=a+red+circle&find=captions&group=yes")
+    expect_hits(page, [hit["id"] for hit in hits])
+    others = len(hits[0]["captions"])
+    expect(page.locator("#hits > li").first).to_contain_text(f"and {others} more of this picture")
+    page.get_by_role("button", name="Pictures", exact=True).click()
+    expect_hits(page, ids_of(service))
+
+
 def test_on_a_phone_the_panel_fits_and_everything_in_it_can_be_touched(
     chromium: Browser, service: Service
 ) -> None:
@@ -204,6 +258,6 @@ def test_on_a_phone_the_panel_fits_and_everything_in_it_can_be_touched(
     )
     assert sizes
     assert min(min(size) for size in sizes) >= 44
-    field(panel, "main colour").get_by_text("blue").tap()
+    field(panel, "main colour").get_by_label("blue", exact=True).tap()
     expect_hits(page, ids_of(service, filter={"main_colour": {"eq": "blue"}}))
     context.close()
