@@ -6,7 +6,7 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity kills kills-index swaps browser experiments benchmarks load scenes-report serve \
+.PHONY: help demo test setup check fix parity kills kills-index fuzz swaps browser experiments benchmarks load scenes-report serve \
 	openapi clean
 
 help:  ## list the targets
@@ -52,6 +52,9 @@ kills-index: $(READY)  ## kill an index build 50 times at random moments; it mus
 
 swaps: $(READY)  ## swap two indexes 100 times under load; no query may fail, no answer may be mixed
 	@HREM_SWAP_COUNT=100 $(RUN) -m pytest -s tests/load/test_swaps.py
+
+fuzz: $(READY)  ## 10,000 requests made of the OpenAPI document against the real service (HREM_FUZZ_COUNT=)
+	@HREM_FUZZ_COUNT=$${HREM_FUZZ_COUNT:-10000} $(RUN) -m pytest -s tests/hostile/test_fuzz.py
 
 browser: $(READY)  ## the search page in a real Chromium
 	@$(RUN) -m pytest tests/browser

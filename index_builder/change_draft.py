@@ -4,8 +4,9 @@ What does not change is hard-linked; a file that must change is copied and then 
 again. Rows keep their numbers, so nothing that is there is encoded or even moved. A file is hashed
 before others are made of it, if opening did not: no new hash is put on damage.
 
-    only tombstones                   tombstones is written; everything else is linked, but for
-                                      columns.sqlite if a column has another type without them
+    only tombstones                   tombstones and background.npy are written; everything else
+                                      is linked, but for columns.sqlite if a column has another
+                                      type without them
     other metadata, other captions' pictures, more rejections        + items.sqlite, and what is
                                       made of it: columns.sqlite, and words.sqlite of captions
     new or changed pictures or texts  + index.faiss, embeddings.f16, and thumbnails.sqlite
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, draw_background, write_background
 from index_builder.gallery import Gallery
 from index_builder.item_writing import ItemChanger
 from index_builder.items import Item, ItemStore, Rejection
@@ -146,6 +148,7 @@ class ChangeDraft:
             self._items.finish(removed.tolist())
         if self._thumbnails is not None:
             self._thumbnails.finish()
+        self._finish_background(live, removed, has_removed=len(removed) > len(earlier))
         facts = self._facts(removed.tolist())
         self._finish_lookups(facts["columns"])
         files = {name: self._finish_file(name) for name in before.manifest.files}
@@ -188,6 +191,20 @@ class ChangeDraft:
             queries=queries,
             live=live,
         )
+
+    def _finish_background(
+        self, live: AllowedRows | None, removed: npt.NDArray[np.int64], *, has_removed: bool
+    ) -> None:
+        """Draw the sample again where there are new rows; else take out what was removed."""
+        before = self._before
+        if self._vectors.row_count:
+            background = draw_background(self._folder, before.dim, live)
+        elif has_removed:
+            before.check_file(BACKGROUND_FILE)
+            background = before.background.without(removed)
+        else:
+            return  # it is linked
+        write_background(self._folder / BACKGROUND_FILE, background)
 
     def _finish_file(self, name: str) -> FileRecord:
         path = self._folder / name

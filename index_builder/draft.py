@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, draw_background, write_background
 from index_builder.item_writing import ItemWriter
 from index_builder.items import Item, Rejection
 from index_builder.lookups import lookup_files, write_lookups
@@ -157,6 +158,8 @@ class GalleryDraft:
             factory=index.factory,
         )
         self._vectors.remove()
+        background = draw_background(self._folder, self._encoder.dim)
+        write_background(self._folder / BACKGROUND_FILE, background)
         write_tombstones(self._folder / "tombstones", np.empty(0, dtype=np.int64))
         self._manifest(folder.name, built.record).write(self._folder / "manifest.json")
         for path in self._folder.iterdir():

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, Background, read_background
+from index_builder.calibration import calibrate
 from index_builder.column_store import ColumnStore, ColumnSummary
 from index_builder.filter_masks import FilterMasks
 from index_builder.filters import Filter
@@ -72,6 +74,8 @@ class Gallery:
         live: (row,), False where an item was removed; None where none was.
         index: The vector index, over all rows.
         items_file: The items that were not removed.
+        background: Some rows and their vectors, against which queries are held.
+        calibration: Tells whether a query of this kind fits; None where the items are too few.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Gallery:
         words: WordStore | None,
         thumbnails: ThumbnailStore | None,
         images_root: Path | None,
+        background: Background,
         live: AllowedRows | None = None,
     ) -> None:
         """Put together the parts of a gallery; `Gallery.open` checks and calls this."""
@@ -98,6 +103,8 @@ class Gallery:
         self._columns = columns
         self._filters = FilterMasks(columns, manifest, live)
         self._words = words
+        self.background = background
+        self.calibration = calibrate(background)
         self._thumbnails = thumbnails
         self._checked_files = {
             name for name, record in manifest.files.items() if is_hashed_on_opening(record)
@@ -139,6 +146,7 @@ class Gallery:
         """
         index = open_vector_index(folder, manifest, device=device)
         removed = read_tombstones(folder / "tombstones", manifest.row_count)
+        background = read_background(folder / BACKGROUND_FILE, manifest.dim, manifest.row_count)
         with ExitStack() as refused:
             items = ItemStore(folder / "items.sqlite", removed.tolist())
             refused.callback(items.close)
@@ -161,6 +169,7 @@ class Gallery:
                 words=words,
                 thumbnails=thumbnails,
                 images_root=images_root,
+                background=background,
                 live=live_rows(removed, manifest.row_count),
             )
             refused.pop_all()

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
+from index_builder.background import BACKGROUND_FILE
 from index_builder.items import ItemStore
 from index_builder.lookups import lookup_files
 from index_builder.manifest import FileRecord, GalleryKind, Manifest, record_of_file
@@ -25,7 +26,8 @@ _HASHED_BYTES = 1 << 30
 
 def file_names(kind: GalleryKind) -> set[str]:
     """Return the names of the files that the manifest of a gallery lists."""
-    names = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones", *lookup_files(kind)}
+    names = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones", BACKGROUND_FILE}
+    names |= set(lookup_files(kind))
     return names | {"thumbnails.sqlite"} if kind == "images" else names
 
 

@@ -201,6 +201,17 @@ class ItemStore:
             )
         )
 
+    def owners_of_rows(self, rows: Iterable[int]) -> dict[int, str]:
+        """Return for each row the id of the picture that its caption names, else its content."""
+        wanted = json.dumps([int(row) for row in rows])
+        return dict(
+            self._select(
+                "SELECT row, coalesce(image_id, content_hash) FROM live "
+                "WHERE row IN (SELECT value FROM json_each(?))",
+                wanted,
+            )
+        )
+
     def ids_naming(self, image_ids: Iterable[str]) -> list[str]:
         """Return the ids of the captions that name one of these images."""
         wanted = json.dumps(list(image_ids))

@@ -90,7 +90,9 @@ class HitAnswer(_Answer):
     rank: int = Field(description="1 is the best of all, also on later pages")
     id: str
     score: float = Field(description="cosine of the query with the item, -1 to 1")
-    relevance: float | None = Field(description="0 to 1, once the index is calibrated")
+    relevance: float | None = Field(
+        description="how likely it belongs to the query, 0 to 1; null where the index cannot tell"
+    )
     image: ImageAnswer | None = Field(description="the picture; of a caption: the one it names")
     caption: str | None
     image_id: str | None = Field(description="of a caption: the id of the picture it names")
@@ -113,7 +115,7 @@ class HitAnswer(_Answer):
             rank=found.hit.rank,
             id=found.hit.item_id,
             score=found.hit.score,
-            relevance=None,
+            relevance=found.relevance,
             image=ImageAnswer.of(picture) if picture and "image" in include else None,
             caption=item.caption if "caption" in include else None,
             image_id=picture.id if picture and picture is not item else None,
@@ -130,7 +132,10 @@ class QueryAnswer(_Answer):
     query_index: int
     hits: list[HitAnswer]
     next_offset: int | None = Field(description="the next page's offset; null on the last page")
-    fits: bool | None
+    fits: bool | None = Field(
+        description="false: the query is unlike what the index holds, so probably nothing fits; "
+        "null where the index cannot tell"
+    )
     warnings: list[str] = Field(
         description="caption_truncated: cut to what the model reads; of explanations: "
         "explanation_limited: only the first 10 hits of a request have one; "
@@ -177,7 +182,7 @@ class SearchAnswer(_Answer):
                                     "rank": 1,
                                     "id": "b2a3f2d9c1e04f7a8b6d",
                                     "score": 0.7421,
-                                    "relevance": None,
+                                    "relevance": 0.6172,
                                     "image": {
                                         "id": "b2a3f2d9c1e04f7a8b6d",
                                         "url": "/images/b2a3f2d9c1e04f7a8b6d",
@@ -198,7 +203,7 @@ class SearchAnswer(_Answer):
                                 }
                             ],
                             "next_offset": 1,
-                            "fits": None,
+                            "fits": True,
                             "warnings": [],
                         }
                     ],
@@ -229,7 +234,7 @@ class SearchAnswer(_Answer):
                     query_index=place,
                     hits=[HitAnswer.of(found, include) for found in page.hits],
                     next_offset=page.next_offset,
-                    fits=None,
+                    fits=page.fits,
                     warnings=page.warnings,
                 )
                 for place, page in enumerate(retrieval.pages)

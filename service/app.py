@@ -132,5 +132,6 @@ def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str,
     facts["faiss"] = f"{faiss.__version__} {faiss.get_compile_options().strip()}, {gpus} GPUs"
     access: Access | None = app.state.access
     facts["access"] = "open to everyone" if access is None else f"{access.key_count} keys"
+    facts["opened in"] = str(pair.opening_seconds)
     facts["url"] = url
     return facts

@@ -94,6 +94,23 @@ class ServiceConfig(Command):
     upload_timeout_ms: int = Field(
         default=60_000, ge=1, description="a request body not received by then is given up"
     )
+    max_connections: int = Field(
+        default=1_000,
+        ge=16,
+        description="open at once; the slowest client makes way for a new one",
+    )
+    max_header_bytes: int = Field(
+        default=32_768, ge=4_096, description="largest head of a request; more is refused"
+    )
+    header_timeout_ms: int = Field(
+        default=10_000, ge=1, description="a request's head not received by then is given up"
+    )
+    idle_timeout_s: int = Field(
+        default=15, ge=1, description="a connection without a further request is closed"
+    )
+    send_timeout_ms: int = Field(
+        default=30_000, ge=1, description="a client that does not fetch its answer is let go"
+    )
     shutdown_timeout_s: int = Field(
         default=10, ge=0, description="how long running requests may finish when stopping"
     )

@@ -107,11 +107,13 @@ class BadFilterError(QueryError):
 
     Attributes:
         problems: Every single thing that is wrong with it.
+        where: Its place in the request.
     """
 
-    def __init__(self, error: FilterError) -> None:
+    def __init__(self, error: FilterError, *, where: str = "filter") -> None:
         super().__init__(str(error))
         self.problems = error.problems
+        self.where = where
 
 
 class QueueFullError(QueryError):

@@ -9,12 +9,14 @@ gallery is searched (`index_builder/filter_checks.py`).
 
 from typing import Any
 
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
 
 from index_builder.filter_checks import FilterError, FilterProblem, ProblemCode
 from index_builder.filters import (
     MAX_DEPTH,
     MAX_LEAVES,
+    MAX_VALUES,
     OPERATORS,
     And,
     Comparison,
@@ -22,53 +24,80 @@ from index_builder.filters import (
     Not,
     Or,
     Place,
-    Value,
 )
 
-__all__ = ["FILTER_SCHEMA", "PROBLEMS_OF_FILTER", "filter_field", "read_filter"]
+__all__ = [
+    "FILTER_FIELD_SCHEMA",
+    "FILTER_SCHEMA",
+    "PROBLEMS_OF_FILTER",
+    "FilterOfJson",
+    "read_filter",
+]
 
 PROBLEMS_OF_FILTER = "filter_problems"
 _MOST_PROBLEMS = 100
 _EXAMPLE = '{"year": {"gte": 2010}}'
 
-_SCALAR: dict[str, Any] = {"type": ["string", "number", "boolean", "null"]}
-_SEVERAL: dict[str, Any] = {
+_INNER = {"$ref": "#/components/schemas/Filter"}
+_SCALAR = {"type": ["string", "number", "boolean", "null"]}
+_SEVERAL = {
     "type": "array",
     "items": {"type": ["string", "number", "boolean"]},
-    "maxItems": 1000,
+    "maxItems": MAX_VALUES,
 }
-_COMPARISONS: dict[str, Any] = {
-    "type": "object",
-    "minProperties": 1,
-    "additionalProperties": False,
-    "properties": {
-        operator: _SEVERAL if operator in ("in", "not_in") else _SCALAR for operator in OPERATORS
-    },
-}
-_INNER: dict[str, Any] = {"type": "object", "additionalProperties": True}
+# For the OpenAPI document; pydantic has no part in reading a filter.
 FILTER_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {
-            "type": "object",
-            "properties": {
-                "and": {"type": "array", "minItems": 1, "items": _INNER},
-                "or": {"type": "array", "minItems": 1, "items": _INNER},
-                "not": _INNER,
-            },
-            "additionalProperties": _COMPARISONS,
+    "title": "Filter",
+    "description": "Which items may be found, by their metadata: columns with what must hold, "
+    f"`and`, `or`, `not`; several keys = and. At most {MAX_DEPTH} deep and {MAX_LEAVES} "
+    "comparisons. A missing value fits only `eq` null.",
+    "type": "object",
+    "properties": {
+        "and": {"type": "array", "minItems": 1, "items": _INNER},
+        "or": {"type": "array", "minItems": 1, "items": _INNER},
+        "not": _INNER,
+    },
+    "additionalProperties": {
+        "description": "a column with what must hold",
+        "type": "object",
+        "minProperties": 1,
+        "properties": {
+            operator: _SEVERAL if operator in ("in", "not_in") else _SCALAR
+            for operator in OPERATORS
         },
-        {"type": "null"},
-    ],
-    "default": None,
-    "description": "which items may be found, by their metadata: columns with `eq`, `ne`, `in`, "
-    "`not_in`, `lt`, `lte`, `gt`, `gte`; `and`, `or`, `not`; several keys = and; at most 8 deep "
-    "and 64 comparisons. A missing value fits only `eq` null",
+        "additionalProperties": False,
+    },
     "examples": [{"year": {"gte": 2010}, "tag": {"in": ["a", "b"]}}],
 }
+FILTER_FIELD_SCHEMA: dict[str, Any] = {
+    "anyOf": [_INNER, {"type": "null"}],
+    "default": None,
+    "description": "what may be found; null = everything",
+}
 
 
-def filter_field(sent: object) -> Filter | None:
-    """Return the filter of a request, for pydantic, which is told of all problems in one error."""
+class FilterOfJson:
+    """Annotates a field: pydantic reads it as a filter, and tells all problems at once.
+
+    What it looks like stands in the OpenAPI document once for all searches.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Return how pydantic comes to a filter; the tree is nothing that it should look into."""
+        return core_schema.no_info_plain_validator_function(_filter_field)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return a place for `FILTER_FIELD_SCHEMA`."""
+        return {}
+
+
+def _filter_field(sent: object) -> Filter | None:
     try:
         return read_filter(sent)
     except FilterError as error:
@@ -160,14 +189,14 @@ class _Reading:
             message = f"no operator {operator[:40]!r}; there are {', '.join(OPERATORS)}"
             self._refuse(place, "unknown_operator", message)
             return None
-        values = sent if isinstance(sent, list) else [sent]
+        values: list[Any] = sent if isinstance(sent, list) else [sent]
         for position, each in enumerate(values):
             if isinstance(each, dict | list):
                 inner = (*place, position) if isinstance(sent, list) else place
                 message = f"expected a value, found {_kind_of(each)}"
                 self._refuse(inner, "wrong_type", message)
                 return None
-        value: Value | tuple[Value, ...] = tuple(values) if isinstance(sent, list) else values[0]
+        value: Any = tuple(values) if isinstance(sent, list) else values[0]
         return Comparison(column, known, value, place)
 
     @property

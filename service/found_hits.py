@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from index_builder.gallery import Hit
 from index_builder.items import Item
+from index_builder.relevance import Relevance
 from model.explanation import Explanation
 from service.arranging import Arranger
 from service.pair import ServedPair
@@ -38,6 +39,7 @@ class FoundHit:
         picture: The picture that it is or, being a caption, names.
         duplicates: What was folded into it; None where nothing is folded.
         captions: Captions of its image, where hits are grouped by it.
+        relevance: How likely it belongs to the query, 0 to 1; None where that cannot be told.
         explanation: Why it has its score, if that was asked for and can be told.
     """
 
@@ -46,13 +48,24 @@ class FoundHit:
     picture: Item | None
     duplicates: list[FoundDuplicate] | None = None
     captions: list[FoundCaption] | None = None
+    relevance: float | None = None
     explanation: Explanation | None = None
 
 
 def fetch_hits(
-    pages: Sequence[ArrangedPage], arranger: Arranger, embeddings: Sequence[Embedding]
+    pages: Sequence[ArrangedPage],
+    arranger: Arranger,
+    embeddings: Sequence[Embedding],
+    relevance: Relevance | None = None,
 ) -> list[list[FoundHit]]:
-    """Return the hits with their items; one look-up for all of them."""
+    """Return the hits with their items; one look-up for all of them.
+
+    Args:
+        pages: Of each query.
+        arranger: Made them.
+        embeddings: Of the queries.
+        relevance: Tells of a score how likely its hit belongs to the query.
+    """
     gallery, pair = arranger.gallery, arranger.pair
     arranged = [hit for page in pages for hit in page.hits]
     items = gallery.items_at({hit.row for hit in arranged})
@@ -70,7 +83,8 @@ def fetch_hits(
                 FoundDuplicate(ids[one.row], one.score, one.similarity) for one in hit.duplicates
             ]
         found_hit = Hit(item.id, hit.row, hit.score, hit.rank)
-        return FoundHit(found_hit, item, picture_of.get(item.id), duplicates, captions)
+        likely = None if relevance is None else relevance.of(hit.score)
+        return FoundHit(found_hit, item, picture_of.get(item.id), duplicates, captions, likely)
 
     return [
         [found(hit, beside) for hit, beside in zip(page.hits, of_query, strict=True)]

@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from model import console
+from service.filters import FILTER_FIELD_SCHEMA, FILTER_SCHEMA
 from service.openapi_access import describe_access
 from service.problems import ProblemDetail
 from service.routes import admin, embed, items, operations, search, session
@@ -63,6 +64,10 @@ def openapi_document() -> dict[str, Any]:
     )
     schemas = document["components"]["schemas"]
     schemas.update(bodies["$defs"])
+    schemas["Filter"] = FILTER_SCHEMA
+    for schema in schemas.values():
+        if "filter" in schema.get("properties", {}):
+            schema["properties"]["filter"] = FILTER_FIELD_SCHEMA
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in document["paths"].values():

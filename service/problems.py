@@ -59,6 +59,7 @@ MAX_WHERE_CHARACTERS = 120
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "unreadable_image": (400, "Not a readable picture"),
+    "malformed_http": (400, "Not a request of HTTP/1.1"),
     "unauthorized": (401, "A key is needed"),
     "forbidden": (403, "Not for this key"),
     "not_found": (404, "Nothing at this address"),
@@ -66,6 +67,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unknown_item": (404, "No such item"),
     "no_picture": (404, "The item has no picture"),
     "method_not_allowed": (405, "Method not allowed"),
+    "request_timeout": (408, "The request arrived too slowly"),
     "upload_timeout": (408, "The body arrived too slowly"),
     "stale_version": (409, "This index version is not served"),
     "reload_refused": (409, "The index cannot be served"),
@@ -86,6 +88,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "parts_cancel": (422, "The weighted parts cancel each other out"),
     "cannot_explain": (422, "This cannot be explained"),
     "rate_limited": (429, "Too many requests"),
+    "headers_too_large": (431, "The request's head is too large"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),
@@ -293,7 +296,7 @@ def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, BadFilterError):
-        return _invalid_request(_filter_items(error.problems, "filter"))
+        return _invalid_request(_filter_items(error.problems, error.where))
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):

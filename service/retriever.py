@@ -1,13 +1,16 @@
 """Query -> embedding -> hits, with items: the walk of a search, on one pair from end to end."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from index_builder.filter_checks import FilterError
 from index_builder.filters import Filter
 from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
-from index_builder.vector_index import RowMask
+from index_builder.vector_index import FoundRows, RowMask
 from service.admission import Admission, Stopwatch
 from service.arranging import PLAIN, Arrangement, Arranger
 from service.errors import BadFilterError
@@ -15,7 +18,6 @@ from service.explain import MAX_EXPLAINED_HITS, HitExplainer, ScoredItem
 from service.found_hits import FoundHit, fetch_hits
 from service.pair import ServedIndex, ServedPair
 from service.queries import Embedded, Queries
-from service.ranking import ArrangedPage
 from service.serving import Serving
 from service.workers import Workers
 
@@ -28,6 +30,7 @@ class Page:
 
     Attributes:
         filter: What may be found; None = everything.
+        filter_place: Where it stands in the request.
     """
 
     target: GalleryKind
@@ -37,6 +40,7 @@ class Page:
     arrangement: Arrangement = PLAIN
     explain: bool = False
     filter: Filter | None = None
+    filter_place: str = "filter"
 
     @property
     def depth(self) -> int:
@@ -46,11 +50,16 @@ class Page:
 
 @dataclass(frozen=True)
 class FoundPage:
-    """What one query found, best first."""
+    """What one query found, best first.
+
+    Attributes:
+        fits: False if the query is unlike what the index holds; None where that cannot be told.
+    """
 
     hits: list[FoundHit]
     next_offset: int | None
     warnings: list[str]
+    fits: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -121,26 +130,20 @@ class Retriever:
                 self._explainer.check(queries, page.target, pair.encoder)
                 item_count = max(item_count, MAX_EXPLAINED_HITS)
             async with self.admission.admitted(item_count) as stopwatch:
-                allowed = await self._allowed(gallery, page.filter, stopwatch)
+                allowed = await self._allowed(gallery, page, stopwatch)
                 embedded = await queries.embed(pair, self.workers, stopwatch)
                 arranger = replace(arranger, allowed=allowed)
                 found = await pair.searcher.search(
                     gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
                 )
 
-                def arrange_all() -> list[ArrangedPage]:
-                    return [
-                        arranger.page(*of_query, limit=page.limit, offset=page.offset)
-                        for of_query in zip(found, embedded.embeddings, queries.words, strict=True)
-                    ]
+                def finish() -> list[FoundPage]:
+                    return _found_pages(found, embedded, queries, arranger, page)
 
-                readers = self.workers.readers
-                arranged = await self.workers.run_stage(readers, "search", stopwatch, arrange_all)
-                hits = await self.workers.run_stage(
-                    readers, "fetch", stopwatch, fetch_hits, arranged, arranger, embedded.embeddings
+                # In one go: a thread that hands over to another costs as much as all of it.
+                pages = await self.workers.run_stage(
+                    self.workers.readers, "fetch", stopwatch, finish
                 )
-                of_queries = zip(hits, arranged, embedded.warnings, strict=True)
-                pages = [FoundPage(one, of.next_offset, codes) for one, of, codes in of_queries]
                 if page.explain:
                     pages = await self._explained(pages, queries, pair, stopwatch)
                 return Retrieval(pages, pair.served, stopwatch.timing_ms())
@@ -156,22 +159,20 @@ class Retriever:
                 embedded = await queries.embed(pair, self.workers, stopwatch)
                 return EmbeddedQueries(embedded, pair.served)
 
-    async def _allowed(
-        self, gallery: Gallery, wanted: Filter | None, stopwatch: Stopwatch
-    ) -> RowMask | None:
-        """Return what a filter lets through; None if there is no filter.
+    async def _allowed(self, gallery: Gallery, page: Page, stopwatch: Stopwatch) -> RowMask | None:
+        """Return what the filter lets through; None if there is no filter.
 
         Raises:
             BadFilterError: The gallery has no such columns, or of other types.
         """
-        if wanted is None:
+        if page.filter is None:
             return None
         try:
             return await self.workers.run_stage(
-                self.workers.readers, "search", stopwatch, gallery.matching, wanted
+                self.workers.readers, "search", stopwatch, gallery.matching, page.filter
             )
         except FilterError as error:
-            raise BadFilterError(error) from error
+            raise BadFilterError(error, where=page.filter_place) from error
 
     async def _explained(
         self, pages: list[FoundPage], queries: Queries, pair: ServedPair, stopwatch: Stopwatch
@@ -190,3 +191,28 @@ class Retriever:
             )
             for page, of in zip(pages, explained, strict=True)
         ]
+
+
+def _found_pages(
+    found: Sequence[FoundRows],
+    embedded: Embedded,
+    queries: Queries,
+    arranger: Arranger,
+    page: Page,
+) -> list[FoundPage]:
+    """Return the page of each query, of the best hits that its search found."""
+    arranged = [
+        arranger.page(*of_query, limit=page.limit, offset=page.offset)
+        for of_query in zip(found, embedded.embeddings, queries.words, strict=True)
+    ]
+    kind, index = queries.kind, arranger.pair.index
+    relevance = None if kind is None else index.relevance(kind, arranger.gallery.kind)
+    hits = fetch_hits(arranged, arranger, embedded.embeddings, relevance)
+    told = None if kind is None else index.fits(kind, np.stack(embedded.embeddings))
+    fits: Sequence[bool | None] = [None] * queries.count if told is None else told
+    return [
+        FoundPage(of_query, one.next_offset, warnings, fitting)
+        for of_query, one, warnings, fitting in zip(
+            hits, arranged, embedded.warnings, fits, strict=True
+        )
+    ]

@@ -15,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SkipValidation,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -23,10 +22,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from index_builder.filters import And, Comparison, Not, Or
+from index_builder.filters import Filter
 from index_builder.gallery import MAX_HIT_COUNT
 from index_builder.manifest import GalleryKind
-from service.filters import FILTER_SCHEMA, filter_field
+from service.filters import FilterOfJson
 
 __all__ = [
     "MAX_QUERIES",
@@ -115,14 +114,6 @@ PictureBytes = Annotated[
 ]
 
 
-FilterField = Annotated[
-    # The tree is not for pydantic to look into.
-    SkipValidation[Comparison | And | Or | Not | None],
-    BeforeValidator(filter_field),
-    WithJsonSchema(FILTER_SCHEMA),
-]
-
-
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -140,7 +131,7 @@ class SearchFields(_Request):
     include: list[Part] = Field(
         default=["image", "caption", "metadata"], description="which parts of a hit to fill in"
     )
-    filter: FilterField = Field(default=None)
+    filter: Annotated[Filter | None, FilterOfJson] = Field(default=None)
     group_by: Literal["image"] | None = Field(
         default=None, description="image: one hit for each image, with captions of it"
     )

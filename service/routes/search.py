@@ -34,6 +34,7 @@ from service.weighted_queries import WeightedParts, WeightedQuery
 __all__ = ["router"]
 
 JSON = "application/json"
+FILTER_OF_PARAMS = "params.filter"
 
 router = APIRouter(tags=["search"])
 SEARCH_PROBLEMS = describe_problems(
@@ -164,7 +165,9 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     asked, queries = await read_image_queries(
         request, served, whole=ImageSearch, params=ImageSearchParams
     )
-    return await _search(served, "image", queries, asked, asked.target)
+    is_whole = media_type_of(request) == JSON
+    place = "filter" if is_whole else FILTER_OF_PARAMS
+    return await _search(served, "image", queries, asked, asked.target, filter_place=place)
 
 
 @router.post(
@@ -214,7 +217,13 @@ async def _weighted_query(parts: Sequence[SearchPart], served: Served) -> Weight
 
 
 async def _search(
-    served: Served, kind: str, queries: Queries, asked: SearchFields, target: GalleryKind
+    served: Served,
+    kind: str,
+    queries: Queries,
+    asked: SearchFields,
+    target: GalleryKind,
+    *,
+    filter_place: str = "filter",
 ) -> SearchAnswer:
     page = Page(
         target=target,
@@ -228,6 +237,7 @@ async def _search(
         ),
         explain=asked.explain,
         filter=asked.filter,
+        filter_place=filter_place,
     )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)

@@ -197,11 +197,12 @@ async def test_problems_of_a_filter_are_told_with_those_of_other_fields(
         ("filter.year.is", "unknown_operator"),
         ("filter.tags", "malformed_filter"),
     }
-    params = json.dumps({"filter": {"year": {"is": 1}}})
-    answer = await dated.post(
-        "/search/image", files={"file": encoded(made_up_picture(1))}, data={"params": params}
-    )
-    assert [each["where"] for each in answer.json()["errors"]] == ["params.filter.year.is"]
+    for operator, where in (("is", "params.filter.year.is"), ("eq", "params.filter.year")):
+        params = json.dumps({"filter": {"year": {operator: 1}}})
+        answer = await dated.post(
+            "/search/image", files={"file": encoded(made_up_picture(1))}, data={"params": params}
+        )
+        assert [each["where"] for each in answer.json()["errors"]] == [where]
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999", "9" * 4000, '"\\ud800"', "1" * 5000])

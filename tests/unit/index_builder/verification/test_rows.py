@@ -24,8 +24,10 @@ from index_builder.versions import IndexFolder
 from tests.unit.index_builder.galleries import caption_items, write_gallery
 from tests.unit.index_builder.vector_index.clusters import clustered_rows
 from tests.unit.index_builder.verification.tampering import (
+    redraw_background,
     refit,
     swap_ids,
+    swap_in_background,
     swap_in_embeddings,
     swap_in_index,
     two_unlike_rows,
@@ -85,7 +87,7 @@ def test_rows_swapped_in_one_of_the_two_vector_files_are_found(copy, kind, galle
     rows = swapped(index, gallery, swap)
     report = verify_index(index, sample=0)
     assert finders_of(report) >= {f"{gallery}: index.faiss against embeddings.f16"}
-    (problem,) = [problem for problem in report.problems if "are not those of" in problem]
+    (problem,) = [each for each in report.problems if "index.faiss are not those of" in each]
     assert all(str(row) in problem for row in rows)
     assert all(gallery in problem for problem in report.problems)
 
@@ -94,12 +96,20 @@ def test_rows_swapped_in_one_of_the_two_vector_files_are_found(copy, kind, galle
 @pytest.mark.parametrize("gallery", GALLERIES)
 def test_rows_swapped_in_both_vector_files_are_found_in_the_sample(copy, kind, gallery):
     index = copy(kind)
-    rows = swapped(index, gallery, swap_in_index, swap_in_embeddings)
+    rows = swapped(index, gallery, swap_in_index, swap_in_embeddings, redraw_background)
     report = verify_index(index)
     assert finders_of(report) == {f"{gallery}: sample, encoded again"}
     (problem,) = report.problems
     assert all(f"row {row}" in problem for row in rows)
     assert verify_index(index, sample=0).problems == []
+
+
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_rows_swapped_in_the_background_sample_are_found(copy, gallery):
+    index = copy()
+    swapped(index, gallery, swap_in_background)
+    report = verify_index(index, sample=0)
+    assert finders_of(report) == {f"{gallery}: background.npy against embeddings.f16"}
 
 
 @pytest.mark.parametrize("gallery", GALLERIES)
@@ -241,6 +251,7 @@ def test_removed_rows_are_no_problem_and_no_items(copy, kind):
     index = copy(kind)
     folder = gallery_of(index, "captions")
     write_tombstones(folder / "tombstones", np.array([2, 30]))
+    redraw_background(folder, 16)
     refit(index, folder, count=58, tombstone_count=2, distinct_count=58)
     report = verify_index(index)
     assert report.problems == []
