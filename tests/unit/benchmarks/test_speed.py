@@ -206,6 +206,7 @@ def test_changes_of_a_gallery_write_only_what_they_must(tmp_path):
     written, linked = changes.written_bytes, changes.linked_bytes
     vectors = sizes["index.faiss"] + sizes["embeddings.f16"]
     assert written["nothing"] == sum(sizes.values()) and linked["nothing"] == 0
-    assert linked["remove"] == vectors + sizes["items.sqlite"]
-    assert linked["other metadata"] == vectors
+    lookups = sizes["columns.sqlite"] + sizes["words.sqlite"]
+    assert linked["remove"] == vectors + sizes["items.sqlite"] + lookups
+    assert linked["other metadata"] == vectors + sizes["background.npy"]
     assert linked["append"] == 0
