@@ -6,7 +6,7 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity kills kills-index swaps browser experiments benchmarks load scenes-report serve \
+.PHONY: help demo test setup check fix parity kills kills-index fuzz swaps browser experiments benchmarks load scenes-report serve \
 	openapi clean
 
 help:  ## list the targets
@@ -53,6 +53,9 @@ kills-index: $(READY)  ## kill an index build 50 times at random moments; it mus
 swaps: $(READY)  ## swap two indexes 100 times under load; no query may fail, no answer may be mixed
 	@HREM_SWAP_COUNT=100 $(RUN) -m pytest -s tests/load/test_swaps.py
 
+fuzz: $(READY)  ## 10,000 requests made of the OpenAPI document against the real service (HREM_FUZZ_COUNT=)
+	@HREM_FUZZ_COUNT=$${HREM_FUZZ_COUNT:-10000} $(RUN) -m pytest -s tests/hostile/test_fuzz.py
+
 browser: $(READY)  ## the search page in a real Chromium
 	@$(RUN) -m pytest tests/browser
 
@@ -64,7 +67,7 @@ experiments: $(READY)  ## run what is left of the real-photo experiments (HREM_D
 
 benchmarks: $(READY)  ## speed and memory, as ratios in one run; wants a quiet machine
 	@missed=0; for name in relation_graph training_step query evaluation index_build index_kinds index_changes \
-		encoding_precision; do \
+		filters encoding_precision; do \
 		$(RUN) -m benchmarks.$$name || missed=1; done; exit $$missed
 
 load: $(READY)  ## the service under load, and its start from a large index; wants a quiet machine

@@ -57,6 +57,7 @@ class LoadPlan:
 
     Attributes:
         url: Of the service.
+        key: Shown with every request, where the service asks for one.
         bodies: JSON bodies, in turn.
         first: Place of the first body to send.
         seconds: How long; what was sent by then is waited for.
@@ -81,6 +82,7 @@ class LoadPlan:
     patience_s: float = 60.0
     expected: Mapping[int, Expected] = field(default_factory=dict)
     until: Path | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,9 +222,10 @@ class _Load:
         address = urlsplit(plan.url)
         self._plan = plan
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
+        key = "" if plan.key is None else f"Authorization: Bearer {plan.key}\r\n"
         self._requests = [
             (
-                f"POST {plan.path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
+                f"POST {plan.path} HTTP/1.1\r\nHost: {address.netloc}\r\n{key}"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             ).encode()
             + body

@@ -39,6 +39,7 @@ from model.command_line import Command, run_command
 MOST_ADDED_MS = 3.0
 LEAST_OF_BARE = 0.8
 MOST_OF_A_FULL_QUEUE = 1.5
+MOST_MS_TO_REFUSE = 250.0
 MOST_SECONDS_TO_RECOVER = 5.0
 MOST_GROWTH_MIB = 50.0
 # The answers of two equal runs differ by less than this in how many they are.
@@ -68,6 +69,7 @@ class ServiceLoadBenchmark(Command):
         (8, 16, 32, 64, 128), description="of the bare network; the best one counts"
     )
     max_waiting_items: int = Field(128, ge=32, description="the service's queue limit")
+    max_batch_items: int = Field(32, ge=1, description="of the service's shared batches")
     query_timeout_ms: int = Field(10_000, ge=1, description="the service's deadline of a query")
     overload: float = Field(10.0, gt=1, description="times the bare throughput that is sent")
     overload_s: float = Field(60.0, gt=0, description="how long")
@@ -121,6 +123,7 @@ def measure(
         bare = stack.enter_context(BareQueries(index, core=cores.service))
         settings = {
             "max-waiting-items": asked.max_waiting_items,
+            "max-batch-items": asked.max_batch_items,
             "query-timeout-ms": asked.query_timeout_ms,
             "device": "cpu",
         }
@@ -247,7 +250,7 @@ def _overload(load: _Loads, asked: ServiceLoadBenchmark, before: dict[str, Any])
     with MemoryWatch(load.service) as memory:
         report = load.open(asked.overload * bare_rate, asked.overload_s)
     ended = max([*report.accepted.finished, *report.refused.finished])
-    after = load.closed(asked.clients, max(5.0, asked.round_s))
+    after = load.closed(asked.clients, asked.round_s)
     after_rate = len(after.accepted) / max([asked.round_s, *after.accepted.finished])
     full_queue_s = asked.max_waiting_items / bare_rate
     return {
@@ -308,6 +311,7 @@ def bounds(figures: dict[str, Any]) -> list[Bound]:
         ),
         Bound("overload: neither accepted nor refused", failed, 0),
         Bound("overload: refused without Retry-After", over["without_retry_after"], 0),
+        Bound("overload: refused after, p99, ms", over["refused_p99_ms"], MOST_MS_TO_REFUSE),
         Bound("overload: seconds until all was answered", over["answered_after_s"],
               MOST_SECONDS_TO_RECOVER),
         Bound("overload: speed afterwards over before", over["speed_afterwards"], _FULL_SPEED,

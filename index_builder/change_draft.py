@@ -4,24 +4,31 @@ What does not change is hard-linked; a file that must change is copied and then 
 again. Rows keep their numbers, so nothing that is there is encoded or even moved. A file is hashed
 before others are made of it, if opening did not: no new hash is put on damage.
 
-    only tombstones                   tombstones is written; everything else is linked
-    other metadata, other captions' pictures, more rejections        + items.sqlite
+    only tombstones                   tombstones and background.npy are written; everything else
+                                      is linked, but for columns.sqlite if a column has another
+                                      type without them
+    other metadata, other captions' pictures, more rejections        + items.sqlite, and what is
+                                      made of it: columns.sqlite, and words.sqlite of captions
     new or changed pictures or texts  + index.faiss, embeddings.f16, and thumbnails.sqlite
 """
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, draw_background, write_background
 from index_builder.gallery import Gallery
 from index_builder.item_writing import ItemChanger
 from index_builder.items import Item, ItemStore, Rejection
+from index_builder.lookups import lookup_files, write_lookups
 from index_builder.manifest import (
+    ColumnType,
     ColumnTypes,
     FileRecord,
     IndexRecord,
@@ -141,10 +148,13 @@ class ChangeDraft:
             self._items.finish(removed.tolist())
         if self._thumbnails is not None:
             self._thumbnails.finish()
+        self._finish_background(live, removed, has_removed=len(removed) > len(earlier))
+        facts = self._facts(removed.tolist())
+        self._finish_lookups(facts["columns"])
         files = {name: self._finish_file(name) for name in before.manifest.files}
         counts = {"row_count": row_count, "tombstone_count": len(removed)}
         changed = {"gallery": folder.name, "index": index, "files": files, **counts}
-        manifest = before.manifest.model_dump() | changed | self._facts(removed.tolist())
+        manifest = before.manifest.model_dump() | changed | facts
         manifest |= {"count": row_count - len(removed), "created_at": datetime.now(UTC)}
         Manifest.model_validate(manifest).write(self._folder / "manifest.json")
         for name in ("manifest.json", *files):
@@ -182,6 +192,20 @@ class ChangeDraft:
             live=live,
         )
 
+    def _finish_background(
+        self, live: AllowedRows | None, removed: npt.NDArray[np.int64], *, has_removed: bool
+    ) -> None:
+        """Draw the sample again where there are new rows; else take out what was removed."""
+        before = self._before
+        if self._vectors.row_count:
+            background = draw_background(self._folder, before.dim, live)
+        elif has_removed:
+            before.check_file(BACKGROUND_FILE)
+            background = before.background.without(removed)
+        else:
+            return  # it is linked
+        write_background(self._folder / BACKGROUND_FILE, background)
+
     def _finish_file(self, name: str) -> FileRecord:
         path = self._folder / name
         if path.exists():
@@ -194,12 +218,27 @@ class ChangeDraft:
             shutil.copyfile(source, path)
         return self._before.manifest.files[name]
 
-    def _facts(self, removed: Sequence[int]) -> dict[str, object]:
+    def _finish_lookups(self, columns: Mapping[str, ColumnType]) -> None:
+        """Write what is made of `items.sqlite`, where that or the types of columns changed."""
+        before = self._before
+        names = lookup_files(before.kind)
+        if self._items is None:
+            if list(columns.items()) == list(before.manifest.columns.items()):
+                return
+            before.check_file("items.sqlite")
+            names = ("columns.sqlite",)
+        write_lookups(self._folder, names, items_path=self._items_path(), columns=columns)
+
+    def _items_path(self) -> Path:
+        """Return where the items lie that the gallery will have."""
+        return (self._before.folder if self._items is None else self._folder) / "items.sqlite"
+
+    def _facts(self, removed: Sequence[int]) -> dict[str, Any]:
         """Return what the manifest says about the items, read once more from the file."""
-        items = ItemStore(self._folder / "items.sqlite", removed)
+        items = ItemStore(self._items_path(), removed)
         try:
             columns = ColumnTypes()
-            for metadata in items.metadata():
+            for _, metadata in items.metadata():
                 columns.add(metadata)
             return {
                 "item_list_sha256": items.list_sha256(),

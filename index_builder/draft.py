@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, draw_background, write_background
 from index_builder.item_writing import ItemWriter
 from index_builder.items import Item, Rejection
+from index_builder.lookups import lookup_files, write_lookups
 from index_builder.manifest import (
     ColumnTypes,
     GalleryKind,
@@ -139,6 +141,12 @@ class GalleryDraft:
         """
         index = index or IndexRequest()
         self._items.finish()
+        write_lookups(
+            self._folder,
+            lookup_files(self.kind),
+            items_path=self._folder / "items.sqlite",
+            columns=self._columns.types(),
+        )
         if self._thumbnails is not None:
             self._thumbnails.finish()
         built = build_vector_index(
@@ -150,6 +158,8 @@ class GalleryDraft:
             factory=index.factory,
         )
         self._vectors.remove()
+        background = draw_background(self._folder, self._encoder.dim)
+        write_background(self._folder / BACKGROUND_FILE, background)
         write_tombstones(self._folder / "tombstones", np.empty(0, dtype=np.int64))
         self._manifest(folder.name, built.record).write(self._folder / "manifest.json")
         for path in self._folder.iterdir():
@@ -177,7 +187,7 @@ class GalleryDraft:
 
     def _manifest(self, name: str, index: IndexRecord) -> Manifest:
         return Manifest(
-            schema_version=3,
+            schema_version=4,
             gallery=name,
             kind=self.kind,
             checkpoint_fingerprint=self._encoder.fingerprint,

@@ -4,7 +4,7 @@ Opening compares everything in the manifest with what lies in the folder and ref
 two things that differ. Safe to use from several threads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE, Background, read_background
+from index_builder.calibration import calibrate
+from index_builder.column_store import ColumnStore, ColumnSummary
+from index_builder.filter_masks import FilterMasks
+from index_builder.filters import Filter
 from index_builder.gallery_files import (
     check_files,
     check_hash,
@@ -23,7 +28,17 @@ from index_builder.items import Item, ItemStore, Rejection
 from index_builder.manifest import GalleryKind, Manifest, parse_record
 from index_builder.thumbnails import ThumbnailStore
 from index_builder.tombstones import live_rows, read_tombstones
-from index_builder.vector_index import AllowedRows, RowMask, Rows, VectorIndex, open_vector_index
+from index_builder.vector_index import (
+    AllowedRows,
+    FoundRows,
+    RowMask,
+    RowNumbers,
+    Rows,
+    VectorIndex,
+    exact_scores,
+    open_vector_index,
+)
+from index_builder.word_store import WordHit, WordStore
 from model.errors import GalleryIndexError
 
 __all__ = ["MAX_HIT_COUNT", "Gallery", "Hit"]
@@ -59,6 +74,8 @@ class Gallery:
         live: (row,), False where an item was removed; None where none was.
         index: The vector index, over all rows.
         items_file: The items that were not removed.
+        background: Some rows and their vectors, against which queries are held.
+        calibration: Tells whether a query of this kind fits; None where the items are too few.
     """
 
     def __init__(
@@ -68,8 +85,11 @@ class Gallery:
         *,
         index: VectorIndex,
         items: ItemStore,
+        columns: ColumnStore,
+        words: WordStore | None,
         thumbnails: ThumbnailStore | None,
         images_root: Path | None,
+        background: Background,
         live: AllowedRows | None = None,
     ) -> None:
         """Put together the parts of a gallery; `Gallery.open` checks and calls this."""
@@ -80,6 +100,11 @@ class Gallery:
         self._live_mask = RowMask.of(live, manifest.row_count)
         self.index = index
         self.items_file = items
+        self._columns = columns
+        self._filters = FilterMasks(columns, manifest, live)
+        self._words = words
+        self.background = background
+        self.calibration = calibrate(background)
         self._thumbnails = thumbnails
         self._checked_files = {
             name for name, record in manifest.files.items() if is_hashed_on_opening(record)
@@ -121,9 +146,16 @@ class Gallery:
         """
         index = open_vector_index(folder, manifest, device=device)
         removed = read_tombstones(folder / "tombstones", manifest.row_count)
+        background = read_background(folder / BACKGROUND_FILE, manifest.dim, manifest.row_count)
         with ExitStack() as refused:
             items = ItemStore(folder / "items.sqlite", removed.tolist())
             refused.callback(items.close)
+            columns = ColumnStore(folder / "columns.sqlite", manifest.row_count)
+            refused.callback(columns.close)
+            words = None
+            if manifest.kind == "captions":
+                words = WordStore(folder / "words.sqlite", manifest.row_count)
+                refused.callback(words.close)
             thumbnails = None
             if manifest.kind == "images":
                 thumbnails = ThumbnailStore(folder / "thumbnails.sqlite")
@@ -133,8 +165,11 @@ class Gallery:
                 manifest,
                 index=index,
                 items=items,
+                columns=columns,
+                words=words,
                 thumbnails=thumbnails,
                 images_root=images_root,
+                background=background,
                 live=live_rows(removed, manifest.row_count),
             )
             refused.pop_all()
@@ -179,33 +214,18 @@ class Gallery:
             queries: (query, dim), float32, finite.
             limit: At least 1; fewer hits come back where the gallery ends.
             offset: At least 0, with `limit + offset <= 1000`.
-            allowed: (row,), False where a row must not be found; None allows every row but those
-                of removed items, which are never found. A `RowMask`, for many searches, is taken
-                as it is and must not hold removed rows.
+            allowed: (row,), False where a row must not be found, or a mask of them; None allows
+                every row but those of removed items, which are never found.
 
         Raises:
             GalleryIndexError: The queries have another width, or limit and offset are out of range.
         """
-        if queries.ndim != 2 or queries.shape[1] != self.dim:
-            raise GalleryIndexError(
-                f"the queries have shape {queries.shape} but this gallery is {self.dim}-d; "
-                "encode them with the checkpoint of the index"
-            )
-        if not np.isfinite(queries).all():
-            raise GalleryIndexError("a query holds NaN or infinity; encode it again")
         if limit < 1 or offset < 0 or limit + offset > MAX_HIT_COUNT:
             raise GalleryIndexError(
                 f"limit {limit} and offset {offset} are out of range; use limit >= 1, offset >= 0 "
                 f"and at most {MAX_HIT_COUNT} together"
             )
-        if len(queries) == 0:
-            return []
-        mask: AllowedRows | RowMask | None = self._live_mask
-        if isinstance(allowed, RowMask):
-            mask = allowed
-        elif allowed is not None:
-            mask = allowed if self.live is None else allowed & self.live
-        found = self.index.search(queries, limit + offset, allowed=mask)
+        found = self.find_rows(queries, limit + offset, allowed=allowed)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
         ids = self.items_file.ids_of_rows({int(row) for rows, _ in pages for row in rows})
         return [
@@ -215,6 +235,78 @@ class Gallery:
             ]
             for rows, scores in pages
         ]
+
+    def find_rows(
+        self, queries: Rows, wanted_count: int, *, allowed: AllowedRows | RowMask | None = None
+    ) -> list[FoundRows]:
+        """Return the rows that `search` would find, without a look at their items.
+
+        Args:
+            queries: (query, dim), float32, finite.
+            wanted_count: 1 to 1000; fewer rows come back where the gallery ends.
+            allowed: As in `search`.
+
+        Raises:
+            GalleryIndexError: The queries have another width, or the count is out of range.
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise GalleryIndexError(
+                f"the queries have shape {queries.shape} but this gallery is {self.dim}-d; "
+                "encode them with the checkpoint of the index"
+            )
+        if not np.isfinite(queries).all():
+            raise GalleryIndexError("a query holds NaN or infinity; encode it again")
+        if not 1 <= wanted_count <= MAX_HIT_COUNT:
+            raise GalleryIndexError(f"{wanted_count} rows are wanted; ask for 1 to {MAX_HIT_COUNT}")
+        if len(queries) == 0:
+            return []
+        mask = self._live_mask if allowed is None else self._without_removed(allowed)
+        return self.index.search(queries, wanted_count, allowed=mask)
+
+    def scores_of_rows(self, query: Rows, rows: RowNumbers) -> Rows:
+        """Return (row,), the scores of some rows with a query (dim,), as `search` gives them."""
+        return exact_scores(query, self.index.vectors, rows)
+
+    def matching(self, wanted: Filter | None) -> RowMask | None:
+        """Return the rows that a filter fits, as `search` takes them; None = all of them.
+
+        Rows of removed items are never among them. Masks of the last filters are kept, so the
+        pages of one search cost one.
+
+        Raises:
+            FilterError: The filter names what the gallery has not; tells all of it.
+        """
+        return None if wanted is None else self._filters.mask(wanted)
+
+    def column_summaries(self, *, most_values: int) -> dict[str, ColumnSummary]:
+        """Return what the items have in each column that filters take.
+
+        Args:
+            most_values: A column of texts with more different values has none of them listed.
+        """
+        return self._columns.summaries(self.live, most_values=most_values)
+
+    def captions_matching(
+        self, text: str, limit: int, allowed: RowMask | None = None
+    ) -> list[WordHit]:
+        """Return the captions with any word of a text, best first, ties by row.
+
+        Args:
+            text: Anything; without words nothing is found.
+            limit: How many are wanted at most.
+            allowed: Rows that may be found; None = all.
+
+        Raises:
+            GalleryIndexError: This is no gallery of captions.
+        """
+        if self._words is None:
+            raise GalleryIndexError(f"a gallery of {self.kind} has no texts to look words up in")
+        mask = self._live_mask if allowed is None else self._without_removed(allowed)
+        return self._words.matching(text, limit, None if mask is None else mask.allowed)
+
+    def image_ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
+        """Return the picture that the caption of each row names, of those that name one."""
+        return self.items_file.image_ids_of_rows(rows)
 
     def item(self, item_id: str) -> Item | None:
         """Return one item, or None if there is no such id."""
@@ -272,6 +364,14 @@ class Gallery:
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
         return self.items_file.ids_of_rows(rows)
+
+    def items_at(self, rows: Iterable[int]) -> dict[int, Item]:
+        """Return the items of some rows, by row; those of removed ones are left out."""
+        return self.items_file.items_at(rows)
+
+    def rows_naming(self, image_ids: Iterable[str]) -> list[tuple[str, int]]:
+        """Return the captions that name one of these images, as (image_id, row)."""
+        return self.items_file.rows_naming(image_ids)
 
     def items_of_rows(self, start: int, stop: int) -> list[Item]:
         """Return the items from row `start` to before row `stop`, in order."""
@@ -343,8 +443,18 @@ class Gallery:
             check_hash(self.folder, name, self.manifest.files[name])
             self._checked_files.add(name)
 
+    def _without_removed(self, allowed: AllowedRows | RowMask) -> RowMask:
+        """Return a mask without the rows of removed items; itself if it has none of them."""
+        mask = allowed if isinstance(allowed, RowMask) else RowMask(allowed, self.row_count)
+        if self.live is None or not (mask.allowed > self.live).any():
+            return mask
+        return RowMask(mask.allowed & self.live, self.row_count)
+
     def close(self) -> None:
         """Close the files; the gallery must not be used afterwards."""
         self.items_file.close()
+        self._columns.close()
+        if self._words is not None:
+            self._words.close()
         if self._thumbnails is not None:
             self._thumbnails.close()

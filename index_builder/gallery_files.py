@@ -4,15 +4,31 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
+from index_builder.background import BACKGROUND_FILE
 from index_builder.items import ItemStore
-from index_builder.manifest import FileRecord, Manifest, record_of_file
+from index_builder.lookups import lookup_files
+from index_builder.manifest import FileRecord, GalleryKind, Manifest, record_of_file
 from model.errors import GalleryIndexError
 
-__all__ = ["check_files", "check_hash", "check_rows", "is_hashed_on_opening", "refuse"]
+__all__ = [
+    "check_files",
+    "check_hash",
+    "check_rows",
+    "file_names",
+    "is_hashed_on_opening",
+    "refuse",
+]
 
 # Above this size only the length of a file is compared: opening must not read a large gallery.
 # `Gallery.check_file` does before anything is made of it.
 _HASHED_BYTES = 1 << 30
+
+
+def file_names(kind: GalleryKind) -> set[str]:
+    """Return the names of the files that the manifest of a gallery lists."""
+    names = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones", BACKGROUND_FILE}
+    names |= set(lookup_files(kind))
+    return names | {"thumbnails.sqlite"} if kind == "images" else names
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
@@ -21,9 +37,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     Raises:
         GalleryIndexError: One is missing or differs; so too for all below.
     """
-    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones"}
-    if manifest.kind == "images":
-        expected.add("thumbnails.sqlite")
+    expected = file_names(manifest.kind)
     if set(manifest.files) != expected:
         refuse(
             folder,

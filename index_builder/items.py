@@ -140,12 +140,30 @@ class ItemStore:
         """Return the number of inputs that were set aside."""
         return int(self._select("SELECT count(*) FROM rejected")[0][0])
 
-    def metadata(self) -> Iterator[dict[str, Any]]:
-        """Yield the metadata of every item, in row order."""
-        statement = "SELECT metadata FROM live WHERE row >= ? AND row < ? ORDER BY row"
+    def metadata(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield row and metadata of every item, in row order."""
+        statement = "SELECT row, metadata FROM live WHERE row >= ? AND row < ? ORDER BY row"
         for start in range(0, self.end(), _IDS_AT_ONCE):
-            for (metadata,) in self._select(statement, start, start + _IDS_AT_ONCE):
-                yield json.loads(metadata)
+            for row, metadata in self._select(statement, start, start + _IDS_AT_ONCE):
+                yield row, json.loads(metadata)
+
+    def captions(self) -> Iterator[tuple[int, str]]:
+        """Yield row and text of every item that has a text, in row order."""
+        statement = (
+            "SELECT row, caption FROM live WHERE caption IS NOT NULL AND row >= ? AND row < ? "
+            "ORDER BY row"
+        )
+        for start in range(0, self.end(), _IDS_AT_ONCE):
+            yield from self._select(statement, start, start + _IDS_AT_ONCE)
+
+    def image_ids_of_rows(self, rows: Iterable[int]) -> dict[int, str]:
+        """Return the picture that the caption of each row names, of those that name one."""
+        wanted = json.dumps([int(row) for row in rows])
+        statement = (
+            "SELECT row, image_id FROM live WHERE image_id IS NOT NULL AND "
+            "row IN (SELECT value FROM json_each(?))"
+        )
+        return dict(self._select(statement, wanted))
 
     def end(self) -> int:
         """Return the number behind the last row, removed ones included."""
@@ -183,11 +201,30 @@ class ItemStore:
             )
         )
 
+    def owners_of_rows(self, rows: Iterable[int]) -> dict[int, str]:
+        """Return for each row the id of the picture that its caption names, else its content."""
+        wanted = json.dumps([int(row) for row in rows])
+        return dict(
+            self._select(
+                "SELECT row, coalesce(image_id, content_hash) FROM live "
+                "WHERE row IN (SELECT value FROM json_each(?))",
+                wanted,
+            )
+        )
+
     def ids_naming(self, image_ids: Iterable[str]) -> list[str]:
         """Return the ids of the captions that name one of these images."""
         wanted = json.dumps(list(image_ids))
         statement = "SELECT id FROM live WHERE image_id IN (SELECT value FROM json_each(?))"
         return [item_id for (item_id,) in self._select(statement, wanted)]
+
+    def rows_naming(self, image_ids: Iterable[str]) -> list[tuple[str, int]]:
+        """Return the captions that name one of these images, as (image_id, row)."""
+        wanted = json.dumps(list(image_ids))
+        statement = (
+            "SELECT image_id, row FROM live WHERE image_id IN (SELECT value FROM json_each(?))"
+        )
+        return self._select(statement, wanted)
 
     def ids_of_paths(self, paths: Iterable[str]) -> dict[str, str]:
         """Return the id of each path that there is."""
@@ -208,6 +245,12 @@ class ItemStore:
             )
         }
         return {item_id: found[item_id] for item_id in asked if item_id in found}
+
+    def items_at(self, rows: Iterable[int]) -> dict[int, Item]:
+        """Return the items of some rows, by row."""
+        wanted = json.dumps([int(row) for row in rows])
+        where = "row IN (SELECT value FROM json_each(?))"
+        return {item.row: item for item in self._items("live", where, wanted)}
 
     def items_of_rows(self, start: int, stop: int) -> list[Item]:
         """Return the items from row `start` to before row `stop`, in order."""

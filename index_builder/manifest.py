@@ -100,7 +100,7 @@ class IndexRecord(Record):
 class Manifest(Record):
     """Everything that an opener compares before it trusts a gallery."""
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     gallery: str = Field(description="name of the folder: <kind>-<hash of what it was built from>")
     kind: GalleryKind
     checkpoint_fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
@@ -157,7 +157,7 @@ class ColumnTypes:
     """Finds the types of metadata columns, row by row; holds a few words a column.
 
     None fits every type; integers and numbers together are numbers; anything else that does not
-    fit one type is `json`: kept and returned, not comparable.
+    fit one type is `json`: kept and returned, not comparable. So are integers of more than 64 bits.
     """
 
     def __init__(self) -> None:
@@ -186,7 +186,7 @@ def _scalar_type(value: Any) -> str:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
-        return "integer"
+        return "integer" if -(2**63) <= value < 2**63 else "json"
     if isinstance(value, float):
         return "number"
     return "text" if isinstance(value, str) else "json"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
+from index_builder.relevance import Relevance
+from index_builder.vector_index import Rows
 from index_builder.version_record import VersionRecord
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
@@ -46,6 +48,38 @@ class OpenIndex:
     def gallery(self, kind: GalleryKind) -> Gallery | None:
         """Return the gallery of that kind, or None if this version has none."""
         return self.images if kind == "images" else self.captions
+
+    def fits(self, kind: GalleryKind, queries: Rows) -> list[bool] | None:
+        """Return of queries of a kind whether they are like what this index holds of that kind.
+
+        Args:
+            kind: What the queries are.
+            queries: (query, dim), float32, unit length.
+
+        Returns:
+            None where the index holds too little of that kind to tell.
+        """
+        gallery = self.gallery(kind)
+        if gallery is None or gallery.calibration is None:
+            return None
+        told: list[bool] = gallery.calibration.fits(queries).tolist()
+        return told
+
+    def relevance(self, kind: GalleryKind, target: GalleryKind) -> Relevance | None:
+        """Return how likely a hit of a score belongs to its query.
+
+        Args:
+            kind: What the queries are.
+            target: What the hits are.
+
+        Returns:
+            None where too few captions of this index name its pictures, and for hits of the
+            queries' own kind, of which nothing says what belongs together.
+        """
+        quality = self.record.quality
+        if quality is None or kind == target:
+            return None
+        return (quality.text_to_image if kind == "captions" else quality.image_to_text).relevance
 
     def check_encoder(self, fingerprint: str, place: str | Path) -> None:
         """Refuse an encoder that did not encode this index.

@@ -24,6 +24,7 @@ from pydantic import Field
 from index_builder.gallery import MAX_HIT_COUNT, Gallery
 from index_builder.items import immutable_address, open_immutable
 from index_builder.manifest import Record
+from index_builder.relevance import Relevance, fit_relevance
 from index_builder.vector_index import Rows
 from model.console import progress
 from model.hubness import hubness
@@ -66,6 +67,9 @@ class DirectionQuality(Record):
     query_count: int = Field(ge=1)
     through_index: Recalls
     exact: Recalls
+    relevance: Relevance | None = Field(
+        default=None, description="of the first hits; null where there are too few to tell"
+    )
 
 
 class Hub(Record):
@@ -105,6 +109,23 @@ class _Queries:
 
     rows: Places
     own: Sequence[Places]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What the queries find through an index.
+
+    Attributes:
+        ranks: (query,), zero-based; those from 10 on as 10.
+        rows: (query, hit), of the first hits.
+        scores: (query, hit), theirs.
+        is_own: (query, hit), True where a hit is a right answer.
+    """
+
+    ranks: Places
+    rows: Places
+    scores: npt.NDArray[np.float64]
+    is_own: npt.NDArray[np.bool_]
 
 
 def measure_retrieval(
@@ -193,14 +214,17 @@ def _measure(
     queries: _Queries, asking: Gallery, searched: Gallery, name: str
 ) -> tuple[DirectionQuality, HubReport]:
     vectors = asking.vectors_of_rows(queries.rows)
-    ranks, first_hits = _ranks_through_index(vectors, queries.own, searched, name)
+    found = _search(vectors, queries.own, searched, name)
     quality = DirectionQuality(
         query_count=len(vectors),
-        through_index=_recalls(ranks),
+        through_index=_recalls(found.ranks),
         exact=_recalls(_exact_ranks(vectors, queries.own, searched)),
+        relevance=fit_relevance(
+            found.scores.ravel(), found.is_own.ravel(), query_count=len(vectors)
+        ),
     )
     rows = searched.rows()
-    spread = hubness(np.searchsorted(rows, first_hits), item_count=len(rows))
+    spread = hubness(np.searchsorted(rows, found.rows), item_count=len(rows))
     top = spread.top(_HUB_COUNT)
     ids = searched.ids_of_rows(rows[top].tolist())
     report = HubReport(
@@ -216,12 +240,10 @@ def _measure(
     return quality, report
 
 
-def _ranks_through_index(
-    vectors: Rows, own: Sequence[Places], searched: Gallery, name: str
-) -> tuple[Places, Places]:
-    """Return zero-based ranks (query,), those from 10 on as 10, and the first hits (query, k)."""
+def _search(vectors: Rows, own: Sequence[Places], searched: Gallery, name: str) -> _Found:
     ranks = np.full(len(vectors), _CUTOFF, dtype=np.int64)
-    first_hits = np.empty((len(vectors), min(_CUTOFF, searched.count)), dtype=np.int64)
+    shape = len(vectors), min(_CUTOFF, searched.count)
+    found = _Found(ranks, np.empty(shape, np.int64), np.empty(shape), np.empty(shape, np.bool_))
     with progress(f"measuring {name}", len(vectors), "queries") as bar:
         for start in range(0, len(vectors), _QUERIES_AT_ONCE):
             stop = min(start + _QUERIES_AT_ONCE, len(vectors))
@@ -233,13 +255,15 @@ def _ranks_through_index(
             for query, hits in zip(block, searched.search(vectors[start:stop], limit), strict=True):
                 rows = np.array([hit.row for hit in hits], dtype=np.int64)
                 scores = np.array([hit.score for hit in hits])
-                first_hits[query] = rows[: first_hits.shape[1]]
                 is_own = np.isin(rows, own[query])
+                found.rows[query] = rows[: shape[1]]
+                found.scores[query] = scores[: shape[1]]
+                found.is_own[query] = is_own[: shape[1]]
                 if is_own.any():
                     reaching = scores >= scores[is_own].max()
                     ranks[query] = min(_CUTOFF, int(np.count_nonzero(reaching & ~is_own)))
             bar.advance(len(block))
-    return ranks, first_hits
+    return found
 
 
 def _exact_ranks(vectors: Rows, own: Sequence[Places], searched: Gallery) -> Places:

@@ -42,7 +42,7 @@ class VersionRecord(Record):
     Its file holds exactly what `write` writes; so a new field needs a new schema_version.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     version: int = Field(ge=1)
     created_at: datetime
     checkpoint: CheckpointRecord

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # Part of every gallery's name: raise it when the same inputs would give other files.
-_FORMAT = 5
+_FORMAT = 6
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,18 +1,25 @@
 """Answers, as they go over the wire: always in their whole shape; what does not apply is null."""
 
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from index_builder.column_store import ColumnSummary
 from index_builder.gallery import Gallery
 from index_builder.items import Item
+from index_builder.manifest import ColumnType
 from service.explanation_answer import ExplanationAnswer
+from service.found_hits import FoundHit
 from service.pair import ServedIndex
-from service.retriever import FoundHit, Retrieval
+from service.retriever import EmbeddedQueries, Retrieval
 from service.schemas import Part
 from service.serving import Reload
 
 __all__ = [
+    "EmbeddingAnswer",
+    "FacetAnswer",
     "GalleriesAnswer",
     "GalleryAnswer",
     "HealthAnswer",
@@ -23,9 +30,20 @@ __all__ = [
     "SearchAnswer",
 ]
 
+# As many as a list on a page can show.
+MOST_VALUES = 50
+
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+A = TypeVar("A", bound=_Answer)
+
+
+def _answers(kind: type[A], found: Sequence[Any] | None) -> list[A] | None:
+    """Return what has the same fields as its answer; None stays None."""
+    return None if found is None else [kind(**asdict(one)) for one in found]
 
 
 class ImageAnswer(_Answer):
@@ -50,19 +68,41 @@ class ImageAnswer(_Answer):
         )
 
 
+class DuplicateAnswer(_Answer):
+    """What was put into a hit because it is nearly the same."""
+
+    id: str
+    score: float = Field(description="cosine of the query with it, -1 to 1")
+    similarity: float = Field(description="cosine of the hit with it")
+
+
+class CaptionAnswer(_Answer):
+    """A caption of a hit's image."""
+
+    id: str
+    caption: str | None
+    score: float = Field(description="cosine of the query with it, -1 to 1")
+
+
 class HitAnswer(_Answer):
     """One found item."""
 
     rank: int = Field(description="1 is the best of all, also on later pages")
     id: str
     score: float = Field(description="cosine of the query with the item, -1 to 1")
-    relevance: float | None = Field(description="0 to 1, once the index is calibrated")
+    relevance: float | None = Field(
+        description="how likely it belongs to the query, 0 to 1; null where the index cannot tell"
+    )
     image: ImageAnswer | None = Field(description="the picture; of a caption: the one it names")
     caption: str | None
     image_id: str | None = Field(description="of a caption: the id of the picture it names")
     metadata: dict[str, Any] | None
-    duplicates: list[dict[str, Any]] | None
-    captions: list[dict[str, Any]] | None
+    duplicates: list[DuplicateAnswer] | None = Field(
+        description="with fold_duplicates_above: what was put into this hit, by rank"
+    )
+    captions: list[CaptionAnswer] | None = Field(
+        description="with group_by: other captions of the image, best first, at most 10"
+    )
     explanation: ExplanationAnswer | None = Field(
         description="what each region with each word adds to the score, if `explain` asked for it"
     )
@@ -75,13 +115,13 @@ class HitAnswer(_Answer):
             rank=found.hit.rank,
             id=found.hit.item_id,
             score=found.hit.score,
-            relevance=None,
+            relevance=found.relevance,
             image=ImageAnswer.of(picture) if picture and "image" in include else None,
             caption=item.caption if "caption" in include else None,
             image_id=picture.id if picture and picture is not item else None,
             metadata=item.metadata if "metadata" in include else None,
-            duplicates=None,
-            captions=None,
+            duplicates=_answers(DuplicateAnswer, found.duplicates),
+            captions=_answers(CaptionAnswer, found.captions),
             explanation=found.explanation and ExplanationAnswer.of(found.explanation),
         )
 
@@ -92,7 +132,10 @@ class QueryAnswer(_Answer):
     query_index: int
     hits: list[HitAnswer]
     next_offset: int | None = Field(description="the next page's offset; null on the last page")
-    fits: bool | None
+    fits: bool | None = Field(
+        description="false: the query is unlike what the index holds, so probably nothing fits; "
+        "null where the index cannot tell"
+    )
     warnings: list[str] = Field(
         description="caption_truncated: cut to what the model reads; of explanations: "
         "explanation_limited: only the first 10 hits of a request have one; "
@@ -139,7 +182,7 @@ class SearchAnswer(_Answer):
                                     "rank": 1,
                                     "id": "b2a3f2d9c1e04f7a8b6d",
                                     "score": 0.7421,
-                                    "relevance": None,
+                                    "relevance": 0.6172,
                                     "image": {
                                         "id": "b2a3f2d9c1e04f7a8b6d",
                                         "url": "/images/b2a3f2d9c1e04f7a8b6d",
@@ -160,7 +203,7 @@ class SearchAnswer(_Answer):
                                 }
                             ],
                             "next_offset": 1,
-                            "fits": None,
+                            "fits": True,
                             "warnings": [],
                         }
                     ],
@@ -191,7 +234,7 @@ class SearchAnswer(_Answer):
                     query_index=place,
                     hits=[HitAnswer.of(found, include) for found in page.hits],
                     next_offset=page.next_offset,
-                    fits=None,
+                    fits=page.fits,
                     warnings=page.warnings,
                 )
                 for place, page in enumerate(retrieval.pages)
@@ -222,6 +265,27 @@ class ItemAnswer(_Answer):
         )
 
 
+class FacetAnswer(_Answer):
+    """What the items have in a metadata column, for those who write a filter."""
+
+    type: ColumnType = Field(description="of the values; json cannot be filtered")
+    minimum: int | float | None = Field(description="the least number, or element of a list")
+    maximum: int | float | None = Field(description="the greatest")
+    values: list[bool | int | float | str] | None = Field(
+        description=f"all values in order, if they are at most {MOST_VALUES} texts or booleans"
+    )
+
+    @classmethod
+    def of(cls, column_type: ColumnType, summary: ColumnSummary | None) -> Self:
+        """Return the answer's view of a column; one of type json has no summary."""
+        if summary is None:
+            return cls(type=column_type, minimum=None, maximum=None, values=None)
+        values = None if summary.values is None else list(summary.values)
+        return cls(
+            type=column_type, minimum=summary.minimum, maximum=summary.maximum, values=values
+        )
+
+
 class GalleryAnswer(_Answer):
     """One gallery in numbers."""
 
@@ -229,16 +293,22 @@ class GalleryAnswer(_Answer):
     kind: str = Field(description="kind of vector index")
     recall_at_10: float | None = Field(description="measured against exact search, 0 to 1")
     columns: list[str] = Field(description="metadata columns")
+    facets: dict[str, FacetAnswer] = Field(description="what each of these columns holds")
 
     @classmethod
     def of(cls, gallery: Gallery) -> Self:
-        """Return the answer's view of a gallery."""
+        """Return the answer's view of a gallery; reads its columns, so not on the event loop."""
         manifest = gallery.manifest
+        summaries = gallery.column_summaries(most_values=MOST_VALUES)
         return cls(
             count=gallery.count,
             kind=manifest.index.kind,
             recall_at_10=manifest.index.recall_at_10,
             columns=list(manifest.columns),
+            facets={
+                name: FacetAnswer.of(kind, summaries.get(name))
+                for name, kind in manifest.columns.items()
+            },
         )
 
 
@@ -274,6 +344,29 @@ class ReloadAnswer(_Answer):
             index=IndexAnswer(version=reload.version, checkpoint=reload.fingerprint[:16]),
             previous_version=reload.previous_version,
             changed=reload.is_changed,
+        )
+
+
+class EmbeddingAnswer(_Answer):
+    """Sentences or pictures in the space that this index is searched in."""
+
+    embeddings: list[list[float]] = Field(description="one of length 1 for each, in order")
+    dim: int
+    checkpoint: str = Field(description="first 16 hex digits of the checkpoint's fingerprint")
+    warnings: list[str] = Field(
+        description="caption_truncated: a sentence was cut to what the model reads"
+    )
+
+    @classmethod
+    def of(cls, found: EmbeddedQueries) -> Self:
+        """Return the answer of a whole request, each warning once."""
+        embedded, served = found.embedded, found.served
+        codes = [code for warnings in embedded.warnings for code in warnings]
+        return cls(
+            embeddings=[embedding.tolist() for embedding in embedded.embeddings],
+            dim=served.dim,
+            checkpoint=served.fingerprint[:16],
+            warnings=list(dict.fromkeys(codes)),
         )
 
 

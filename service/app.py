@@ -5,26 +5,32 @@ from contextlib import asynccontextmanager
 
 import faiss
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from model.device import choose_device
+from service.access import Access, AccessControl
 from service.admission import Admission
+from service.api_keys import read_key_ring
 from service.batching import BatchLimits
 from service.config import ServiceConfig
 from service.door import Door
 from service.gone_clients import GoneClients
+from service.hosts import AllowedHosts, HostCheck
 from service.item_reader import ItemReader
 from service.metrics import Metrics
 from service.observability import ObservedRequests
 from service.openapi import openapi_document
 from service.pair import PairOpener
 from service.problems import install_problem_handlers
+from service.remote import PictureFetcher
 from service.retriever import Retriever
-from service.routes import admin, items, operations, search
+from service.routes import admin, embed, items, operations, search, session
 from service.routes.page import install_pages
 from service.routes.served import Served
 from service.safety_headers import SafetyHeaders
 from service.serving import Serving
 from service.uploads import BodyBounds
+from service.url_rules import UrlRules
 from service.workers import Workers
 
 __all__ = ["create_app", "open_served", "startup_facts"]
@@ -37,7 +43,9 @@ def create_app(config: ServiceConfig) -> FastAPI:
         GalleryIndexError: There is no such index, or the checkpoint is not the one that made it.
         CheckpointError: The checkpoint is missing or damaged.
         ServiceError: The memory is not enough.
+        ConfigError: The file of keys is wrong.
     """
+    access = Access(read_key_ring(config.keys)) if config.keys is not None else None
     served = open_served(config)
 
     @asynccontextmanager
@@ -49,14 +57,27 @@ def create_app(config: ServiceConfig) -> FastAPI:
         docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, lifespan=lifespan
     )
     app.state.served = served
+    app.state.access = access
     app.openapi = openapi_document  # type: ignore[method-assign]
-    for routes in (search, items, operations, admin):
+    for routes in (search, embed, items, operations, session, admin):
         app.include_router(routes.router)
     install_pages(app)
     install_problem_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(GoneClients)
+    app.add_middleware(AccessControl, access=access)
+    # Outside of the keys: what there is no room for takes nothing of its key's rate.
     app.add_middleware(Door, admission=served.admission)
+    if config.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type", "X-Request-ID"),
+            expose_headers=("Retry-After", "X-Request-ID"),
+        )
+    hosts = AllowedHosts(config.allowed_hosts, listening_on=config.host)
+    app.add_middleware(HostCheck, allowed=hosts)
     app.add_middleware(ObservedRequests, metrics=served.metrics)
     app.add_middleware(SafetyHeaders)
     return app
@@ -88,6 +109,11 @@ def open_served(config: ServiceConfig) -> Served:
         metrics=metrics,
         bounds=BodyBounds(max_bytes=config.max_body_bytes, timeout_ms=config.upload_timeout_ms),
         max_pixels=config.max_pixels,
+        fetcher=PictureFetcher(
+            UrlRules(config.url_hosts),
+            max_bytes=config.max_body_bytes,
+            timeout_ms=config.url_timeout_ms,
+        ),
     )
 
 
@@ -104,5 +130,8 @@ def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str,
     )
     gpus = faiss.get_num_gpus()
     facts["faiss"] = f"{faiss.__version__} {faiss.get_compile_options().strip()}, {gpus} GPUs"
+    access: Access | None = app.state.access
+    facts["access"] = "open to everyone" if access is None else f"{access.key_count} keys"
+    facts["opened in"] = str(pair.opening_seconds)
     facts["url"] = url
     return facts

@@ -8,8 +8,14 @@ ServiceError
     ├── NoPictureError       the item is known, and is the regions of an image without a picture
     ├── SourceGoneError      the item is known, its picture file is not there any more
     ├── UnsupportedInputError  the encoder cannot read this kind of query
+    ├── NoWordsError         hybrid search with a query that has no words
+    ├── PartsCancelError     the weighted parts of a query add up to nothing
     ├── CannotExplainError   the encoder, or a pair of one kind, has no explanation
+    ├── BadFilterError       a filter names columns that the gallery has not, or of other types
     ├── BadPicturesError     uploads that are no pictures, or too large ones
+    ├── UrlNotAllowedError   pictures are not fetched from such a URL
+    ├── UrlUnreachableError  what is at a URL could not be had
+    ├── FetchTooLargeError   what is at a URL is larger than a picture may be
     ├── QueueFullError       more is waiting than the queue holds
     ├── DeadlineError        the answer would come too late
     └── ReloadRefusedError   another index cannot be served; what was served still is
@@ -18,15 +24,20 @@ ServiceError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from index_builder.filter_checks import FilterError
 from model.errors import PictureError, ServiceError
 
 __all__ = [
+    "BadFilterError",
     "BadPicture",
     "BadPicturesError",
     "CannotExplainError",
     "DeadlineError",
+    "FetchTooLargeError",
     "MissingGalleryError",
     "NoPictureError",
+    "NoWordsError",
+    "PartsCancelError",
     "QueryError",
     "QueueFullError",
     "ReloadRefusedError",
@@ -34,6 +45,8 @@ __all__ = [
     "StaleVersionError",
     "UnknownItemError",
     "UnsupportedInputError",
+    "UrlNotAllowedError",
+    "UrlUnreachableError",
 ]
 
 
@@ -65,8 +78,42 @@ class UnsupportedInputError(QueryError):
     """The encoder cannot read this kind of query, such as pictures."""
 
 
+class UrlNotAllowedError(QueryError):
+    """Pictures are not fetched from such a URL: none is, or not from that host or address."""
+
+
+class UrlUnreachableError(QueryError):
+    """What is at a URL could not be had in time."""
+
+
+class FetchTooLargeError(QueryError):
+    """What is at a URL is larger than a picture may be; it was read no further."""
+
+
+class NoWordsError(QueryError):
+    """Hybrid search was asked for with a query that has no words."""
+
+
+class PartsCancelError(QueryError):
+    """The weighted parts of a query add up to nothing, so that it points nowhere."""
+
+
 class CannotExplainError(QueryError):
     """What was asked for cannot be explained."""
+
+
+class BadFilterError(QueryError):
+    """The filter of a request does not suit the gallery.
+
+    Attributes:
+        problems: Every single thing that is wrong with it.
+        where: Its place in the request.
+    """
+
+    def __init__(self, error: FilterError, *, where: str = "filter") -> None:
+        super().__init__(str(error))
+        self.problems = error.problems
+        self.where = where
 
 
 class QueueFullError(QueryError):

@@ -21,8 +21,8 @@ from service.errors import (
     SourceGoneError,
     UnknownItemError,
 )
+from service.found_hits import pictures_of
 from service.pair import ServedPair
-from service.retriever import pictures_of
 from service.serving import Serving
 from service.workers import Workers
 

@@ -39,47 +39,57 @@ class Metrics:
 
     def __init__(self) -> None:
         # One more series for each counter and bucket, which says when it was made.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._requests = Counter(
-            "hrem_requests", "Requests answered", ("route", "method", "status"), **self._here
+            "hrem_requests",
+            "Requests answered",
+            ("route", "method", "status"),
+            registry=self.registry,
         )
-        self._running = Gauge("hrem_requests_running", "Requests not answered yet", **self._here)
+        self._running = Gauge(
+            "hrem_requests_running", "Requests not answered yet", registry=self.registry
+        )
         self._problems = Counter(
-            "hrem_problems", "Requests not answered as asked, by problem", ("code",), **self._here
+            "hrem_problems",
+            "Requests not answered as asked, by problem",
+            ("code",),
+            registry=self.registry,
         )
         self._request_seconds = Histogram(
-            "hrem_request_seconds", "Time to answer", ("route",), buckets=SECONDS, **self._here
+            "hrem_request_seconds",
+            "Time to answer",
+            ("route",),
+            buckets=SECONDS,
+            registry=self.registry,
         )
-        self._queries = Counter("hrem_queries", "Queries answered", ("kind",), **self._here)
+        self._queries = Counter(
+            "hrem_queries", "Queries answered", ("kind",), registry=self.registry
+        )
         self._stage_seconds = Histogram(
             "hrem_stage_seconds",
             "Time that an answered search spent in each stage",
             ("stage",),
             buckets=SECONDS,
-            **self._here,
+            registry=self.registry,
         )
         self._batch_items = Histogram(
             "hrem_batch_items",
             "Items that went through a stage together",
             ("stage",),
             buckets=BATCH_ITEMS,
-            **self._here,
+            registry=self.registry,
         )
         self._batch_seconds = Histogram(
             "hrem_batch_seconds",
             "Time of the owner thread for a batch",
             ("stage",),
             buckets=SECONDS,
-            **self._here,
+            registry=self.registry,
         )
         self._begin_with_zeros()
-
-    @property
-    def _here(self) -> dict[str, CollectorRegistry]:
-        return {"registry": self.registry}
 
     def _begin_with_zeros(self) -> None:
         for code in PROBLEMS:

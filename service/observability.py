@@ -83,6 +83,7 @@ class ObservedRequests:
                     "code": problem,
                     "duration_ms": round(seconds * 1000, 2),
                     "client": client[0] if client else None,
+                    "key": scope["state"].get("key_name"),
                 }
             },
         )

@@ -12,9 +12,21 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from model import console
+from service.filters import FILTER_FIELD_SCHEMA, FILTER_SCHEMA
+from service.openapi_access import describe_access
 from service.problems import ProblemDetail
-from service.routes import admin, items, operations, search
-from service.schemas import ImageSearch, ImageSearchParams, ReloadRequest, TextSearch
+from service.routes import admin, embed, items, operations, search, session
+from service.schemas import (
+    ImageEmbedding,
+    ImageEmbeddingParams,
+    ImageSearch,
+    ImageSearchParams,
+    PartsSearch,
+    ReloadRequest,
+    SessionRequest,
+    TextEmbedding,
+    TextSearch,
+)
 
 __all__ = ["openapi_document", "written_document"]
 
@@ -29,7 +41,8 @@ default, never ignored.
 
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of all addresses except the pages."""
-    routes = [route for part in (search, items, operations, admin) for route in part.router.routes]
+    parts = (search, embed, items, operations, session, admin)
+    routes = [route for part in parts for route in part.router.routes]
     document = get_openapi(
         title="HREM search", version="0.1.0", description=DESCRIPTION, routes=routes
     )
@@ -39,13 +52,22 @@ def openapi_document() -> dict[str, Any]:
             (TextSearch, "validation"),
             (ImageSearch, "validation"),
             (ImageSearchParams, "validation"),
+            (PartsSearch, "validation"),
+            (TextEmbedding, "validation"),
+            (ImageEmbedding, "validation"),
+            (ImageEmbeddingParams, "validation"),
             (ReloadRequest, "validation"),
+            (SessionRequest, "validation"),
             (ProblemDetail, "serialization"),
         ],
         ref_template="#/components/schemas/{model}",
     )
     schemas = document["components"]["schemas"]
     schemas.update(bodies["$defs"])
+    schemas["Filter"] = FILTER_SCHEMA
+    for schema in schemas.values():
+        if "filter" in schema.get("properties", {}):
+            schema["properties"]["filter"] = FILTER_FIELD_SCHEMA
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in document["paths"].values():
@@ -54,6 +76,7 @@ def openapi_document() -> dict[str, Any]:
             # FastAPI writes its own 422 where a path has parameters; ours are answered by 404.
             if "application/json" in answer.get("content", {}):
                 del operation["responses"]["422"]
+    describe_access(document)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 

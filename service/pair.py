@@ -6,15 +6,18 @@ replaced closes when its last lease ends.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
+from index_builder.named_images import NamedImages
 from index_builder.open_index import OpenIndex
 from index_builder.versions import IndexFolder
 from model.dual_encoder import load_dual_encoder
@@ -25,7 +28,7 @@ from service.errors import MissingGalleryError
 from service.memory import check_memory
 from service.searching import GallerySearcher
 
-__all__ = ["PairOpener", "ServedIndex", "ServedPair"]
+__all__ = ["OpeningSeconds", "PairOpener", "ServedIndex", "ServedPair"]
 
 # The cosine of a stored caption's vector with its caption encoded now. 1 to 1e-5 in float32, above
 # 0.999 for galleries encoded in bfloat16; another checkpoint's would be anything.
@@ -40,6 +43,28 @@ class ServedIndex:
     fingerprint: str
     dim: int
     encoder: str
+
+
+@dataclass(frozen=True)
+class OpeningSeconds:
+    """Where the time of opening a pair went.
+
+    Attributes:
+        index: Opening the files of the index and checking them.
+        network: Loading the checkpoint; 0 where another pair's is used again.
+        canary: The first queries.
+    """
+
+    index: float
+    network: float
+    canary: float
+
+    def __str__(self) -> str:
+        """Return the stages in words."""
+        return (
+            f"index {self.index:.2f} s, network {self.network:.2f} s, "
+            f"first queries {self.canary:.2f} s"
+        )
 
 
 class SharedEncoder:
@@ -77,6 +102,7 @@ class ServedPair:
         served: What answers name as their source.
         galleries: By kind; None where the index has none.
         index_path: The index folder.
+        opening_seconds: How long opening took; zeros for a pair that no opener opened.
     """
 
     def __init__(self, index: OpenIndex, encoder: SharedEncoder, searcher: GallerySearcher) -> None:
@@ -87,6 +113,7 @@ class ServedPair:
             "captions": index.captions,
         }
         self.index_path = index.folder
+        self.opening_seconds = OpeningSeconds(0.0, 0.0, 0.0)
         self._shared_encoder = encoder.take()
         network = self.encoder.encoder
         self.served = ServedIndex(index.version, network.fingerprint, network.dim, network.name)
@@ -102,6 +129,15 @@ class ServedPair:
     def shared_encoder(self) -> SharedEncoder:
         """The encoder, for another pair of the same checkpoint."""
         return self._shared_encoder
+
+    @cached_property
+    def named_images(self) -> NamedImages:
+        """Which image each caption names.
+
+        Raises:
+            MissingGalleryError: This index has not both galleries.
+        """
+        return NamedImages(self.gallery("captions"), self.gallery("images"))
 
     @property
     def waiting_items(self) -> int:
@@ -227,15 +263,18 @@ class PairOpener:
             CheckpointError: The checkpoint is missing or damaged.
             ServiceError: The memory is not enough.
         """
+        started = time.perf_counter()
         with ExitStack() as refused:
             opened = IndexFolder(index).open(
                 version, images_root=self.images_root, device=self.index_device
             )
             refused.callback(opened.close)
+            index_opened = time.perf_counter()
             shared = None if checkpoint else _encoder_for(opened, beside)
             if shared is None:
                 shared = SharedEncoder(self._loaded_encoder(opened, checkpoint))
                 refused.callback(shared.owner.close)
+            network_loaded = time.perf_counter()
             searcher = GallerySearcher(limits=self.search_limits, observe=self.observe)
             refused.callback(searcher.close)
             pair = ServedPair(opened, shared, searcher)
@@ -243,6 +282,11 @@ class PairOpener:
             refused.callback(pair.close)
             pair.answer_canary()
             refused.pop_all()
+        pair.opening_seconds = OpeningSeconds(
+            index=index_opened - started,
+            network=network_loaded - index_opened,
+            canary=time.perf_counter() - network_loaded,
+        )
         return pair
 
     def _loaded_encoder(self, index: OpenIndex, checkpoint: Path | None) -> EncoderOwner:

@@ -14,14 +14,20 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
+from index_builder.filter_checks import FilterProblem
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
+    BadFilterError,
     BadPicturesError,
     CannotExplainError,
     DeadlineError,
+    FetchTooLargeError,
     MissingGalleryError,
     NoPictureError,
+    NoWordsError,
+    PartsCancelError,
     QueryError,
     QueueFullError,
     ReloadRefusedError,
@@ -29,7 +35,10 @@ from service.errors import (
     StaleVersionError,
     UnknownItemError,
     UnsupportedInputError,
+    UrlNotAllowedError,
+    UrlUnreachableError,
 )
+from service.filters import PROBLEMS_OF_FILTER
 
 __all__ = [
     "PROBLEMS",
@@ -41,6 +50,7 @@ __all__ = [
     "install_problem_handlers",
     "invalid_request",
     "overloaded",
+    "refuse_request",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -49,11 +59,15 @@ MAX_WHERE_CHARACTERS = 120
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "unreadable_image": (400, "Not a readable picture"),
+    "malformed_http": (400, "Not a request of HTTP/1.1"),
+    "unauthorized": (401, "A key is needed"),
+    "forbidden": (403, "Not for this key"),
     "not_found": (404, "Nothing at this address"),
     "gallery_missing": (404, "The index has no such gallery"),
     "unknown_item": (404, "No such item"),
     "no_picture": (404, "The item has no picture"),
     "method_not_allowed": (405, "Method not allowed"),
+    "request_timeout": (408, "The request arrived too slowly"),
     "upload_timeout": (408, "The body arrived too slowly"),
     "stale_version": (409, "This index version is not served"),
     "reload_refused": (409, "The index cannot be served"),
@@ -62,12 +76,19 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "too_many_pixels": (413, "The picture has too many pixels"),
     "too_many_queries": (413, "Too many queries in one request"),
     "unsupported_media_type": (415, "Content type not supported"),
+    "host_not_allowed": (421, "The service does not answer for this host"),
     "invalid_request": (422, "The request is not valid"),
     "malformed_json": (422, "The body is not valid JSON"),
     "malformed_multipart": (422, "The body is not valid multipart/form-data"),
     "invalid_regions": (422, "The region features cannot be used"),
     "unsupported_input": (422, "The encoder cannot read this kind of query"),
+    "url_not_allowed": (422, "Pictures may not be fetched from this URL"),
+    "url_unreachable": (422, "There is no picture to be had at this URL"),
+    "no_words": (422, "Hybrid search needs words"),
+    "parts_cancel": (422, "The weighted parts cancel each other out"),
     "cannot_explain": (422, "This cannot be explained"),
+    "rate_limited": (429, "Too many requests"),
+    "headers_too_large": (431, "The request's head is too large"),
     "internal_error": (500, "Something went wrong"),
     "not_ready": (503, "Not ready"),
     "overloaded": (503, "Too much is waiting"),
@@ -80,6 +101,11 @@ QUERY_ERRORS: dict[type[QueryError], str] = {
     NoPictureError: "no_picture",
     SourceGoneError: "source_gone",
     UnsupportedInputError: "unsupported_input",
+    UrlNotAllowedError: "url_not_allowed",
+    UrlUnreachableError: "url_unreachable",
+    FetchTooLargeError: "body_too_large",
+    NoWordsError: "no_words",
+    PartsCancelError: "parts_cancel",
     CannotExplainError: "cannot_explain",
     QueueFullError: "overloaded",
     DeadlineError: "deadline_exceeded",
@@ -99,6 +125,9 @@ ITEM_CODES = {
     "invalid_base64": "invalid_base64",
     "not_served_yet": "not_served_yet",
     "one_image_source": "one_image_source",
+    "one_part_kind": "one_part_kind",
+    "finite_number": "not_finite",
+    "too_long": "out_of_range",
     "out_of_range": "out_of_range",
 }
 
@@ -177,22 +206,40 @@ def invalid_request(details: Iterable[ErrorDetails], *, inside: str = "") -> Pro
             return Problem("malformed_json", f"{inside or 'body'}: {detail['msg']}")
         if detail["type"] == "too_long" and detail["loc"] == ("query",):
             return Problem("too_many_queries", f"query: {detail['msg']}; send them in parts")
-    items = [_problem_item(detail, inside) for detail in details[:MAX_ITEMS]]
+    return _invalid_request([item for detail in details for item in _problem_items(detail, inside)])
+
+
+def _invalid_request(items: Sequence[ProblemItem]) -> Problem:
     message = "; ".join(f"{item.where}: {item.message}" for item in items[:3])
-    if len(details) > 3:
-        message += f"; and {len(details) - 3} more"
-    return Problem("invalid_request", message, errors=items)
+    if len(items) > 3:
+        message += f"; and {len(items) - 3} more"
+    return Problem("invalid_request", message, errors=items[:MAX_ITEMS])
 
 
-def _problem_item(detail: ErrorDetails, inside: str) -> ProblemItem:
+def _problem_items(detail: ErrorDetails, inside: str) -> list[ProblemItem]:
+    if detail["type"] == PROBLEMS_OF_FILTER:
+        return _filter_items(detail["ctx"]["problems"], f"{inside}.filter" if inside else "filter")
     where = inside
     for part in detail["loc"]:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else part
-    return ProblemItem(
-        where=(where or "body")[:MAX_WHERE_CHARACTERS],
-        code=ITEM_CODES.get(detail["type"], "wrong_type"),
-        message=detail["msg"],
-    )
+    return [
+        ProblemItem(
+            where=(where or "body")[:MAX_WHERE_CHARACTERS],
+            code=ITEM_CODES.get(detail["type"], "wrong_type"),
+            message=detail["msg"],
+        )
+    ]
+
+
+def _filter_items(problems: Iterable[FilterProblem], inside: str) -> list[ProblemItem]:
+    return [
+        ProblemItem(
+            where=f"{inside}.{problem.where}".rstrip(".")[:MAX_WHERE_CHARACTERS],
+            code=problem.code,
+            message=problem.message,
+        )
+        for problem in problems
+    ]
 
 
 def answer_problem(request_id: str, problem: Problem) -> JSONResponse:
@@ -212,6 +259,12 @@ def answer_problem(request_id: str, problem: Problem) -> JSONResponse:
         headers={"Cache-Control": "no-store", **problem.headers},
         media_type=MEDIA_TYPE,
     )
+
+
+async def refuse_request(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request by a problem, from a middleware: nothing further in sees the request."""
+    scope["state"]["problem_code"] = problem.code  # for the access log and the metrics
+    await answer_problem(scope["state"]["request_id"], problem)(scope, receive, send)
 
 
 def describe_problems(*codes: str) -> dict[int | str, dict[str, Any]]:
@@ -242,6 +295,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 def _as_problem(error: Exception, request: Request) -> Problem:
     if isinstance(error, Problem):
         return error
+    if isinstance(error, BadFilterError):
+        return _invalid_request(_filter_items(error.problems, error.where))
     if isinstance(error, BadPicturesError):
         return _bad_pictures(error)
     if isinstance(error, QueueFullError):

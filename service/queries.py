@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.manifest import GalleryKind
 from model.errors import GalleryIndexError, PictureError
 from model.inputs.pictures import open_picture
 from service.admission import Stopwatch
@@ -59,6 +60,16 @@ class Queries(ABC):
     def count(self) -> int:
         """How many there are."""
 
+    @property
+    def words(self) -> Sequence[str | None]:
+        """The sentence of each query, for hybrid search; None where it has no words."""
+        return [None] * self.count
+
+    @property
+    def kind(self) -> GalleryKind | None:
+        """What they are, or None for what is of no one kind."""
+        return None
+
     @abstractmethod
     async def embed(self, pair: ServedPair, workers: Workers, stopwatch: Stopwatch) -> Embedded:
         """Return them in the space of a pair.
@@ -78,6 +89,16 @@ class CaptionQueries(Queries):
     def count(self) -> int:
         """How many there are."""
         return len(self.captions)
+
+    @property
+    def words(self) -> Sequence[str | None]:
+        """The sentences themselves."""
+        return self.captions
+
+    @property
+    def kind(self) -> GalleryKind:
+        """Captions."""
+        return "captions"
 
     async def embed(self, pair: ServedPair, workers: Workers, stopwatch: Stopwatch) -> Embedded:  # noqa: ARG002
         """Return them encoded, with a warning where one was cut."""
@@ -104,6 +125,11 @@ class PictureQueries(Queries):
     def count(self) -> int:
         """How many there are."""
         return len(self.uploads)
+
+    @property
+    def kind(self) -> GalleryKind:
+        """Images."""
+        return "images"
 
     async def embed(self, pair: ServedPair, workers: Workers, stopwatch: Stopwatch) -> Embedded:
         """Return them encoded.
@@ -147,6 +173,11 @@ class RegionsQuery(Queries):
         """One."""
         return 1
 
+    @property
+    def kind(self) -> GalleryKind:
+        """Images."""
+        return "images"
+
     async def embed(self, pair: ServedPair, workers: Workers, stopwatch: Stopwatch) -> Embedded:  # noqa: ARG002
         """Return them encoded."""
         return Embedded([await pair.encoder.regions(self.features, stopwatch)], [[]])
@@ -162,6 +193,11 @@ class IndexedImageQuery(Queries):
     def count(self) -> int:
         """One."""
         return 1
+
+    @property
+    def kind(self) -> GalleryKind:
+        """Images."""
+        return "images"
 
     async def embed(self, pair: ServedPair, workers: Workers, stopwatch: Stopwatch) -> Embedded:
         """Return its stored vector.

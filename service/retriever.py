@@ -4,62 +4,62 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from index_builder.gallery import MAX_HIT_COUNT, Gallery, Hit
-from index_builder.items import Item
+import numpy as np
+
+from index_builder.filter_checks import FilterError
+from index_builder.filters import Filter
+from index_builder.gallery import Gallery
 from index_builder.manifest import GalleryKind
-from model.explanation import Explanation
+from index_builder.vector_index import FoundRows, RowMask
 from service.admission import Admission, Stopwatch
+from service.arranging import PLAIN, Arrangement, Arranger
+from service.errors import BadFilterError
 from service.explain import MAX_EXPLAINED_HITS, HitExplainer, ScoredItem
+from service.found_hits import FoundHit, fetch_hits
 from service.pair import ServedIndex, ServedPair
-from service.queries import Queries
+from service.queries import Embedded, Queries
 from service.serving import Serving
 from service.workers import Workers
 
-__all__ = ["FoundHit", "FoundPage", "Page", "Retrieval", "Retriever", "pictures_of"]
+__all__ = ["EmbeddedQueries", "FoundPage", "Page", "Retrieval", "Retriever"]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of which ranking is asked for."""
+    """Which part of which ranking is asked for.
+
+    Attributes:
+        filter: What may be found; None = everything.
+        filter_place: Where it stands in the request.
+    """
 
     target: GalleryKind
     limit: int = 10
     offset: int = 0
     version: int | None = None
+    arrangement: Arrangement = PLAIN
     explain: bool = False
+    filter: Filter | None = None
+    filter_place: str = "filter"
 
     @property
     def depth(self) -> int:
-        """How many hits lie before the end of this page."""
-        return self.offset + self.limit
-
-    def next_offset(self, item_count: int) -> int | None:
-        """Return where the next page begins; None if there is none, or it would reach too deep."""
-        following = self.offset + self.limit
-        return following if following < min(item_count, MAX_HIT_COUNT - self.limit + 1) else None
-
-
-@dataclass(frozen=True)
-class FoundHit:
-    """A hit with its item, and the picture that it is or, being a caption, names.
-
-    Attributes:
-        explanation: Why it has its score, if that was asked for and can be told.
-    """
-
-    hit: Hit
-    item: Item
-    picture: Item | None
-    explanation: Explanation | None = None
+        """How many rows have to be found for this page."""
+        return self.arrangement.depth(self.offset + self.limit)
 
 
 @dataclass(frozen=True)
 class FoundPage:
-    """What one query found, best first."""
+    """What one query found, best first.
+
+    Attributes:
+        fits: False if the query is unlike what the index holds; None where that cannot be told.
+    """
 
     hits: list[FoundHit]
     next_offset: int | None
     warnings: list[str]
+    fits: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,14 @@ class Retrieval:
     pages: list[FoundPage]
     served: ServedIndex
     timing_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EmbeddedQueries:
+    """The queries of one request in the space of the galleries, and by what."""
+
+    embedded: Embedded
+    served: ServedIndex
 
 
 class Retriever:
@@ -115,27 +123,56 @@ class Retriever:
         """
         with self.serving.leased(page.version) as pair:
             gallery = pair.gallery(page.target)
+            arranger = Arranger(pair, gallery, page.arrangement)
+            arranger.check(queries.words)
             item_count = queries.count
             if page.explain:
                 self._explainer.check(queries, page.target, pair.encoder)
                 item_count = max(item_count, MAX_EXPLAINED_HITS)
             async with self.admission.admitted(item_count) as stopwatch:
+                allowed = await self._allowed(gallery, page, stopwatch)
                 embedded = await queries.embed(pair, self.workers, stopwatch)
-                ranked = await pair.searcher.search(
-                    gallery, embedded.embeddings, page.depth, stopwatch=stopwatch
+                arranger = replace(arranger, allowed=allowed)
+                found = await pair.searcher.search(
+                    gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
                 )
-                hits = [ranking[page.offset :] for ranking in ranked]
-                found = await self.workers.run_stage(
-                    self.workers.readers, "fetch", stopwatch, _fetch, hits, gallery, pair
+
+                def finish() -> list[FoundPage]:
+                    return _found_pages(found, embedded, queries, arranger, page)
+
+                # In one go: a thread that hands over to another costs as much as all of it.
+                pages = await self.workers.run_stage(
+                    self.workers.readers, "fetch", stopwatch, finish
                 )
-                next_offset = page.next_offset(gallery.count)
-                pages = [
-                    FoundPage(hits=hits_of_query, next_offset=next_offset, warnings=warnings)
-                    for hits_of_query, warnings in zip(found, embedded.warnings, strict=True)
-                ]
                 if page.explain:
                     pages = await self._explained(pages, queries, pair, stopwatch)
                 return Retrieval(pages, pair.served, stopwatch.timing_ms())
+
+    async def embed(self, queries: Queries) -> EmbeddedQueries:
+        """Return the queries in the space of the served galleries.
+
+        Raises:
+            QueryError: A kind of it says why not.
+        """
+        with self.serving.leased() as pair:
+            async with self.admission.admitted(queries.count) as stopwatch:
+                embedded = await queries.embed(pair, self.workers, stopwatch)
+                return EmbeddedQueries(embedded, pair.served)
+
+    async def _allowed(self, gallery: Gallery, page: Page, stopwatch: Stopwatch) -> RowMask | None:
+        """Return what the filter lets through; None if there is no filter.
+
+        Raises:
+            BadFilterError: The gallery has no such columns, or of other types.
+        """
+        if page.filter is None:
+            return None
+        try:
+            return await self.workers.run_stage(
+                self.workers.readers, "search", stopwatch, gallery.matching, page.filter
+            )
+        except FilterError as error:
+            raise BadFilterError(error, where=page.filter_place) from error
 
     async def _explained(
         self, pages: list[FoundPage], queries: Queries, pair: ServedPair, stopwatch: Stopwatch
@@ -156,30 +193,26 @@ class Retriever:
         ]
 
 
-def _fetch(
-    hits: Sequence[Sequence[Hit]], gallery: Gallery, pair: ServedPair
-) -> list[list[FoundHit]]:
-    """Return the hits with their items; one look-up for all of them."""
-    ids = {hit.item_id for hits_of_query in hits for hit in hits_of_query}
-    items = gallery.items(list(ids))
-    picture_of = items
-    if gallery.kind == "captions":
-        picture_of = pictures_of(list(items.values()), pair)
-    return [
-        [FoundHit(hit, items[hit.item_id], picture_of.get(hit.item_id)) for hit in of_query]
-        for of_query in hits
+def _found_pages(
+    found: Sequence[FoundRows],
+    embedded: Embedded,
+    queries: Queries,
+    arranger: Arranger,
+    page: Page,
+) -> list[FoundPage]:
+    """Return the page of each query, of the best hits that its search found."""
+    arranged = [
+        arranger.page(*of_query, limit=page.limit, offset=page.offset)
+        for of_query in zip(found, embedded.embeddings, queries.words, strict=True)
     ]
-
-
-def pictures_of(captions: Sequence[Item], pair: ServedPair) -> dict[str, Item]:
-    """Return the picture of this index that each caption names, by the caption's id."""
-    images = pair.galleries["images"]
-    if images is None:
-        return {}
-    image_ids = {caption.image_id for caption in captions if caption.image_id is not None}
-    pictures = images.items(list(image_ids))
-    return {
-        caption.id: pictures[caption.image_id]
-        for caption in captions
-        if caption.image_id in pictures
-    }
+    kind, index = queries.kind, arranger.pair.index
+    relevance = None if kind is None else index.relevance(kind, arranger.gallery.kind)
+    hits = fetch_hits(arranged, arranger, embedded.embeddings, relevance)
+    told = None if kind is None else index.fits(kind, np.stack(embedded.embeddings))
+    fits: Sequence[bool | None] = [None] * queries.count if told is None else told
+    return [
+        FoundPage(of_query, one.next_offset, warnings, fitting)
+        for of_query, one, warnings, fitting in zip(
+            hits, arranged, embedded.warnings, fits, strict=True
+        )
+    ]

@@ -22,16 +22,25 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from index_builder.filters import Filter
 from index_builder.gallery import MAX_HIT_COUNT
 from index_builder.manifest import GalleryKind
+from service.filters import FilterOfJson
 
 __all__ = [
     "MAX_QUERIES",
+    "ImageEmbedding",
+    "ImageEmbeddingParams",
+    "ImageQuery",
     "ImageSearch",
     "ImageSearchParams",
     "Part",
+    "PartsSearch",
     "ReloadRequest",
     "SearchFields",
+    "SearchPart",
+    "SessionRequest",
+    "TextEmbedding",
     "TextSearch",
 ]
 
@@ -122,17 +131,21 @@ class SearchFields(_Request):
     include: list[Part] = Field(
         default=["image", "caption", "metadata"], description="which parts of a hit to fill in"
     )
-    filter: Annotated[None, BeforeValidator(_only(None))] = Field(
-        default=None, description="served by a later release"
+    filter: Annotated[Filter | None, FilterOfJson] = Field(default=None)
+    group_by: Literal["image"] | None = Field(
+        default=None, description="image: one hit for each image, with captions of it"
     )
-    group_by: Annotated[None, BeforeValidator(_only(None))] = Field(
-        default=None, description="served by a later release"
+    fold_duplicates_above: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="cosine with an earlier hit from which on a hit is put into that one's "
+        "`duplicates`; null: never",
     )
-    fold_duplicates_above: Annotated[None, BeforeValidator(_only(None))] = Field(
-        default=None, description="served by a later release"
-    )
-    mode: Annotated[Literal["vector"], BeforeValidator(_only("vector"))] = Field(
-        default="vector", description="hybrid is served by a later release"
+    mode: Literal["vector", "hybrid"] = Field(
+        default="vector",
+        description="hybrid: the ranking by words of captions is fused with that by vectors",
     )
     explain: bool = Field(
         default=False,
@@ -176,18 +189,19 @@ class ImageSearchParams(SearchFields):
 
 
 class ImageQuery(_Request):
-    """One picture: its bytes, or the id of an indexed image."""
+    """One picture: its bytes, the id of an indexed image, or where it is to be fetched."""
 
     base64: PictureBytes | None = Field(default=None, description="JPEG, PNG, WebP, GIF, BMP, TIFF")
     id: str | None = Field(default=None, description="id of an image of this index")
-    url: Annotated[None, BeforeValidator(_only(None))] = Field(
-        default=None, description="served by a later release"
+    url: str | None = Field(
+        default=None, description="address of a picture, of a host that the service fetches from"
     )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.base64 is None) == (self.id is None):
-            raise PydanticCustomError("one_image_source", "give exactly one of base64 and id")
+        given = [one for one in (self.base64, self.id, self.url) if one is not None]
+        if len(given) != 1:
+            raise PydanticCustomError("one_image_source", "give exactly one of base64, id and url")
         return self
 
 
@@ -199,6 +213,81 @@ class ImageSearch(ImageSearchParams):
     )
 
     image: ImageQuery
+
+
+class SearchPart(_Request):
+    """A sentence or a picture, and how much it counts."""
+
+    text: QueryText | None = Field(default=None, description="one sentence")
+    image: ImageQuery | None = Field(default=None, description="one picture")
+    weight: float = Field(
+        default=1.0,
+        allow_inf_nan=False,
+        description="of its unit embedding in the sum; below 0 leads away from it",
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.text is None) == (self.image is None):
+            raise PydanticCustomError("one_part_kind", "give exactly one of text and image")
+        return self
+
+
+class PartsSearch(SearchFields):
+    """Sentences and pictures that make one query together; by default they find images."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "parts": [
+                        {"image": {"id": "b2a3f2d9c1e04f7a8b6d"}},
+                        {"text": "at night", "weight": 0.5},
+                        {"text": "people", "weight": -0.3},
+                    ]
+                }
+            ]
+        }
+    )
+
+    parts: list[SearchPart] = Field(
+        min_length=1, max_length=MAX_QUERIES, description="what the query is made of"
+    )
+    target: GalleryKind = Field(default="images", description="what to find")
+
+
+class TextEmbedding(_Request):
+    """Sentences to embed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"query": "a red circle"}]})
+
+    query: QueryTexts
+
+
+class ImageEmbeddingParams(_Request):
+    """The `params` part of pictures to embed; there is nothing to set."""
+
+
+class ImageEmbedding(ImageEmbeddingParams):
+    """One picture to embed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"image": {"id": "b2a3f2d9c1e04f7a8b6d"}}]}
+    )
+
+    image: ImageQuery
+
+
+class SessionRequest(_Request):
+    """The key that a session is to stand for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"key": "the key that you were given"}]}
+    )
+
+    key: str = Field(
+        min_length=1, max_length=1_024, description="the key that you were given", repr=False
+    )
 
 
 class ReloadRequest(_Request):

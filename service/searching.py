@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.gallery import Gallery, Hit
-from index_builder.vector_index import RowMask
+from index_builder.gallery import Gallery
+from index_builder.vector_index import FoundRows, RowMask
 from service.admission import Stopwatch
 from service.batching import BatchLimits, BatchReport, SharedBatches, ignore_report
 
@@ -37,11 +37,14 @@ class _SharedSearch:
     is_shallow: bool
     allowed: RowMask | None
 
-    def __call__(self, wanted: list[_Wanted]) -> list[list[Hit]]:
+    def __call__(self, wanted: list[_Wanted]) -> list[FoundRows]:
         queries = np.stack([one.embedding for one in wanted])
         depth = max(one.depth for one in wanted)
-        found = self.gallery.search(queries, depth, allowed=self.allowed)
-        return [hits[: one.depth] for hits, one in zip(found, wanted, strict=True)]
+        found = self.gallery.find_rows(queries, depth, allowed=self.allowed)
+        return [
+            FoundRows(answer.rows[: one.depth], answer.scores[: one.depth])
+            for answer, one in zip(found, wanted, strict=True)
+        ]
 
 
 class GallerySearcher:
@@ -73,8 +76,8 @@ class GallerySearcher:
         *,
         allowed: RowMask | None = None,
         stopwatch: Stopwatch | None = None,
-    ) -> list[list[Hit]]:
-        """Return the best `depth` hits of each query, best first, ranks from 1.
+    ) -> list[FoundRows]:
+        """Return the best `depth` rows of each query, best first; nobody's items are looked up.
 
         Args:
             gallery: Where.
@@ -88,8 +91,8 @@ class GallerySearcher:
         wanted = [_Wanted(embedding, depth) for embedding in embeddings]
         return await self._batches.run(work, wanted, stopwatch)
 
-    def search_now(self, gallery: Gallery, embeddings: npt.NDArray[np.float32]) -> list[list[Hit]]:
-        """Return the best hit of each query; for threads other than that of the event loop."""
+    def search_now(self, gallery: Gallery, embeddings: npt.NDArray[np.float32]) -> list[FoundRows]:
+        """Return the best row of each query; for threads other than that of the event loop."""
         work = _SharedSearch(gallery, True, None)
         return self._batches.run_and_wait(work, [_Wanted(one, 1) for one in embeddings])
 

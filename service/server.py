@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import errno
+import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,9 +18,11 @@ from model.errors import ServiceError
 from service.config import ServiceConfig
 
 if TYPE_CHECKING:
-    from service.serving import Serving
+    from fastapi import FastAPI
 
 __all__ = ["serve"]
+
+OTHER_OPEN_FILES = 256  # of the index, of libraries, of connections that are just closing
 
 
 def serve(config: ServiceConfig) -> int:
@@ -31,8 +35,17 @@ def serve(config: ServiceConfig) -> int:
     with _claimed_address(config.host, config.port) as listener:
         # Imported late: a taken port is told before torch is loaded.
         from service.app import create_app, startup_facts
+        from service.connections import ConnectionBounds, bounded_protocol
         from service.json_log import log_as_json
 
+        bounds = ConnectionBounds(
+            max_connections=config.max_connections,
+            max_header_bytes=config.max_header_bytes,
+            header_timeout_s=config.header_timeout_ms / 1000,
+            idle_timeout_s=config.idle_timeout_s,
+            send_timeout_s=config.send_timeout_ms / 1000,
+        )
+        _allow_open_files(bounds.max_connections + OTHER_OPEN_FILES)
         app = create_app(config)
         log_as_json(with_requests=config.log_requests)
         facts = startup_facts(app, config, url=_url(listener))
@@ -42,12 +55,15 @@ def serve(config: ServiceConfig) -> int:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=bounded_protocol(bounds),
                 ws="none",
                 lifespan="on",
+                timeout_keep_alive=bounds.idle_timeout_s,
                 timeout_graceful_shutdown=config.shutdown_timeout_s,
+                forwarded_allow_ips=list(config.trusted_proxies),
             ),
             announce=lambda: _announce(facts, as_json=config.json_output),
-            reload=lambda: _reload(app.state.served.serving),
+            reload=lambda: _reload(app, config),
         )
         # uvicorn raises the signal again when it has stopped; stopping is what was asked for.
         for stop in (signal.SIGTERM, signal.SIGINT):
@@ -58,7 +74,10 @@ def serve(config: ServiceConfig) -> int:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is to be found once it is to be found there; SIGHUP reloads from then on."""
+    """Says where it is to be found once it is to be found there; SIGHUP reloads from then on.
+
+    Clients that are too slow are let go once a second.
+    """
 
     def __init__(
         self,
@@ -78,17 +97,26 @@ class _Server(uvicorn.Server):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
             self._announce()
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # ten ticks are a second
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                connection.sweep(now)  # type: ignore[union-attr]  # all are bounded ones
+        return await super().on_tick(counter)
+
     def _begin_reload(self) -> None:
         task = asyncio.create_task(self._reload())
         self._reloads.add(task)  # a task that nobody holds may be collected
         task.add_done_callback(self._reloads.discard)
 
 
-async def _reload(serving: "Serving") -> None:
-    """Serve the newest version of the configured index, if it can be served; the log tells."""
+async def _reload(app: "FastAPI", config: ServiceConfig) -> None:
+    """Read the keys again and serve the newest version of the configured index; the log tells."""
     # What went wrong is logged where it went wrong; nobody waits for an answer.
+    if config.keys is not None:
+        app.state.access.reload(config.keys)
     with contextlib.suppress(ServiceError):
-        await serving.reload()
+        await app.state.served.serving.reload()
 
 
 def _announce(facts: dict[str, str], *, as_json: bool) -> None:
@@ -98,6 +126,14 @@ def _announce(facts: dict[str, str], *, as_json: bool) -> None:
     for name, value in facts.items():
         console.say(f"  {name:<12}{value}")
     console.say(f"ready  {facts['url']}/  (API: {facts['url']}/docs, stop with Ctrl-C)")
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise this process's limit of open files to `count`, or as far as it may be raised."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if most == resource.RLIM_INFINITY else min(count, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _claimed_address(host: str, port: int) -> socket.socket:

@@ -131,8 +131,8 @@ class Serving:
         self.reload_counts["changed"] += 1
         state = self._state(is_changed=True)
         log.info(
-            "now serving version %s of %s with checkpoint %s",
-            state.version, index, state.fingerprint[:16],
+            "now serving version %s of %s with checkpoint %s, opened in: %s",
+            state.version, index, state.fingerprint[:16], opened.opening_seconds,
         )  # fmt: skip
         return state
 

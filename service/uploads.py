@@ -21,7 +21,7 @@ from model.errors import RegionFeatureError
 from model.inputs.region_query import read_query_regions
 from service.problems import Problem, ProblemItem, invalid_request
 from service.queries import Upload
-from service.schemas import MAX_QUERIES, ImageSearchParams
+from service.schemas import MAX_QUERIES
 
 __all__ = [
     "BodyBounds",
@@ -74,9 +74,9 @@ async def read_json(request: Request, schema: type[S], bounds: BodyBounds) -> S:
 
 
 async def read_multipart(
-    request: Request, bounds: BodyBounds
-) -> tuple[ImageSearchParams, list[Upload]]:
-    """Return the parameters and the pictures of a multipart body.
+    request: Request, schema: type[S], bounds: BodyBounds
+) -> tuple[S, list[Upload]]:
+    """Return the parameters, as a `schema`, and the pictures of a multipart body.
 
     Raises:
         Problem: Too large, too slow, too many pictures, an unknown part, or no picture at all.
@@ -87,9 +87,7 @@ async def read_multipart(
     parts.finish()
     if not parts.pictures:
         raise _refused(PICTURE_PART, "missing_field", "send at least one picture as a part 'file'")
-    params = ImageSearchParams()
-    if parts.params is not None:
-        params = _validated(ImageSearchParams, parts.params, inside=PARAMS_PART)
+    params = _validated(schema, b"{}" if parts.params is None else parts.params, inside=PARAMS_PART)
     uploads = [
         Upload(where=f"{PICTURE_PART}[{place}]", content=bytes(content))
         for place, content in enumerate(parts.pictures)
@@ -98,19 +96,19 @@ async def read_multipart(
 
 
 async def read_regions(
-    request: Request, bounds: BodyBounds, *, region_dim: int
-) -> tuple[ImageSearchParams, np.ndarray]:
-    """Return the parameters and the (region, region_dim) float32 features of an npy body.
+    request: Request, schema: type[S], bounds: BodyBounds, *, region_dim: int
+) -> tuple[S, np.ndarray]:
+    """Return the parameters, as a `schema`, and the features of an npy body.
 
-    The parameters are JSON in the query parameter `params`. The header is refused before anything
+    The features are (region, region_dim), float32. The parameters are JSON in the query parameter
+    `params`. The header is refused before anything
     of the size that it claims is allocated.
 
     Raises:
         Problem: Too large, too slow, or no features of this width.
     """
-    params = ImageSearchParams()
-    if (given := request.query_params.get(PARAMS_PART)) is not None:
-        params = _validated(ImageSearchParams, given.encode(), inside=PARAMS_PART)
+    given = request.query_params.get(PARAMS_PART, "{}")
+    params = _validated(schema, given.encode(), inside=PARAMS_PART)
     body = bytearray()
     await _receive(request, bounds, body.extend)
     try:

@@ -14,7 +14,7 @@ import pytest
 
 __all__ = ["Service", "start_service", "stop_service"]
 
-START_DEADLINE_S = 120
+START_DEADLINE_S = 300
 
 
 @dataclass

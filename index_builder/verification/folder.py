@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 from index_builder.gallery import Gallery
+from index_builder.gallery_files import file_names
 from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record
 from index_builder.rejections import rejected_lines
 from index_builder.verification.findings import Check, Found, Report
@@ -108,11 +109,9 @@ def check_gallery_files(
     check.problems += [f"{fault}; {advice}" for fault in faults.values()]
     size = sum(file.size_bytes for file in files.values())
     check.looked_at = f"{len(files)} files, {size / 1e6:,.1f} MB"
-    expected = {"index.faiss", "embeddings.f16", "items.sqlite", "tombstones"}
-    expected |= {"thumbnails.sqlite"} if kind == "images" else set()
     is_sound = faults.keys().isdisjoint(files)
     for what, found, said in (
-        ("lists the files", sorted(manifest.files), sorted(expected)),
+        ("lists the files", sorted(manifest.files), sorted(file_names(kind))),
         ("calls itself", manifest.gallery, folder.name),
         ("is of", manifest.kind, kind),
         (

@@ -1,10 +1,11 @@
-"""All vectors of a gallery: their lengths, and `index.faiss` against `embeddings.f16`."""
+"""All vectors of a gallery: their lengths, and `embeddings.f16` against the other files."""
 
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.background import BACKGROUND_FILE
 from index_builder.vector_index import RowFile, RowNumbers
 from index_builder.vector_index.stored_rows import blocks_of
 from index_builder.verification.decoding import CannotDecodeError, decoded_blocks
@@ -12,7 +13,7 @@ from index_builder.verification.findings import Check, Found
 from index_builder.verification.opened import OpenedGallery
 from model.console import progress
 
-__all__ = ["check_agreement", "check_lengths"]
+__all__ = ["check_agreement", "check_background", "check_lengths"]
 
 # Rounding to float16 changes each number, and so the length, by at most 2^-11 of it.
 _LENGTH_TOLERANCE = 1e-3
@@ -58,6 +59,22 @@ def check_agreement(opened: OpenedGallery, check: Check) -> None:
         check.problems.append(
             f"{opened.place}: rows {wrong} of index.faiss are not those of embeddings.f16; "
             f"{opened.advice}"
+        )
+
+
+def check_background(opened: OpenedGallery, check: Check) -> None:
+    """Compare the background sample with `embeddings.f16`; its items must be there."""
+    gallery = opened.gallery
+    rows = gallery.background.rows
+    check.looked_at = f"{len(rows):,} rows"
+    is_removed = np.zeros(len(rows), bool) if gallery.live is None else ~gallery.live[rows]
+    stored = opened.vector_files["embeddings.f16"][rows].view("<u2")
+    differs = (gallery.background.vectors.astype("<f2").view("<u2") != stored).any(axis=1)
+    wrong = Found(rows[is_removed | differs].tolist())
+    if wrong.count:
+        check.problems.append(
+            f"{opened.place}: rows {wrong} of {BACKGROUND_FILE} are not those of "
+            f"embeddings.f16, or of removed items; {opened.advice}"
         )
 
 

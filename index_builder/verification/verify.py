@@ -4,8 +4,8 @@
     files of both galleries              every byte, against the manifest, against the version
     files and fingerprint of the checkpoint
     what was set aside                   rejected.jsonl against the galleries
-    items of each gallery                counts, ids, texts, thumbnails
-    vectors of each gallery              equal contents, lengths, index.faiss against embeddings.f16
+    items of each gallery                counts, ids, texts, thumbnails, columns, words
+    vectors of each gallery              equal contents, lengths, the other files of vectors
     a sample, encoded again; recall@10, measured again
 
 What is damaged already is not looked into any further, as it could only tell the same again.
@@ -29,10 +29,11 @@ from index_builder.verification.folder import (
     check_rejected,
     check_versions,
 )
+from index_builder.verification.lookups import check_lookups
 from index_builder.verification.opened import OpenedGallery, open_gallery
 from index_builder.verification.recall import check_recall
 from index_builder.verification.sample import check_sample
-from index_builder.verification.vectors import check_agreement, check_lengths
+from index_builder.verification.vectors import check_agreement, check_background, check_lengths
 from index_builder.version_record import VersionRecord
 from index_builder.versions import IndexFolder
 from model.dual_encoder import DualEncoder, load_dual_encoder
@@ -148,8 +149,10 @@ def _check_gallery(opened: OpenedGallery, report: Report) -> None:
         ("ids", check_ids),
         ("contents", check_contents),
         ("equal contents", check_equal_contents),
+        ("columns and words", check_lookups),
         (_LENGTHS, check_lengths),
         ("index.faiss against embeddings.f16", check_agreement),
+        ("background.npy against embeddings.f16", check_background),
     ):
         with report.check(opened.gallery.kind, name) as check:
             look(opened, check)

@@ -2,7 +2,7 @@
 
 One piece of code for training, building and serving, so that all three see the same pixels.
 - The format is decided by the bytes, from a short list; the pixel count is read from the header
-  and checked before anything is decoded.
+  and checked before anything is decoded, and so is how much work the file asks for.
 - EXIF orientation is applied; the first frame of an animation is taken; transparency lies on
   white.
 - Resizing is Pillow's, antialiased, on 8-bit pixels; normalisation happens in the network.
@@ -10,21 +10,35 @@ One piece of code for training, building and serving, so that all three see the 
 """
 
 import io
+import math
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from model.config import PreprocessorConfig
 from model.errors import TooManyPixelsError, UnreadablePictureError
+from model.inputs.picture_effort import MAX_FILE_BYTES, check_directory, check_effort
 
 __all__ = ["FORMATS", "MAX_PIXELS", "PictureTransform", "open_picture"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 25_000_000
 _RIBBON = 4  # longer than so many of its widths
+_LONGEST_SIDE = 65_536  # resized in one step
+_BAND_PIXELS = 1_000_000
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -39,22 +53,15 @@ def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image
         with warnings.catch_warnings():
             # Pillow's own bomb warning and EXIF complaints; the limit below is stricter.
             warnings.simplefilter("ignore")
-            opened = Image.open(
-                source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS
-            )
-            with opened:
-                width, height = opened.size
-                if width * height > max_pixels:
-                    raise TooManyPixelsError(
-                        f"{name}: {width} x {height} is {width * height / 1e6:.1f} megapixels, "
-                        f"more than {max_pixels / 1e6:.1f}; send a smaller picture"
-                    )
-                opened.seek(0)
-                return _on_white(ImageOps.exif_transpose(opened))
+            return _decoded(_content(source), name, max_pixels)
     except TooManyPixelsError:
         raise
+    except UnreadablePictureError as error:
+        raise UnreadablePictureError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(f"{name}: {error}; send a smaller picture") from error
+        raise TooManyPixelsError(
+            f"{name}: many more than {max_pixels / 1e6:.1f} megapixels; send a smaller picture"
+        ) from error
     except UnidentifiedImageError as error:
         raise UnreadablePictureError(
             f"{name}: not a picture of a known format; use one of {', '.join(FORMATS)}"
@@ -67,18 +74,75 @@ def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image
         raise UnreadablePictureError(f"{name}: damaged or truncated picture ({error})") from error
 
 
+def _content(source: Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    byte_count = source.stat().st_size
+    if byte_count > MAX_FILE_BYTES:
+        raise UnreadablePictureError(f"a file of {byte_count:,} bytes is not read")
+    return source.read_bytes()
+
+
+def _decoded(content: bytes, name: str, max_pixels: int) -> Image.Image:
+    check_effort(content)
+    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise TooManyPixelsError(
+                f"{name}: {width} x {height} is {width * height / 1e6:.1f} megapixels, "
+                f"more than {max_pixels / 1e6:.1f}; send a smaller picture"
+            )
+        picture.seek(0)
+        picture.load()
+        turn = _turn_upright(picture)
+        return _on_white(picture if turn is None else picture.transpose(turn))
+
+
+def _turn_upright(picture: Image.Image) -> Image.Transpose | None:
+    """Return what makes a picture upright by its EXIF; None if it is, or if that is damaged."""
+    if isinstance(exif := picture.info.get("exif"), bytes):
+        check_directory(exif)
+    try:
+        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        # EXIF is a second file inside the first, often cut or written over by some program; the
+        # pixels are whole.
+        return None
+
+
 def _on_white(picture: Image.Image) -> Image.Image:
     has_alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     if not has_alpha:
         if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-            # 16-bit grey would be clipped to white by convert("RGB").
-            scaled = np.asarray(picture, dtype=np.float64)
-            top = 65535.0 if scaled.max(initial=0) > 255 else 255.0
-            picture = Image.fromarray(np.clip(scaled / top * 255, 0, 255).astype(np.uint8))
+            picture = _eight_bit_grey(picture)
         return picture.convert("RGB")
-    layered = picture.convert("RGBA")
-    ground = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-    return Image.alpha_composite(ground, layered).convert("RGB")
+    flat = Image.new("RGB", picture.size)
+    for top, bottom in _bands(picture.size):
+        # In bands: 25 megapixels would be held four times over.
+        layered = picture.crop((0, top, picture.width, bottom)).convert("RGBA")
+        ground = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        flat.paste(Image.alpha_composite(ground, layered).convert("RGB"), (0, top))
+    return flat
+
+
+def _eight_bit_grey(picture: Image.Image) -> Image.Image:
+    """Return 16-bit or real-valued grey as 8-bit grey; convert("RGB") would clip it to white."""
+    values = np.asarray(picture)
+    largest = np.fmax.reduce(values, axis=None, initial=0)
+    white = 65535.0 if largest > 255 else 255.0
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for top, bottom in _bands(picture.size):
+        band = np.nan_to_num(values[top:bottom].astype(np.float64))
+        grey[top:bottom] = np.clip(band / white * 255, 0, 255)
+    return Image.fromarray(grey)
+
+
+def _bands(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield the first row and the row behind the last of bands of about a megapixel."""
+    width, height = size
+    row_count = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, row_count):
+        yield top, min(top + row_count, height)
 
 
 class PictureTransform:
@@ -140,6 +204,10 @@ class PictureTransform:
     def _resized(self, picture: Image.Image, size: tuple[int, int]) -> Image.Image:
         if picture.size == size:
             return picture
+        if max(picture.size) > _LONGEST_SIDE:
+            # The filter's weights take 32 bytes for each pixel of a side: 800 MB at 25,000,000.
+            width, height = (math.ceil(side / _LONGEST_SIDE) for side in picture.size)
+            picture = picture.reduce((width, height))
         return picture.resize(size, self._filter)
 
 

@@ -23,14 +23,18 @@ router = APIRouter(tags=["operations"])
 @router.get("/info", summary="What is served")
 async def read_info(served: ServedHere) -> InfoAnswer:
     """Return the served index version, its galleries and its encoder."""
-    pair = served.serving.current
-    galleries = {
-        kind: GalleryAnswer.of(gallery) if gallery is not None else None
-        for kind, gallery in pair.galleries.items()
-    }
+    with served.serving.leased() as pair:
+        workers = served.workers
+        galleries = {
+            kind: await workers.run(workers.readers, GalleryAnswer.of, gallery)
+            for kind, gallery in pair.galleries.items()
+            if gallery is not None
+        }
     return InfoAnswer(
         index=IndexAnswer.of(pair.served),
-        galleries=GalleriesAnswer(images=galleries["images"], captions=galleries["captions"]),
+        galleries=GalleriesAnswer(
+            images=galleries.get("images"), captions=galleries.get("captions")
+        ),
         dim=pair.served.dim,
         encoder=pair.served.encoder,
     )

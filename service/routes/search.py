@@ -1,36 +1,40 @@
 """Searches: a sentence finds images, a picture finds captions, and any other pairing."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from index_builder.manifest import GalleryKind
 from service.answers import SearchAnswer
+from service.arranging import Arrangement
+from service.image_queries import image_queries
 from service.problems import describe_problems
-from service.queries import (
-    CaptionQueries,
-    IndexedImageQuery,
-    PictureQueries,
-    Queries,
-    RegionsQuery,
-    Upload,
-)
+from service.queries import CaptionQueries, PictureQueries, Queries
 from service.retriever import Page
-from service.routes.served import Served, ServedHere
-from service.schemas import ImageSearch, SearchFields, TextSearch
-from service.uploads import (
-    media_type_of,
-    read_json,
-    read_multipart,
-    read_regions,
-    unsupported_media_type,
+from service.routes.image_bodies import (
+    IMAGE_BODY_PROBLEMS,
+    TINY_GIF,
+    describe_image_body,
+    read_image_queries,
 )
+from service.routes.served import Served, ServedHere
+from service.schemas import (
+    ImageSearch,
+    ImageSearchParams,
+    PartsSearch,
+    SearchFields,
+    SearchPart,
+    TextSearch,
+)
+from service.uploads import media_type_of, read_json, unsupported_media_type
+from service.weighted_queries import WeightedParts, WeightedQuery
 
 __all__ = ["router"]
 
 JSON = "application/json"
-MULTIPART = "multipart/form-data"
-NPY = "application/x-npy"
+FILTER_OF_PARAMS = "params.filter"
 
 router = APIRouter(tags=["search"])
 SEARCH_PROBLEMS = describe_problems(
@@ -47,6 +51,9 @@ SEARCH_PROBLEMS = describe_problems(
     "deadline_exceeded",
 )
 IMAGE_SEARCH_PROBLEMS = describe_problems(
+    *IMAGE_BODY_PROBLEMS, "stale_version", "no_words", "cannot_explain"
+)
+PARTS_SEARCH_PROBLEMS = describe_problems(
     "unreadable_image",
     "gallery_missing",
     "unknown_item",
@@ -54,14 +61,15 @@ IMAGE_SEARCH_PROBLEMS = describe_problems(
     "stale_version",
     "body_too_large",
     "too_many_pixels",
-    "too_many_queries",
     "unsupported_media_type",
     "invalid_request",
     "malformed_json",
     "cannot_explain",
-    "malformed_multipart",
-    "invalid_regions",
     "unsupported_input",
+    "url_not_allowed",
+    "url_unreachable",
+    "no_words",
+    "parts_cancel",
     "overloaded",
     "deadline_exceeded",
 )
@@ -92,56 +100,6 @@ TEXT_BODY = {
         }
     },
 }
-IMAGE_BODY = {
-    "required": True,
-    "content": {
-        MULTIPART: {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {
-                    "file": {
-                        "type": "array",
-                        "minItems": 1,
-                        "maxItems": 32,
-                        "items": {"type": "string", "format": "binary"},
-                        "description": "JPEG, PNG, WebP, GIF, BMP or TIFF",
-                    },
-                    "params": _schema("ImageSearchParams"),
-                },
-            },
-            "encoding": {"params": {"contentType": JSON}},
-        },
-        JSON: {
-            "schema": _schema("ImageSearch"),
-            "examples": {
-                "captions of an indexed image": {
-                    "value": {"image": {"id": "b2a3f2d9c1e04f7a8b6d"}, "limit": 5}
-                },
-                "images like an uploaded one": {
-                    "value": {
-                        "image": {"base64": "R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs="},
-                        "target": "images",
-                    }
-                },
-            },
-        },
-        NPY: {
-            "schema": {
-                "type": "string",
-                "format": "binary",
-                "description": "region features of one image, (1 to 256 regions, width) floats, "
-                "as numpy.save writes them; for checkpoints trained on region features",
-            }
-        },
-    },
-}
-PARAMS_OF_NPY = {
-    "name": "params",
-    "in": "query",
-    "description": f"the other fields of an {NPY} body",
-    "content": {JSON: {"schema": _schema("ImageSearchParams")}},
-}
 
 
 @router.post(
@@ -158,50 +116,128 @@ async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     return await _search(served, "text", CaptionQueries(asked.query), asked, asked.target)
 
 
+PARTS_BODY = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": _schema("PartsSearch"),
+            "examples": {
+                "a picture, but with people and not at night": {
+                    "value": {
+                        "parts": [
+                            {"image": {"id": "b2a3f2d9c1e04f7a8b6d"}},
+                            {"text": "people", "weight": 0.5},
+                            {"text": "at night", "weight": -0.5},
+                        ]
+                    }
+                },
+                "two sentences": {
+                    "value": {"parts": [{"text": "a red circle"}, {"text": "a blue square"}]}
+                },
+            },
+        }
+    },
+}
+IMAGE_SEARCH_BODY = describe_image_body(
+    "ImageSearch",
+    "ImageSearchParams",
+    examples={
+        "captions of an indexed image": {"image": {"id": "b2a3f2d9c1e04f7a8b6d"}, "limit": 5},
+        "images like an uploaded one": {"image": {"base64": TINY_GIF}, "target": "images"},
+    },
+)
+
+
 @router.post(
     "/search/image",
     summary="Search with pictures",
     responses=IMAGE_SEARCH_PROBLEMS,
-    openapi_extra={"requestBody": IMAGE_BODY, "parameters": [PARAMS_OF_NPY]},
+    openapi_extra=IMAGE_SEARCH_BODY,
 )
 async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the captions (or images) by how well they fit each of 1 to 32 pictures.
 
     The pictures come as `file` parts, the other fields as one JSON part `params`; or one picture
-    comes inside a JSON body, as base64 or as the id of an indexed image. Where the checkpoint was
-    trained on region features, those of one image come as an npy body, the other fields as JSON in
-    the query parameter `params`.
+    comes inside a JSON body, as base64, as the id of an indexed image, or as a URL where the
+    service fetches from its host. Where the checkpoint was trained on region features, those of one
+    image come as an npy body, the other fields as JSON in the query parameter `params`.
     """
-    match media_type_of(request):
-        case "multipart/form-data":
-            params, uploads = await read_multipart(request, served.bounds)
-            queries: Queries = PictureQueries(uploads, served.max_pixels)
-            return await _search(served, "image", queries, params, params.target)
-        case "application/json":
-            asked = await read_json(request, ImageSearch, served.bounds)
-            if asked.image.id is not None:
-                queries = IndexedImageQuery(asked.image.id)
-            else:
-                upload = Upload("image.base64", asked.image.base64 or b"")
-                queries = PictureQueries([upload], served.max_pixels)
-            return await _search(served, "image", queries, asked, asked.target)
-        case "application/x-npy":
-            region_dim = served.serving.current.encoder.region_dim
-            params, regions = await read_regions(request, served.bounds, region_dim=region_dim)
-            return await _search(served, "image", RegionsQuery(regions), params, params.target)
-        case _:
-            raise unsupported_media_type(request, MULTIPART, JSON, NPY)
+    asked, queries = await read_image_queries(
+        request, served, whole=ImageSearch, params=ImageSearchParams
+    )
+    is_whole = media_type_of(request) == JSON
+    place = "filter" if is_whole else FILTER_OF_PARAMS
+    return await _search(served, "image", queries, asked, asked.target, filter_place=place)
+
+
+@router.post(
+    "/search",
+    summary="Search with sentences and pictures together",
+    responses=PARTS_SEARCH_PROBLEMS,
+    openapi_extra={"requestBody": PARTS_BODY},
+)
+async def search_parts(request: Request, served: ServedHere) -> SearchAnswer:
+    """Rank the images (or captions) by how well they fit the weighted sum of 1 to 32 parts.
+
+    Each part is a sentence or a picture; its embedding, of length 1, counts by its weight, and the
+    sum is brought to length 1. A weight below 0 leads away from its part.
+    """
+    if media_type_of(request) != JSON:
+        raise unsupported_media_type(request, JSON)
+    asked = await read_json(request, PartsSearch, served.bounds)
+    query = await _weighted_query(asked.parts, served)
+    return await _search(served, "parts", query, asked, asked.target)
+
+
+async def _weighted_query(parts: Sequence[SearchPart], served: Served) -> WeightedQuery:
+    """Return the parts as one query; sentences are encoded together, and so are pictures."""
+    sentences = [(part.text, part.weight) for part in parts if part.text is not None]
+    images = [(place, part) for place, part in enumerate(parts) if part.image is not None]
+    # At the same time: each may have to be fetched from a stranger's server.
+    queries = await asyncio.gather(
+        *(
+            image_queries(part.image, served, where=f"parts[{place}].image")
+            for place, part in images
+            if part.image is not None
+        )
+    )
+    uploads, groups = [], []
+    for (_, part), query in zip(images, queries, strict=True):
+        if isinstance(query, PictureQueries):
+            uploads += [(upload, part.weight) for upload in query.uploads]
+        else:
+            groups.append(WeightedParts(query, [part.weight]))
+    if uploads:
+        pictures = PictureQueries([upload for upload, _ in uploads], served.max_pixels)
+        groups.append(WeightedParts(pictures, [weight for _, weight in uploads]))
+    if sentences:
+        captions = CaptionQueries([text for text, _ in sentences])
+        groups.append(WeightedParts(captions, [weight for _, weight in sentences]))
+    return WeightedQuery(groups)
 
 
 async def _search(
-    served: Served, kind: str, queries: Queries, asked: SearchFields, target: GalleryKind
+    served: Served,
+    kind: str,
+    queries: Queries,
+    asked: SearchFields,
+    target: GalleryKind,
+    *,
+    filter_place: str = "filter",
 ) -> SearchAnswer:
     page = Page(
         target=target,
         limit=asked.limit,
         offset=asked.offset,
         version=asked.version,
+        arrangement=Arrangement(
+            is_grouped=asked.group_by == "image",
+            fold_above=asked.fold_duplicates_above,
+            is_hybrid=asked.mode == "hybrid",
+        ),
         explain=asked.explain,
+        filter=asked.filter,
+        filter_place=filter_place,
     )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)

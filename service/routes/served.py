@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from service.admission import Admission
 from service.item_reader import ItemReader
 from service.metrics import Metrics
+from service.remote import PictureFetcher
 from service.retriever import Retriever
 from service.serving import Serving
 from service.uploads import BodyBounds
@@ -29,6 +30,7 @@ class Served:
         metrics: What `/metrics` shows.
         bounds: Of request bodies.
         max_pixels: Of pictures.
+        fetcher: Fetches pictures by URL, where that is allowed.
     """
 
     serving: Serving
@@ -39,11 +41,13 @@ class Served:
     metrics: Metrics
     bounds: BodyBounds
     max_pixels: int
+    fetcher: PictureFetcher
 
     def close(self) -> None:
         """Finish what is running, drop what waits, and let go of the index."""
         self.admission.close()
         self.workers.close()
+        self.fetcher.close()
         self.serving.close()
 
 

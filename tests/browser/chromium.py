@@ -37,11 +37,13 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def open_chromium() -> Iterator[Browser]:
+def open_chromium(*more_arguments: str) -> Iterator[Browser]:
     """Yield a Chromium with a profile of its own."""
     path = find_chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[*ARGUMENTS, *more_arguments]
+        )
         yield browser
         browser.close()
 

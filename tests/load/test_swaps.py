@@ -24,6 +24,17 @@ from tests.load.conftest import TINY
 
 SWAP_COUNT = int(os.environ.get("HREM_SWAP_COUNT", "10"))
 COUNT = 1000
+KEY = "operator-key-0123456789"
+SHOWN = {"Authorization": f"Bearer {KEY}"}
+# One who may swap, as often as the load likes.
+KEYS = f"""
+[[keys]]
+name = "operator"
+key = "{KEY}"
+admin = true
+rate_per_minute = 100_000_000
+burst = 100_000_000
+"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ def sides(folder: Path, captions: list[str]) -> list[Side]:
 
 
 def value(url: str, metric: str) -> float:
-    for line in httpx.get(f"{url}/metrics").text.splitlines():
+    for line in httpx.get(f"{url}/metrics", headers=SHOWN).text.splitlines():
         if line.startswith(f"{metric} "):
             return float(line.split()[-1])
     raise AssertionError(f"no {metric}")
@@ -90,10 +101,12 @@ def test_no_query_fails_and_no_answer_is_mixed_while_index_and_checkpoint_are_sw
     bodies = [json.dumps({"query": caption}).encode() for caption in captions]
     first, second = sides
     log = folder / "swaps-log"
-    settings = ("--device", "cpu", "--query-timeout-ms", "60000")
+    keys = folder / "swaps-keys.toml"
+    keys.write_text(KEYS)
+    settings = ("--device", "cpu", "--query-timeout-ms", "60000", "--keys", str(keys))
     with (
         running_service(first.index, *settings, log=log, core=cores.service) as service,
-        httpx.Client(base_url=service.url, timeout=60) as operator,
+        httpx.Client(base_url=service.url, timeout=60, headers=SHOWN) as operator,
         ThreadPoolExecutor(1) as threads,
     ):
 
@@ -114,6 +127,7 @@ def test_no_query_fails_and_no_answer_is_mixed_while_index_and_checkpoint_are_sw
             core=cores.generator,
             expected={side.version: side.expected for side in sides},
             until=enough,
+            key=KEY,
         )
         loading = threads.submit(in_fresh_process, generate, plan)
         try:

@@ -41,7 +41,7 @@ async def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]
     build_index(checkpoint=checkpoint, output=folder / "index", images=world / "images")
     app = create_app(ServiceConfig(index=folder / "index", device="cpu"))
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         await client.post("/search/text", json={"query": "red"})
         await client.post("/search/text", json={"query": ""})
         text = (await client.get("/metrics")).text

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from index_builder import gallery_files
+from index_builder.background import BACKGROUND_FILE
 from index_builder.change_draft import ChangeDraft
 from index_builder.compaction import compact
 from index_builder.gallery import Gallery
@@ -15,6 +16,7 @@ from model.errors import GalleryIndexError
 from tests.unit.index_builder.galleries import unit_rows, write_gallery
 
 COUNT = 30
+# Other files of a gallery are made of these.
 FILES = ["index.faiss", "embeddings.f16", "items.sqlite", "thumbnails.sqlite"]
 
 
@@ -86,7 +88,8 @@ def test_a_file_that_is_linked_keeps_the_hash_that_tells_of_its_damage(folder, m
         damage(folder / name)
     opened = Gallery.open(folder)
     after = remove(opened, folder.with_name("images-1111111111111111"))
-    assert hashed == ["tombstones"]  # is empty, so no larger than 0 bytes
+    # The first is empty, so no larger than 0 bytes; the other is written again without the row.
+    assert hashed == ["tombstones", BACKGROUND_FILE]
     monkeypatch.undo()
     with pytest.raises(GalleryIndexError, match=r"has sha256 .* but manifest.json says"):
         Gallery.open(after)
@@ -99,10 +102,11 @@ def test_a_file_is_hashed_once_whether_on_opening_or_later(
 ):
     monkeypatch.setattr(gallery_files, "_HASHED_BYTES", hashed_bytes)
     opened = Gallery.open(folder)
-    assert set(hashed) == ({*FILES, "tombstones"} if hashed_bytes else {"tombstones"})
+    every_file = {*FILES, BACKGROUND_FILE, "columns.sqlite", "tombstones"}
+    assert set(hashed) == (every_file if hashed_bytes else {"tombstones"})
     for number, change in enumerate((append, append, compacted), 1):
         change(opened, folder.with_name(f"images-{number:016}"))
-    assert sorted(hashed) == sorted({*FILES, "tombstones"})
+    assert sorted(hashed) == sorted(every_file)
     opened.close()
 
 

@@ -185,3 +185,20 @@ def test_a_column_gets_the_type_that_fits_every_value(values, expected):
     for value in values:
         columns.add({"column": value})
     assert columns.types() == {"column": expected}
+
+
+def test_scores_of_rows_are_those_that_a_search_gives(gallery):
+    query = unit_rows(1, seed=5)[0]
+    (hits,) = gallery.search(query[None], 20)
+    rows = np.array([hit.row for hit in hits])[::-1]
+    assert gallery.scores_of_rows(query, rows).tolist() == [hit.score for hit in hits][::-1]
+
+
+def test_captions_are_found_by_the_images_that_they_name(gallery):
+    rows = [7, 3, 4]
+    items = gallery.items_at(rows)
+    assert {row: item.id for row, item in items.items()} == {row: f"c{row}" for row in rows}
+    assert gallery.image_ids_of_rows([*rows, 99]) == {3: "i1", 4: "i2", 7: "i3"}
+    assert sorted(gallery.rows_naming(["i3", "i1", "unknown"])) == [
+        ("i1", 2), ("i1", 3), ("i3", 6), ("i3", 7),
+    ]  # fmt: skip

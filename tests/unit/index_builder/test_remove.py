@@ -98,7 +98,7 @@ def test_removed_items_are_gone_and_the_rest_answers_as_before(index):
             assert [(hit.item_id, hit.score) for hit in found] == expected
         changed = {name for name, inode in inodes(after.folder).items()
                    if inodes(before.folder)[name] != inode}  # fmt: skip
-        assert changed == {"tombstones", "manifest.json"}
+        assert changed == {"tombstones", "background.npy", "manifest.json"}
         assert before.count == len(before.rows()) > after.count
     assert index.open(1).images.item("i3") is not None
 

@@ -20,11 +20,20 @@ REPOSITORY = Path(__file__).parents[3]
 async def test_info_tells_what_is_served(client: httpx.AsyncClient, opened: OpenIndex) -> None:
     fingerprint = opened.checkpoint_fingerprint
     gallery = {"kind": "exact", "recall_at_10": 1.0}
+    facet = {"minimum": None, "maximum": None, "values": None}
     assert (await client.get("/info")).json() == {
         "index": {"version": 1, "checkpoint": fingerprint[:16]},
         "galleries": {
-            "images": {"count": 12, **gallery, "columns": []},
-            "captions": {"count": 60, **gallery, "columns": ["split", "number"]},
+            "images": {"count": 12, **gallery, "columns": [], "facets": {}},
+            "captions": {
+                "count": 60,
+                **gallery,
+                "columns": ["split", "number"],
+                "facets": {
+                    "split": {**facet, "type": "text", "values": ["dev", "test", "train"]},
+                    "number": {**facet, "type": "integer", "minimum": 0, "maximum": 11},
+                },
+            },
         },
         "dim": 16,
         "encoder": "HREM resnet + bigru, 16-d",
@@ -72,9 +81,10 @@ async def test_the_openapi_document_is_the_committed_one(client: httpx.AsyncClie
 def test_every_address_but_the_pages_is_documented_with_its_problems(app: FastAPI) -> None:
     document = openapi_document()
     assert set(document["paths"]) == {
-        "/search/text", "/search/image", "/images/{id}", "/images/{id}/thumbnail",
+        "/search", "/search/text", "/search/image", "/embed/text", "/embed/image",
+        "/images/{id}", "/images/{id}/thumbnail",
         "/items/{gallery}/{id}", "/info", "/health/live", "/health/ready", "/metrics",
-        "/openapi.json", "/admin/reload",
+        "/openapi.json", "/admin/reload", "/session",
     }  # fmt: skip
     names = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
     assert set(names) <= set(document["components"]["schemas"])
@@ -108,7 +118,7 @@ async def test_pages_are_whole_documents_of_our_own_files(
     assert addresses
     for address in addresses:
         assert "//" not in address
-        target = await client.get(httpx.URL("http://service" + path).join(address))
+        target = await client.get(httpx.URL("http://localhost" + path).join(address))
         assert target.status_code == 200, address
         if address.startswith(("page/", "docs/")):
             assert target.headers["cache-control"] == "no-cache"
@@ -149,6 +159,7 @@ async def test_the_access_log_tells_no_query(
     assert [line["route"] for line in lines] == ["/search/text", "/search/image"]
     assert set(lines[0]) == {
         "request_id", "method", "route", "status", "code", "duration_ms", "client",
+        "key",
     }  # fmt: skip
     ours = [record for record in caplog.records if record.name.startswith(("service", "uvicorn"))]
     everything = repr([vars(record) for record in ours])

@@ -65,6 +65,15 @@ async def region_client(region_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]
         yield client
 
 
+async def test_regions_are_embedded_as_the_encoder_embeds_them(
+    region_client: httpx.AsyncClient, region_hrem: Path
+) -> None:
+    headers = {"Content-Type": NPY}
+    answer = await region_client.post("/embed/image", content=npy(REGIONS[2]), headers=headers)
+    expected = HREM.from_pretrained(region_hrem).encode_regions(REGIONS[2:3]).numpy()
+    np.testing.assert_allclose(answer.json()["embeddings"], expected, atol=1e-5)
+
+
 async def test_regions_find_captions_with_the_scores_of_brute_force(
     region_client: httpx.AsyncClient, region_hrem: Path, region_app: FastAPI
 ) -> None:

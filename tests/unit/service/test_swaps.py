@@ -4,6 +4,9 @@ import asyncio
 import json
 import shutil
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,30 @@ from tests.unit.service.test_bad_input import check_problem
 from tests.worlds import tiny_checkpoint, write_world
 
 pytestmark = pytest.mark.anyio
+
+
+KEY = "operator-key-0123456789"
+
+
+@pytest.fixture
+def make_app(make_app: MakeApp, tmp_path: Path) -> MakeApp:
+    """Makes apps that an operator may reload."""
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[[keys]]\nname = "operator"\nkey = "{KEY}"\nadmin = true\n')
+    return partial(make_app, keys=keys)
+
+
+@pytest.fixture
+def connect(connect: ClientOf) -> ClientOf:
+    """Returns a client of the operator's."""
+
+    @asynccontextmanager
+    async def connect_as_operator(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+        async with connect(app) as client:
+            client.headers["Authorization"] = f"Bearer {KEY}"
+            yield client
+
+    return connect_as_operator
 
 
 @pytest.fixture(scope="module")

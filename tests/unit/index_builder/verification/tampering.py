@@ -9,10 +9,17 @@ from typing import Any
 import faiss
 import numpy as np
 
+from index_builder.background import (
+    BACKGROUND_FILE,
+    Background,
+    draw_background,
+    read_background,
+    write_background,
+)
 from index_builder.gallery import Gallery
 from index_builder.items import ItemStore
 from index_builder.manifest import Manifest, record_of_file
-from index_builder.tombstones import read_tombstones
+from index_builder.tombstones import live_rows, read_tombstones
 from index_builder.versions import IndexFolder
 from model.identifiers import sha256_of_file
 from tests.unit.index_builder.galleries import rewrite_version
@@ -75,6 +82,23 @@ def swap_in_index(folder: Path, dim: int, rows: tuple[int, int]) -> None:
             first, second = ids == rows[0], ids == rows[1]
             ids[first], ids[second] = rows[1], rows[0]
     faiss.write_index(index, path)
+
+
+def redraw_background(folder: Path, dim: int, _: object = None) -> None:
+    """Make the background sample fit what was changed in the other files."""
+    vector_count = (folder / "embeddings.f16").stat().st_size // (2 * dim)
+    removed = read_tombstones(folder / "tombstones", vector_count)
+    background = draw_background(folder, dim, live_rows(removed, vector_count))
+    write_background(folder / BACKGROUND_FILE, background)
+
+
+def swap_in_background(folder: Path, dim: int, rows: tuple[int, int]) -> None:
+    """Swap the first and the last row of the sample, whatever rows are asked for."""
+    path = folder / BACKGROUND_FILE
+    found = read_background(path, dim, 10**6)
+    vectors = found.vectors.copy()
+    vectors[[0, -1]] = vectors[[-1, 0]]
+    write_background(path, Background(found.rows, vectors))
 
 
 def swap_ids(folder: Path, dim: int, rows: tuple[int, int]) -> None:

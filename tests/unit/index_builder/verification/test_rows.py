@@ -2,25 +2,32 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from index_builder.build import build_index
-from index_builder.manifest import Manifest
+from index_builder.change_draft import ChangeDraft
+from index_builder.gallery import Gallery
+from index_builder.manifest import Manifest, parse_record
 from index_builder.remove import remove_items
 from index_builder.tombstones import write_tombstones
 from index_builder.vector_index import recall_at_10
 from index_builder.verification import Report, verify_index
+from index_builder.verification.findings import Check
+from index_builder.verification.lookups import check_lookups
 from index_builder.verification.opened import open_gallery
 from index_builder.verification.recall import check_recall
 from index_builder.verification.vectors import check_agreement
 from index_builder.versions import IndexFolder
-from tests.unit.index_builder.galleries import write_gallery
+from tests.unit.index_builder.galleries import caption_items, write_gallery
 from tests.unit.index_builder.vector_index.clusters import clustered_rows
 from tests.unit.index_builder.verification.tampering import (
+    redraw_background,
     refit,
     swap_ids,
+    swap_in_background,
     swap_in_embeddings,
     swap_in_index,
     two_unlike_rows,
@@ -80,7 +87,7 @@ def test_rows_swapped_in_one_of_the_two_vector_files_are_found(copy, kind, galle
     rows = swapped(index, gallery, swap)
     report = verify_index(index, sample=0)
     assert finders_of(report) >= {f"{gallery}: index.faiss against embeddings.f16"}
-    (problem,) = [problem for problem in report.problems if "are not those of" in problem]
+    (problem,) = [each for each in report.problems if "index.faiss are not those of" in each]
     assert all(str(row) in problem for row in rows)
     assert all(gallery in problem for problem in report.problems)
 
@@ -89,12 +96,20 @@ def test_rows_swapped_in_one_of_the_two_vector_files_are_found(copy, kind, galle
 @pytest.mark.parametrize("gallery", GALLERIES)
 def test_rows_swapped_in_both_vector_files_are_found_in_the_sample(copy, kind, gallery):
     index = copy(kind)
-    rows = swapped(index, gallery, swap_in_index, swap_in_embeddings)
+    rows = swapped(index, gallery, swap_in_index, swap_in_embeddings, redraw_background)
     report = verify_index(index)
     assert finders_of(report) == {f"{gallery}: sample, encoded again"}
     (problem,) = report.problems
     assert all(f"row {row}" in problem for row in rows)
     assert verify_index(index, sample=0).problems == []
+
+
+@pytest.mark.parametrize("gallery", GALLERIES)
+def test_rows_swapped_in_the_background_sample_are_found(copy, gallery):
+    index = copy()
+    swapped(index, gallery, swap_in_background)
+    report = verify_index(index, sample=0)
+    assert finders_of(report) == {f"{gallery}: background.npy against embeddings.f16"}
 
 
 @pytest.mark.parametrize("gallery", GALLERIES)
@@ -134,6 +149,49 @@ def test_swapped_ids_of_any_kind_are_found_by_the_hash_of_their_list(copy):
     report = verify_index(index, sample=0)
     assert finders_of(report) == {"captions: ids"}
     assert any("the ids in items.sqlite have sha256" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize(
+    ("gallery", "file", "statement"),
+    [
+        ("captions", "columns.sqlite", "UPDATE entries SET start = 1 WHERE start = 0"),
+        ("captions", "columns.sqlite", "DELETE FROM columns WHERE number = 1"),
+        ("images", "columns.sqlite", "INSERT INTO columns VALUES (0, 'x', 'text', 0, x'')"),
+        ("captions", "words.sqlite", "UPDATE words SET start = start + 1 WHERE start > 0"),
+        ("captions", "words.sqlite", "UPDATE lengths SET counts = zeroblob(length(counts))"),
+    ],
+)
+def test_lookups_that_are_not_those_of_the_items_are_found(copy, gallery, file, statement):
+    index = copy()
+    folder = gallery_of(index, gallery)
+    connection = sqlite3.connect(folder / file)
+    assert connection.execute(statement).rowcount
+    connection.commit()
+    connection.close()
+    refit(index, folder)
+    report = verify_index(index, sample=0)
+    assert finders_of(report) == {f"{gallery}: columns and words"}
+    assert f"{folder.name}/{file}: its " in report.problems[0]
+
+
+@pytest.mark.parametrize("gone", [[0], [0, 1, 2], [9]])
+def test_lookups_are_sound_after_removals_that_change_the_types_of_columns(tmp_path, gone):
+    metadata = [{"year": "unknown", "only": 1}, {"year": 1900}, {"year": [1]}, *[{}] * 7]
+    items = caption_items(10)
+    items = [replace(item, metadata=each) for item, each in zip(items, metadata, strict=True)]
+    opened = Gallery.open(write_gallery(tmp_path, clustered_rows(10), items))
+    with ChangeDraft(tmp_path / ".draft", opened) as draft:
+        draft.remove(gone)
+        changed = draft.finish(tmp_path / "captions-1111111111111111")
+    manifest = parse_record(Manifest, changed / "manifest.json")
+    found = open_gallery(changed, manifest, None)
+    check = Check("captions", "columns and words")
+    check_lookups(found, check)
+    assert check.problems == []
+    if gone == [0, 1, 2]:
+        assert manifest.columns == {}
+    for each in (opened, found.gallery):
+        each.close()
 
 
 @pytest.mark.parametrize(
@@ -193,6 +251,7 @@ def test_removed_rows_are_no_problem_and_no_items(copy, kind):
     index = copy(kind)
     folder = gallery_of(index, "captions")
     write_tombstones(folder / "tombstones", np.array([2, 30]))
+    redraw_background(folder, 16)
     refit(index, folder, count=58, tombstone_count=2, distinct_count=58)
     report = verify_index(index)
     assert report.problems == []

@@ -1,0 +1,72 @@
+"""A session for a browser: the page gives its key once, and then its pictures load."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from service.access import SESSION_COOKIE, Access
+from service.problems import Problem, describe_problems
+from service.routes.served import ServedHere
+from service.schemas import SessionRequest
+from service.sessions import SESSION_LIFETIME_S
+from service.uploads import BodyBounds, media_type_of, read_json, unsupported_media_type
+
+__all__ = ["router"]
+
+JSON = "application/json"
+# Nobody has shown a key yet.
+MAX_BODY_BYTES = 4_096
+BODY: dict[str, Any] = {
+    "required": True,
+    "content": {JSON: {"schema": {"$ref": "#/components/schemas/SessionRequest"}}},
+}
+
+router = APIRouter(tags=["operations"])
+
+
+@router.post(
+    "/session",
+    summary="Open a session",
+    status_code=204,
+    response_class=Response,
+    responses={
+        204: {
+            "description": "opened; the cookie is HttpOnly and SameSite=Strict",
+            "headers": {"Set-Cookie": {"schema": {"type": "string"}}},
+        },
+        **describe_problems(
+            "unauthorized",
+            "forbidden",
+            "not_found",
+            "upload_timeout",
+            "body_too_large",
+            "unsupported_media_type",
+            "invalid_request",
+            "malformed_json",
+            "rate_limited",
+        ),
+    },
+    openapi_extra={"requestBody": BODY},
+)
+async def open_session(request: Request, served: ServedHere) -> Response:
+    """Take a key and answer with a cookie that stands for it, for 12 hours.
+
+    Where no keys are configured there is nothing to open: 404.
+    """
+    access: Access | None = request.app.state.access
+    if access is None:
+        raise Problem("not_found", "this service asks for no key, so there is no session to open")
+    if media_type_of(request) != JSON:
+        raise unsupported_media_type(request, JSON)
+    bounds = BodyBounds(max_bytes=MAX_BODY_BYTES, timeout_ms=served.bounds.timeout_ms)
+    asked = await read_json(request, SessionRequest, bounds)
+    answer = Response(status_code=204, headers={"Cache-Control": "no-store"})
+    answer.set_cookie(
+        SESSION_COOKIE,
+        access.open_session(asked.key, request),
+        max_age=SESSION_LIFETIME_S,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
