@@ -1,7 +1,8 @@
 """Every example of docs/api.md is run against the real service, and every answer compared.
 
-Blocks are told apart by how they begin: `curl` is run by a shell, `python -m` must name flags that
-exist, ```python is executed, `{` is an answer. A block of a new kind makes this file fail.
+Blocks are told apart by their language, or how they begin: `curl` is run by a shell, `python -m`
+must name flags that exist, ```python is executed, ```toml is a keys file, `{"and"`, `{"or"` and
+`{"not"` are filters, any other `{` is an answer. A block of a new kind makes this file fail.
 
 In the page an id of twenty hex digits stands for any indexed image, `photo.jpg` and `regions.npy`
 for files of one's own. In answers `…` stands for what is left out.
@@ -21,15 +22,25 @@ import numpy as np
 import pytest
 
 from index_builder.build import build_index
+from service.api_keys import read_key_ring
 from tests.live_service import Service, start_service, stop_service
 from tests.unit.data.layouts import REGION_DIM, captions_for, made_up_regions, write_scan
-from tests.worlds import made_up_picture, tiny_checkpoint, tiny_index
+from tests.worlds import made_up_picture, tiny_checkpoint, write_world
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/api.md"
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SOME_ID = re.compile(r"\b[0-9a-f]{20}\b")
 LEFT_OUT = "…"
+# In this order: how a block without a language begins, and what it is.
+KINDS = {
+    "curl ": "shell",
+    "python -m ": "shell",
+    '{"and"': "filter",
+    '{"or"': "filter",
+    '{"not"': "filter",
+    "{": "answer",
+}
 
 
 @dataclass(frozen=True)
@@ -44,10 +55,15 @@ class Block:
     def kind(self) -> str:
         if self.language:
             return self.language
-        for start, kind in [("curl ", "curl"), ("python -m ", "command"), ("{", "answer")]:
+        for start, kind in KINDS.items():
             if self.text.startswith(start):
                 return kind
         return "unknown"
+
+    @property
+    def commands(self) -> list[str]:
+        """Of a shell block: each command, with the lines that a backslash joins."""
+        return re.split(r"(?<!\\)\n", self.text.strip())
 
 
 def blocks() -> list[Block]:
@@ -61,8 +77,8 @@ def blocks() -> list[Block]:
 BLOCKS = blocks()
 
 
-def of_kind(*kinds: str) -> Any:
-    found = [block for block in BLOCKS if block.kind in kinds]
+def of_kind(kind: str) -> Any:
+    found = [block for block in BLOCKS if block.kind == kind]
     return pytest.mark.parametrize("block", found, ids=lambda block: f"line {block.line}")
 
 
@@ -90,6 +106,30 @@ class Desk:
         )
 
 
+def index_of_pictures(folder: Path) -> Path:
+    """Build an index whose images have the columns that the page's filters name."""
+    world = write_world(folder / "world")
+    rows = [
+        {
+            "path": path.relative_to(world / "images").as_posix(),
+            "objects": ["red circle"],
+            "object_count": 1 + place % 3,
+            "year": 2009 + place,
+            "tag": "abc"[place % 3],
+        }
+        for place, path in enumerate(sorted((world / "images").rglob("*.png")))
+    ]
+    listed = world / "images" / "images.jsonl"
+    listed.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    build_index(
+        checkpoint=tiny_checkpoint(folder),
+        images=listed,
+        captions=world / "captions.jsonl",
+        output=folder / "index",
+    )
+    return folder / "index"
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
@@ -98,7 +138,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     np.save(folder / "regions.npy", regions[0])
     # An answer that is refused ends the command with an error and shows the problem.
     (folder / ".curlrc").write_text("fail-with-body\nshow-error\n")
-    index = tiny_index(tmp_path_factory.mktemp("pictures"))
+    index = index_of_pictures(tmp_path_factory.mktemp("pictures"))
     other = tmp_path_factory.mktemp("regions")
     data = write_scan(other / "data", "test", regions, captions_for(6, 2))
     build_index(
@@ -115,7 +155,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 
 def test_every_block_is_of_a_kind_that_is_tested():
-    known = {"curl", "command", "answer", "python"}
+    known = {*KINDS.values(), "python", "toml"}
     strangers = [f"line {block.line}: {block.kind}" for block in BLOCKS if block.kind not in known]
     assert not strangers
     kinds = {block.kind for block in BLOCKS}
@@ -125,7 +165,9 @@ def test_every_block_is_of_a_kind_that_is_tested():
 def answers_of(desk: Desk, block: Block) -> list[Any]:
     """Run the commands of a block, each on its own, and return the JSON that came."""
     answers = []
-    for command in re.split(r"\n(?=curl )", block.text.strip()):
+    for command in block.commands:
+        if not command.startswith("curl "):
+            continue
         done = desk.run("bash", "-c", desk.placed(command))
         if '"url"' in command:  # pictures of other hosts: off, and there is no network here
             assert json.loads(done.stdout)["code"] == "url_not_allowed"
@@ -139,11 +181,11 @@ def answers_of(desk: Desk, block: Block) -> list[Any]:
 @pytest.fixture(scope="module")
 def all_answers(desk: Desk) -> list[Any]:
     return [
-        answer for block in BLOCKS if block.kind == "curl" for answer in answers_of(desk, block)
+        answer for block in BLOCKS if block.kind == "shell" for answer in answers_of(desk, block)
     ]
 
 
-@of_kind("curl")
+@of_kind("shell")
 def test_every_curl_command_is_answered(desk: Desk, block: Block):
     answers_of(desk, block)
 
@@ -161,18 +203,32 @@ def test_every_answer_has_the_shape_of_a_real_one(block: Block, all_answers: lis
     assert None in problems, f"docs/api.md:{block.line}: {problems[0]}"
 
 
-@of_kind("command")
-def test_every_flag_of_a_command_exists(block: Block):
-    for line in block.text.strip().splitlines():
-        command = line.split("#")[0]
-        package, *_ = re.findall(r"python -m ([\w.]+)", command) or [None]
-        if package is None:
+@of_kind("shell")
+def test_every_flag_of_a_command_of_ours_exists(block: Block):
+    for command in block.commands:
+        ours = re.match(r"python -m ([\w.]+)([^#]*)", command)
+        if ours is None:
             continue
-        flags = set(re.findall(r"--[\w-]+", command))
+        package, flags = ours[1], set(re.findall(r"--[\w-]+", ours[2]))
         told = subprocess.run(
             [sys.executable, "-m", package, "--help"], cwd=ROOT, capture_output=True, text=True
         )
         assert flags <= set(re.findall(r"--[\w-]+", told.stdout))
+
+
+@of_kind("filter")
+def test_every_filter_is_served(desk: Desk, block: Block):
+    for line in block.text.strip().splitlines():
+        desk.pictures.search_text("a red circle", filter=json.loads(line))
+
+
+@of_kind("toml")
+def test_every_file_of_keys_is_read(block: Block, tmp_path: Path):
+    text = re.sub(r'(sha256 = )"\.\.\."', rf'\1"{"0a" * 32}"', block.text)
+    (tmp_path / "keys.toml").write_text(text.replace('"..."', f'"{"x" * 32}"'))
+    (tmp_path / "keys.toml").chmod(0o600)
+    ring = read_key_ring(tmp_path / "keys.toml")
+    assert len(ring.keys) == block.text.count("[[keys]]")
 
 
 def test_the_python_examples_run_from_top_to_bottom(desk: Desk):

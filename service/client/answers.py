@@ -174,7 +174,7 @@ class GalleryAnswer(_Answer):
     kind: str
     recall_at_10: float | None
     columns: list[str]
-    facets: dict[str, FacetAnswer] = {}
+    facets: dict[str, FacetAnswer]
 
 
 class GalleriesAnswer(_Answer):

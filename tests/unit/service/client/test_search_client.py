@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,14 +20,6 @@ from service.client import (
 )
 from tests.live_service import Service
 from tests.worlds import made_up_picture
-
-DOCUMENT = json.loads((Path(__file__).parents[4] / "docs/openapi.json").read_text())
-
-
-def served(*names: str) -> pytest.MarkDecorator:
-    """Skip until the document describes these paths and schemas."""
-    known = {*DOCUMENT["paths"], *DOCUMENT["components"]["schemas"]}
-    return pytest.mark.skipif(not set(names) <= known, reason=f"{names} not served yet")
 
 
 @pytest.fixture
@@ -100,7 +91,6 @@ def test_an_indexed_image_finds_itself(client, service: Service):
     assert answer.hits[0].score == pytest.approx(1, abs=1e-5)
 
 
-@served("SessionRequest")
 def test_a_url_is_asked_for(client, service: Service):
     with pytest.raises(ServiceProblem) as refused:
         client.ask(service.url, "search_image", ImageUrl("https://pictures.example.org/dog.jpg"))
@@ -113,7 +103,6 @@ def test_region_features_reach_the_service(client, service: Service):
     assert refused.value.code == "unsupported_input"  # this index is of pictures
 
 
-@served("/search")
 def test_parts_are_one_query(client, service: Service):
     own = client.ask(service.url, "search_text", "a red circle").hits[0].id
     parts = [Part(image=IndexedImage(own)), Part(text="a star", weight=-0.01)]
@@ -123,7 +112,6 @@ def test_parts_are_one_query(client, service: Service):
     assert len(client.ask(service.url, "search", uploaded, limit=3).hits) == 3
 
 
-@served("/embed/text")
 def test_embeddings_are_those_of_the_network(client, service: Service, hrem: HREM):
     texts = ["a red circle", "two squares"]
     answer = client.ask(service.url, "embed_text", texts)
@@ -140,7 +128,6 @@ def picture_file(picture: Image.Image) -> bytes:
     return content.getvalue()
 
 
-@served("DuplicateAnswer", "FacetAnswer")
 def test_groups_duplicates_words_and_filters_are_served(client, service: Service):
     answer = client.ask(
         service.url,
@@ -213,7 +200,6 @@ def test_a_picture_has_pages_too(client, service: Service, photo: Path):
     assert len({hit.id for page in pages for hit in page.hits}) == 60
 
 
-@served("/search")
 def test_parts_have_pages_too(client, service: Service):
     pages = client.pages(service.url, [Part(text="a red circle")], limit=9)
     assert [len(page.hits) for page in pages] == [9, 3]
