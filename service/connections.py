@@ -63,6 +63,7 @@ class BoundedProtocol(H11Protocol):
     """One connection; `sweep` is to be called about once a second."""
 
     bounds: ClassVar[ConnectionBounds]
+    conn: "_StrictReader"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -205,7 +206,7 @@ class BoundedProtocol(H11Protocol):
         reason = HTTPStatus(problem.status).phrase.encode()
         for event in (
             h11.Response(status_code=problem.status, headers=headers, reason=reason),
-            h11.Data(data=answer.body),
+            h11.Data(data=bytes(answer.body)),
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")

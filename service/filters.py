@@ -24,7 +24,6 @@ from index_builder.filters import (
     Not,
     Or,
     Place,
-    Value,
 )
 
 __all__ = [
@@ -190,7 +189,7 @@ class _Reading:
             message = f"no operator {operator[:40]!r}; there are {', '.join(OPERATORS)}"
             self._refuse(place, "unknown_operator", message)
             return None
-        values = sent if isinstance(sent, list) else [sent]
+        values: list[Any] = sent if isinstance(sent, list) else [sent]
         for position, each in enumerate(values):
             if isinstance(each, dict | list):
                 inner = (*place, position) if isinstance(sent, list) else place

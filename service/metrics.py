@@ -39,7 +39,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # One more series for each counter and bucket, which says when it was made.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

@@ -58,7 +58,7 @@ class Queries(ABC):
     @property
     @abstractmethod
     def count(self) -> int:
-        """How many there are."""
+        """How many items are encoded or looked up for them."""
 
     @property
     def words(self) -> Sequence[str | None]:

@@ -209,7 +209,7 @@ def _found_pages(
     relevance = None if kind is None else index.relevance(kind, arranger.gallery.kind)
     hits = fetch_hits(arranged, arranger, embedded.embeddings, relevance)
     told = None if kind is None else index.fits(kind, np.stack(embedded.embeddings))
-    fits: Sequence[bool | None] = [None] * queries.count if told is None else told
+    fits: Sequence[bool | None] = [None] * len(arranged) if told is None else told
     return [
         FoundPage(of_query, one.next_offset, warnings, fitting)
         for of_query, one, warnings, fitting in zip(

@@ -45,11 +45,18 @@ class Service:
         return answer.raise_for_status().json()
 
 
-def start_service(index: Path, log: Path) -> Service:
-    """Return a service of `index` on a free port, ready to answer within the deadline."""
+def start_service(index: Path, log: Path, *arguments: object) -> Service:
+    """Return a service of `index` on a free port, ready to answer within the deadline.
+
+    Args:
+        index: The index folder.
+        log: Where its stderr goes.
+        arguments: More of its command line, such as `"--keys", keys`.
+    """
+    command = ["-m", "service", "--index", index, "--port", 0, "--json", *arguments]
     with log.open("w") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "--index", str(index), "--port", "0", "--json"],
+            [sys.executable, *map(str, command)],
             stdout=subprocess.PIPE,
             stderr=lines,
             text=True,

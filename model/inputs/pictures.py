@@ -103,7 +103,7 @@ def _turn_upright(picture: Image.Image) -> Image.Transpose | None:
     if isinstance(exif := picture.info.get("exif"), bytes):
         check_directory(exif)
     try:
-        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         # EXIF is a second file inside the first, often cut or written over by some program; the
         # pixels are whole.

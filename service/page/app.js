@@ -1,8 +1,20 @@
-// The search page: one query at a time, kept in the address, answered by the REST API.
-import { readInfo, search } from "./api.js";
+// The search page: one query at a time, kept in the address, answered by the REST API while it is typed.
+import { UNREFINED, writeAddress } from "./address.js";
+import { onKeyNeeded, Problem, readInfo, search } from "./api.js";
+import { columnsOf, fieldsOf, isFiltered, usualTarget } from "./asking.js";
+import { keepKnown } from "./columns.js";
 import { showExamples } from "./examples.js";
-import { neighbour } from "./keys.js";
-import { drawHit, drawProblem } from "./results.js";
+import { shrink, watchPictures } from "./intake.js";
+import { watchKeys } from "./keys.js";
+import { showQuery, slideAlong } from "./masthead.js";
+import { describeOutcome, hideNotes, say, sayAloud, showFit, showIndex, showRestart, showWarnings } from "./outcome.js";
+import { watchEnd } from "./paging.js";
+import { drawProblem } from "./problems.js";
+import { drawChips, drawPanel } from "./refine.js";
+import { drawHits } from "./results.js";
+import { askForKey } from "./session.js";
+import * as steps from "./steps.js";
+import { watchTyping } from "./typing.js";
 import { openViewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
@@ -10,268 +22,284 @@ const box = byId("query");
 const list = byId("hits");
 const more = byId("more");
 
-const PAGE_SIZE = 24;
 const SLOW_MS = 300; // from here on, say that the search is under way
-const LONGEST_IN_ADDRESS = 1000; // characters of a sentence; longer ones live in the history alone
-const WARNINGS = { caption_truncated: "Only the beginning of this sentence was read: it is longer than the model takes in." };
+const VERY_SLOW_MS = 6000;
 
 let info = null;
-let query = null; // {text} | {file, url} | {id, url}
-let target = null; // "images" | "captions"
+let asked = null; // {query, target, refinement}; query is {text} | {file, url, key} | {id, url}
 let hits = [];
-let next = null; // {offset, version} of the next page
+let version = null; // of the index that found the hits
+let next = null; // offset of the next page
 let running = null; // AbortController of the request under way
-const files = new Map(); // pictures given in this tab, by their key in the history
+let isBroken = false; // more was asked for in vain; from here on only the button asks
 
-const hasGallery = (kind) => Boolean(info.galleries[kind]);
-
-/** Sentences find pictures and pictures find captions, as far as the index holds them. */
-function defaultTarget(asked) {
-  const [usual, other] = asked.text ? ["images", "captions"] : ["captions", "images"];
-  return hasGallery(usual) || !hasGallery(other) ? usual : other;
-}
-
-const count = (number, one) => `${number.toLocaleString("en")} ${one}${number === 1 ? "" : "s"}`;
+const hasGallery = (kind) => Boolean(info?.galleries[kind]);
 
 // --- searching ---------------------------------------------------------------------------------
 
-/** Start a new search and make it a step in the browser's history. */
-function choose(asked, wanted = null) {
-  const address = new URLSearchParams();
-  if (asked.text?.length <= LONGEST_IN_ADDRESS) address.set("q", asked.text);
-  if (asked.id) address.set("image", asked.id);
+/** Start a new search and make it a step in the browser's history; a sentence being typed is one step in all. */
+function choose(query, wanted = null, { refinement = asked?.refinement ?? UNREFINED, isTyped = false } = {}) {
+  if (!isTyped) stopTyping();
   if (!info) {
     // The service was not there yet: start over with the query in the address.
-    if (address.size) location.assign(`?${address}`);
+    location.assign(writeAddress(query, wanted, refinement));
     return;
   }
-  if (wanted && wanted !== defaultTarget(asked)) address.set("find", wanted);
-  let key = null;
-  if (asked.file) {
-    key = asked.key ?? crypto.randomUUID?.() ?? String(Math.random());
-    asked.key = key;
-    files.set(key, asked);
-  }
-  history.pushState({ key, find: wanted, text: asked.text }, "", address.size ? `?${address}` : location.pathname);
-  run(asked, wanted);
+  ask(query, wanted, refinement);
+  steps.record(asked, asked.target === usualTarget(query, info) ? null : asked.target, { isTyped });
+  run();
 }
 
-async function run(asked, wanted = null) {
-  query = asked;
-  target = wanted ?? defaultTarget(asked);
-  showQuery();
-  scrollTo({ top: 0 });
-  await request({ offset: 0, version: null });
+/** Set what is asked; choices that the searched gallery does not know are dropped. */
+function ask(query, wanted, refinement) {
+  const target = wanted ?? usualTarget(query, info);
+  asked = { query, target, refinement: { ...refinement, where: keepKnown(columnsOf(target, info), refinement.where) } };
 }
 
-async function request({ offset, version }) {
+function run() {
+  showAsked();
+  if (!steps.isTyping()) scrollTo({ top: 0 });
+  return request();
+}
+
+/** Ask for the hits from `offset` on, and show them; what was asked before is given up. */
+async function request(offset = 0, { isClicked = false, isRestart = false } = {}) {
   running?.abort();
   const mine = (running = new AbortController());
-  const slow = setTimeout(() => say("Searching…"), SLOW_MS);
-  setState(offset ? "results" : "loading");
-  list.setAttribute("aria-busy", "true");
+  const timers = [setTimeout(showSlow, SLOW_MS), setTimeout(() => say("Still searching; the service is slow just now…"), VERY_SLOW_MS)];
+  list.setAttribute("aria-busy", String(!offset));
   document.body.classList.add("busy");
   try {
-    const answer = await search(query, { target, limit: PAGE_SIZE, offset, version }, mine.signal);
-    show(answer, offset);
+    const answer = await search(asked.query, fieldsOf(asked, info, { offset, version }), mine.signal);
+    show(answer, offset, isClicked);
+    showRestart(isRestart);
   } catch (error) {
-    if (error.name === "AbortError") return;
-    next = null;
-    more.hidden = true;
-    setState("error");
-    drawProblem(byId("problem"), error, () => request({ offset: 0, version: null }));
-    say("");
+    timers.forEach(clearTimeout);
+    if (error.name !== "AbortError") await handle(error, offset);
   } finally {
-    clearTimeout(slow);
+    timers.forEach(clearTimeout);
     if (running === mine) {
+      running = null;
       document.body.classList.remove("busy");
       list.setAttribute("aria-busy", "false");
     }
   }
 }
 
-function show(answer, offset) {
-  if (!offset) {
-    hits = [];
-    list.replaceChildren();
+function showSlow() {
+  if (["empty", "resting", "error"].includes(document.body.dataset.state)) setState("loading");
+  say("Searching…", { isDraft: steps.isTyping() });
+}
+
+async function handle(error, offset) {
+  const { query } = asked;
+  if (error.code === "stale_version" && offset) {
+    scrollTo({ top: 0 });
+    return request(0, { isRestart: true });
   }
-  list.dataset.target = target;
-  hits.push(...answer.hits);
-  list.append(...answer.hits.map((hit) => drawHit(hit, target, open)));
-  next = answer.next_offset === null ? null : { offset: answer.next_offset, version: answer.index.version };
-  more.hidden = next === null;
+  if (error.code === "too_many_pixels" && query.file && !query.isShrunk) {
+    Object.assign(query, { file: await shrink(query.file), isShrunk: true });
+    return request();
+  }
+  if (offset) {
+    isBroken = true;
+    byId("more-note").textContent = `The next results could not be loaded. ${error.title ?? ""}`;
+    byId("more-note").hidden = false;
+    more.textContent = "Try again";
+    return say(outcome());
+  }
+  next = null;
+  setState("error");
+  drawProblem(byId("problem"), error, () => request());
+  if (error.code === "offline") addEventListener("online", () => document.body.dataset.state === "error" && request(), { once: true });
+  say("");
+}
+
+const outcome = () => describeOutcome({ ...asked, hits, isFiltered: isFiltered(asked, info) });
+
+function show(answer, offset, isClicked) {
+  const items = drawHits(answer.hits, asked.target, offset ? null : list);
+  if (offset) {
+    hits.push(...answer.hits);
+    list.append(...items);
+  } else {
+    hits = answer.hits;
+    list.replaceChildren(...items);
+  }
+  list.dataset.target = asked.target;
+  version = answer.index.version;
+  next = answer.next_offset;
+  isBroken = false;
+  more.textContent = "Show more";
+  byId("more-note").hidden = true;
   setState(hits.length ? "results" : "nothing");
-  if (offset) list.children[offset]?.querySelector("button").focus();
-
-  say(describeOutcome(), answer.timing);
-  const warnings = (answer.warnings ?? []).map((code) => WARNINGS[code] ?? code.replaceAll("_", " "));
-  byId("warning").textContent = warnings.join(" ");
-  byId("warning").hidden = !warnings.length;
-  showIndex(answer.index);
+  more.hidden = next === null;
+  if (isClicked) list.children[offset]?.querySelector("button").focus();
+  say(outcome(), { timing: answer.timing, isDraft: steps.isTyping() });
+  showFit({ query: asked.query, hits, fits: answer.fits });
+  showWarnings(answer.warnings ?? []);
+  showIndex(info, answer.index);
+  look();
 }
 
-const describe = (asked) => (asked.text ? `“${asked.text.length > 80 ? `${asked.text.slice(0, 80)}…` : asked.text}”` : "this picture");
-
-function describeOutcome() {
-  if (!hits.length) return `Nothing found for ${describe(query)}`;
-  const noun = target === "images" ? "picture" : "caption";
-  return hits.length === 1 ? `The nearest ${noun} to ${describe(query)}` : `The ${hits.length} nearest ${noun}s to ${describe(query)}`;
+/** The next page, unless it is on its way already. */
+async function loadMore({ isClicked = false } = {}) {
+  if (next !== null && !running) await request(next, { isClicked });
 }
+
+const look = watchEnd(more, () => isBroken || loadMore());
+more.addEventListener("click", () => loadMore({ isClicked: true }));
+
+// --- the larger view -----------------------------------------------------------------------------
 
 function open(hit) {
-  if (hit.image) openViewer(hits, hits.indexOf(hit), { choose, hasCaptions: hasGallery("captions") });
-  else if (hit.caption) choose({ text: hit.caption });
+  if (!hit.image) {
+    if (hit.caption) choose({ text: hit.caption });
+    return;
+  }
+  const pictures = () => hits.filter((one) => one.image);
+  const following = async () => {
+    await loadMore();
+    return { hits: pictures(), loadMore: next === null ? null : following };
+  };
+  openViewer(pictures(), pictures().indexOf(hit), {
+    choose,
+    gallery: hasGallery,
+    sentence: asked.query.text,
+    explain: asked.query.text && asked.target === "images" ? explain : null,
+    loadMore: next === null ? null : following,
+    closed: (place) => list.children[hits.indexOf(pictures()[place])]?.querySelector("button").focus(),
+  });
+}
+
+/** The same hit again, with its explanation. */
+async function explain(hit, signal) {
+  const fields = { ...fieldsOf(asked, info, { offset: hit.rank - 1, version }), version, limit: 1, explain: true };
+  const [found] = (await search(asked.query, fields, signal)).hits;
+  if (found?.id !== hit.id) throw new Problem({ title: "The ranking has changed", detail: "The ranking has changed in the meantime; search again." });
+  return found;
 }
 
 // --- what the page shows around the results ----------------------------------------------------
 
 function setState(state) {
-  document.body.dataset.state = state;
+  const was = document.body.dataset.state;
+  const change = () => (document.body.dataset.state = state);
+  if ((was === "empty") === (state === "empty")) change();
+  else slideAlong(change);
+  const isIdle = state === "empty" || state === "resting";
   byId("problem").hidden = state !== "error";
-  byId("examples").hidden = state !== "empty" && state !== "nothing";
-  byId("targets").hidden = state === "empty" || state === "error" || !(hasGallery("images") && hasGallery("captions"));
-  if (state === "error" || state === "empty") list.replaceChildren();
-  if (state !== "results") more.hidden = true;
-  if (state !== "results" && state !== "nothing") byId("warning").hidden = true;
-  if (state === "nothing" || state === "empty") showExamples({ choose, hasGallery });
+  byId("examples").hidden = !isIdle && !(state === "nothing" && !isFiltered(asked, info));
+  byId("targets").hidden = isIdle || state === "error" || !(hasGallery("images") && hasGallery("captions"));
+  byId("open-refine").hidden = isIdle || state === "error";
+  if (state === "error" || isIdle) list.replaceChildren();
+  if (state !== "results") more.hidden = byId("more-note").hidden = true;
+  if (state !== "results" && state !== "nothing") hideNotes();
+  if (state === "nothing" || isIdle) showExamples({ choose, hasGallery });
 }
 
-function showQuery() {
-  box.value = query?.text ?? "";
-  const picture = byId("query-picture-image");
-  byId("query-picture").hidden = !query?.url;
-  byId("query-picture").classList.remove("missing");
-  if (query?.url) picture.src = query.url;
-  else picture.removeAttribute("src");
-  box.placeholder = query?.url ? "or type a sentence" : "A sentence, or drop a picture";
-  for (const button of byId("targets").children) button.setAttribute("aria-pressed", String(button.dataset.target === target));
-  document.title = query ? `${query.text ?? "Picture"} · HREM search` : "HREM search";
+function showAsked() {
+  showQuery(asked?.query, asked?.target);
+  if (!asked) return;
+  const drawn = { ...asked, columns: columnsOf(asked.target, info), hasCaptions: hasGallery("captions") };
+  drawPanel(drawn, refine);
+  drawChips(drawn, refine);
 }
 
-/** What happened, read out by screen readers; the time beside it is not. */
-function say(status, timing = null) {
-  byId("status").textContent = status;
-  const part = (name) => (timing?.[name] == null ? null : `${name} ${timing[name].toFixed(1)} ms`);
-  byId("timing").textContent = timing ? `${Math.round(timing.total)} ms` : "";
-  byId("timing").title = ["queue", "decode", "encode", "search", "fetch"].map(part).filter(Boolean).join(" · ");
-}
-
-function showIndex(index) {
-  const { images, captions } = info.galleries;
-  const facts = [`index ${index.version}`, `model ${index.checkpoint.slice(0, 8)}`];
-  if (captions) facts.unshift(count(captions.count, "caption"));
-  if (images) facts.unshift(count(images.count, "picture"));
-  byId("index-facts").textContent = facts.join(" · ");
-}
+const refine = (refinement) => choose(asked.query, asked.target, { refinement });
 
 // --- input: sentence, picture, keys, history ------------------------------------------------------
+
+/** What to find with this sentence: whatever the sentence before it was looking for. */
+const sameTarget = () => (asked?.query.text ? asked.target : null);
+
+const stopTyping = watchTyping(box, {
+  type(text) {
+    if (!info || text === (asked?.query.text ?? "")) return;
+    if (text) choose({ text }, sameTarget(), { isTyped: true });
+    else if (asked?.query.text) rest();
+  },
+  settle: settled,
+});
+
+function settled() {
+  steps.settle();
+  sayAloud();
+}
+
+/** The box was emptied: the page rests, with the box where it is. */
+function rest() {
+  steps.recordRest({ isTyped: true });
+  forget("resting");
+}
+
+function forget(state) {
+  running?.abort();
+  asked = next = null;
+  hits = [];
+  say("");
+  showAsked();
+  setState(state);
+}
 
 byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = box.value.trim();
-  if (text) choose({ text }, query?.text && target !== defaultTarget({ text }) ? target : null);
-  else if (query && !query.text) request({ offset: 0, version: null });
+  if (text && text === asked?.query.text && document.body.dataset.state !== "error") {
+    stopTyping();
+    settled();
+  } else if (text) choose({ text }, sameTarget());
+  else if (asked && !asked.query.text) request();
   else box.focus();
 });
 
 byId("home").addEventListener("click", (event) => {
   if (event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
-  history.pushState(null, "", location.pathname);
+  steps.recordRest({ isTyped: false });
   restore();
 });
 
 byId("targets").addEventListener("click", (event) => {
   const wanted = event.target.closest("button")?.dataset.target;
-  if (wanted && wanted !== target) choose(query, wanted);
+  if (wanted && wanted !== asked.target) choose(asked.query, wanted);
 });
 
-more.addEventListener("click", () => next && request(next));
-
-function takePicture(file) {
-  if (!file) return;
-  choose({ file, url: URL.createObjectURL(file) });
-}
-
-const firstPicture = (transfer) => [...(transfer?.files ?? [])][0] ?? null;
-
-byId("choose-picture").addEventListener("click", () => byId("picture-file").click());
-byId("picture-file").addEventListener("change", (event) => {
-  takePicture(event.target.files[0]);
-  event.target.value = ""; // the same file can be chosen again
+list.addEventListener("click", (event) => {
+  const item = event.target.closest("li");
+  if (item) open(hits[[...list.children].indexOf(item)]);
 });
-byId("query-picture-image").addEventListener("error", () => byId("query-picture").classList.add("missing"));
+
+byId("clear-query").addEventListener("click", () => {
+  box.value = "";
+  box.dispatchEvent(new Event("input"));
+  box.focus();
+});
+byId("clear-refine").addEventListener("click", () => {
+  refine(UNREFINED);
+  byId("open-refine").focus();
+});
 byId("remove-picture").addEventListener("click", () => {
   byId("home").click();
   box.focus();
 });
-addEventListener("paste", (event) => {
-  const file = firstPicture(event.clipboardData);
-  if (!file) return; // text goes into the box as usual
-  event.preventDefault();
-  takePicture(file);
-});
-
-let dragDepth = 0; // dragenter and dragleave fire for every element below the pointer
-const isFileDrag = (event) => event.dataTransfer?.types.includes("Files");
-const showVeil = (shown) => document.body.classList.toggle("dropping", shown);
-addEventListener("dragenter", (event) => {
-  if (isFileDrag(event)) showVeil(++dragDepth > 0);
-});
-addEventListener("dragleave", (event) => {
-  if (isFileDrag(event)) showVeil(--dragDepth > 0);
-});
-addEventListener("dragover", (event) => {
-  if (isFileDrag(event)) event.preventDefault();
-});
-addEventListener("drop", (event) => {
-  dragDepth = 0;
-  showVeil(false);
-  const file = firstPicture(event.dataTransfer);
-  if (!file) return;
-  event.preventDefault();
+watchPictures((file) => {
   byId("viewer").close();
-  takePicture(file);
+  choose({ file, url: URL.createObjectURL(file) });
 });
+watchKeys({ box, list });
 
-addEventListener("keydown", (event) => {
-  if (byId("viewer").open || event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target === box;
-  if (event.key === "/" && !typing) {
-    box.focus();
-    box.select();
-  } else if (event.key === "Escape") {
-    if (typing && box.value) box.value = "";
-    else if (!typing) box.focus();
-    else box.blur();
-  } else if (/^(Arrow|Home$|End$)/.test(event.key)) {
-    if (typing && event.key !== "ArrowDown") return;
-    const wanted = neighbour(event.key, list, box);
-    if (!wanted) return;
-    wanted.focus();
-  } else return;
-  event.preventDefault();
-});
-
-/** Bring the page into the state that the address and the history entry name. */
+/** Bring the page into the state that the present step of the history holds. */
 function restore() {
-  const address = new URLSearchParams(location.search);
-  const { key, find, ...state } = history.state ?? {};
-  const wanted = address.get("find") ?? find ?? null;
-  const text = state.text ?? address.get("q")?.trim();
-  const id = address.get("image");
-  if (text) return run({ text }, wanted);
-  if (id) return run({ id, url: `images/${encodeURIComponent(id)}/thumbnail` }, wanted);
-  if (key && files.has(key)) return run(files.get(key), wanted);
-  running?.abort();
-  query = target = next = null;
-  hits = [];
-  say("");
-  showQuery();
-  setState("empty");
+  stopTyping();
+  const { query, find, refinement } = steps.recall();
+  if (!query) return forget("empty");
+  ask(query, find, refinement);
+  return run();
 }
 
 async function start() {
+  onKeyNeeded(askForKey);
   try {
     info = await readInfo();
   } catch (error) {
@@ -280,7 +308,7 @@ async function start() {
     return;
   }
   addEventListener("popstate", restore);
-  showIndex(info.index);
+  showIndex(info, info.index);
   restore();
 }
 

@@ -1,69 +1,76 @@
-// Drawing: hits, examples, problems. Text reaches the page through textContent only.
+// Drawing: hits, examples, metadata. Text reaches the page through textContent only.
+import { labelOf } from "./columns.js";
 
 const byId = (id) => document.getElementById(id);
 
 export const formatScore = (score) => score.toFixed(3);
+export const formatRelevance = (relevance) => `${Math.round(100 * relevance)}%`;
 
 function fillScore(element, hit) {
+  const isCalibrated = hit.relevance !== null;
   element.querySelector(".rank").textContent = hit.rank;
-  element.querySelector(".score").textContent = formatScore(hit.score);
-  // The bar is the cosine itself, from 0 to 1, so that two pages of results can be compared.
-  element.querySelector(".bar > span").style.width = `${100 * Math.min(1, Math.max(0, hit.score))}%`;
+  const score = element.querySelector(".score");
+  score.textContent = isCalibrated ? formatRelevance(hit.relevance) : formatScore(hit.score);
+  score.title = isCalibrated ? `relevance ${formatRelevance(hit.relevance)}, score ${formatScore(hit.score)}` : "score";
+  // The bar is the relevance or the cosine itself, from 0 to 1, so that two pages of results can be compared.
+  const share = Math.min(1, Math.max(0, hit.relevance ?? hit.score));
+  element.querySelector(".bar > span").style.width = `${100 * share}%`;
 }
 
 function fillPicture(frame, image) {
   const picture = frame.querySelector("img");
-  picture.addEventListener("error", () => frame.classList.add("missing"), { once: true });
+  const source = image?.thumbnail_url ?? null;
+  if (picture.getAttribute("src") === source && source) return;
   // An image that was indexed by its region features has no picture.
-  if (image.thumbnail_url) picture.src = image.thumbnail_url;
-  else frame.classList.add("missing");
-  return picture;
+  frame.classList.toggle("missing", !source);
+  picture.onerror = () => frame.classList.add("missing");
+  if (source) picture.src = source;
+  else picture.removeAttribute("src");
 }
 
-/** The list item of one hit; `open` is called when it is activated. */
-export function drawHit(hit, target, open) {
-  const template = byId(target === "images" ? "picture-hit" : "caption-hit");
-  const item = template.content.cloneNode(true).firstElementChild;
+function fillNote(item, text) {
+  const note = item.querySelector(".note");
+  note.textContent = text;
+  note.hidden = !text;
+}
+
+const alike = (hit) => (hit.duplicates?.length ? `+${hit.duplicates.length} alike` : "");
+
+/** How a hit is read out. */
+function nameOf(hit, target) {
+  const name = target === "images" ? `Picture ${hit.image?.id ?? hit.id}` : hit.caption;
+  const worth = hit.relevance === null ? `score ${formatScore(hit.score)}` : `relevance ${formatRelevance(hit.relevance)}`;
+  return [name, `rank ${hit.rank}`, worth, alike(hit).replace("+", "")].filter(Boolean).join(", ");
+}
+
+function fillHit(item, hit, target) {
   const button = item.querySelector("button");
   fillScore(item, hit);
-  const frame = item.querySelector(".frame");
+  fillPicture(item.querySelector(".frame"), hit.image);
   if (target === "images") {
-    const { width, height } = hit.image;
-    const ratio = width && height ? Math.min(2.4, Math.max(0.6, width / height)) : 1;
-    item.style.setProperty("--ratio", ratio);
-    fillPicture(frame, hit.image);
-    button.setAttribute("aria-label", `Picture ${hit.image.id}, rank ${hit.rank}, score ${formatScore(hit.score)}`);
+    const { width, height } = hit.image ?? {};
+    item.style.setProperty("--ratio", width && height ? Math.min(2.4, Math.max(0.6, width / height)) : 1);
+    fillNote(item, alike(hit));
   } else {
     item.querySelector(".caption").textContent = hit.caption;
-    if (hit.image) fillPicture(frame, hit.image);
-    else frame.classList.add("missing");
-    button.setAttribute("aria-label", `${hit.caption}, rank ${hit.rank}, score ${formatScore(hit.score)}`);
+    const more = hit.captions?.length ?? 0;
+    fillNote(item, more ? `and ${more} more of this picture` : alike(hit));
   }
-  button.addEventListener("click", () => open(hit));
-  return item;
+  button.setAttribute("aria-label", nameOf(hit, target));
 }
 
-/** Show a problem with the service's title, detail, per-field errors and request id. */
-export function drawProblem(section, problem, retry) {
-  const parts = [];
-  const add = (tag, text, className) => {
-    const element = document.createElement(tag);
-    element.textContent = text;
-    if (className) element.className = className;
-    parts.push(element);
-    return element;
-  };
-  add("h2", problem.title ?? "Something went wrong in the page");
-  // One error is told by the detail alone; several are listed instead of it.
-  if (problem.errors?.length > 1) {
-    add("ul", "").append(
-      ...problem.errors.map(({ where, message }) => Object.assign(document.createElement("li"), { textContent: `${where}: ${message}` })),
-    );
-  } else if (problem.detail || !problem.title) add("p", problem.detail || String(problem));
-  if (problem.requestId) add("p", `request ${problem.requestId}`, "request-id");
-  add("button", "Try again").addEventListener("click", retry);
-  section.replaceChildren(...parts);
-  section.hidden = false;
+/** A list item for each hit; those that the list `before` them shows are used again, so that nothing flickers. */
+export function drawHits(hits, target, before) {
+  const isSameKind = before?.dataset.target === target;
+  const shown = new Map(isSameKind ? [...before.children].map((item) => [item.dataset.id, item]) : []);
+  const template = byId(target === "images" ? "picture-hit" : "caption-hit");
+  return hits.map((hit) => {
+    const item = shown.get(hit.id) ?? template.content.cloneNode(true).firstElementChild;
+    shown.delete(hit.id);
+    item.dataset.id = hit.id;
+    fillHit(item, hit, target);
+    return item;
+  });
 }
 
 /** A chip that searches with a sentence. */
@@ -91,8 +98,11 @@ export function drawExamplePicture(image, choose) {
 export function describeMetadata(metadata) {
   return Object.entries(metadata ?? {})
     .filter(([, value]) => value !== null && value !== "" && !(Array.isArray(value) && !value.length))
-    .map(([key, value]) => [
-      key.replaceAll("_", " "),
-      Array.isArray(value) ? value.join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value),
-    ]);
+    .map(([key, value]) => [labelOf(key), describeValue(value)]);
+}
+
+function describeValue(value) {
+  if (Array.isArray(value)) return value.map(describeValue).join(", ");
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return value !== null && typeof value === "object" ? JSON.stringify(value) : String(value);
 }

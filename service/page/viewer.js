@@ -1,79 +1,111 @@
-// The larger view of one picture: its captions, its metadata, and the search that starts from it.
+// The larger view of one picture: why it was found, its captions, its metadata, and the searches that start from it.
 import { search } from "./api.js";
-import { describeMetadata, drawSentence, formatScore } from "./results.js";
+import { drawExplanation } from "./explanation.js";
+import { describeMetadata, drawExamplePicture, drawSentence, formatRelevance, formatScore } from "./results.js";
 
 const byId = (id) => document.getElementById(id);
 const dialog = byId("viewer");
+const stage = byId("stage");
 const picture = byId("viewer-picture");
 const note = byId("viewer-note");
+const why = byId("viewer-why");
 
 const NEAREST_CAPTIONS = 5;
 const LARGEST_ZOOM = 3;
+const NO_EXPLANATION = "There is no explanation of this picture: its file can no longer be read.";
 
-let shown = { hits: [], place: 0, choose: null, hasCaptions: false };
-let pending = null; // the running look-up of captions
+let shown = { hits: [], place: 0 };
+let pending = null; // what is being looked up for the picture shown
+let isExplaining = false; // asked for once, kept while walking from picture to picture
 
-/** Open hit `place` of `hits`; `choose(query)` starts a search from here. */
-export function openViewer(hits, place, { choose, hasCaptions }) {
-  shown = { hits: hits.filter((hit) => hit.image), place: 0, choose, hasCaptions };
-  shown.place = shown.hits.indexOf(hits[place]);
+/**
+ * Open hit `place` of `hits`. `choose(query, target)` starts a search from here; `explain(hit, signal)` resolves to the hit
+ * with its explanation of `sentence`, and is null where nothing can be explained; `loadMore()` resolves to all hits once there are more;
+ * `closed(place)` is told which hit was shown last.
+ */
+export function openViewer(hits, place, { choose, gallery, sentence, explain, loadMore, closed }) {
+  shown = { hits, place, choose, gallery, sentence, explain, loadMore, closed };
+  isExplaining = false;
   dialog.showModal();
   show();
 }
 
 function show() {
   const hit = shown.hits[shown.place];
-  const { id, url, thumbnail_url: thumbnail, width, height } = hit.image;
+  pending?.abort();
+  pending = new AbortController();
   byId("viewer-title").textContent = `Result ${hit.rank}`;
-  const caption = byId("viewer-caption");
-  caption.textContent = hit.caption ? `“${hit.caption}”` : "";
-  caption.hidden = !hit.caption;
+  byId("viewer-caption").textContent = hit.caption ? `“${hit.caption}”` : "";
+  byId("viewer-caption").hidden = !hit.caption;
+  showPicture(hit);
+  showFacts(hit);
+  byId("viewer-previous").disabled = shown.place === 0;
+  byId("viewer-next").disabled = shown.place === shown.hits.length - 1 && !shown.loadMore;
+  showAlike(hit);
+  showCaptions(hit, pending.signal);
+  why.hidden = !shown.explain || !hit.image.url;
+  showExplanation(hit, pending.signal);
+}
 
-  note.hidden = true;
+/** Pictures that were folded into this one. */
+function showAlike({ id, image, duplicates }) {
+  const alike = id === image.id ? (duplicates ?? []) : []; // of a caption, it is captions that are alike
+  const pictures = alike.map((one) => ({ id: one.id, thumbnail_url: `images/${encodeURIComponent(one.id)}/thumbnail` }));
+  byId("viewer-alike").hidden = !pictures.length;
+  byId("viewer-alike").querySelector("ul").replaceChildren(...pictures.map((picture) => drawExamplePicture(picture, leaveFor)));
+}
+
+function showPicture({ image, caption }) {
+  const { id, url, thumbnail_url: thumbnail, width, height } = image;
+  tell("");
   picture.onerror = () => {
     picture.onerror = null;
     picture.src = thumbnail;
-    note.textContent = "The original file is not readable any more; this is its thumbnail.";
-    note.hidden = false;
+    tell("The original file is not readable any more; this is its thumbnail.");
   };
   if (url) picture.src = url;
   else {
     picture.removeAttribute("src");
-    note.textContent = "This image was indexed by its region features; there is no picture of it.";
-    note.hidden = false;
+    tell("This image was indexed by its region features; there is no picture of it.");
   }
-  picture.alt = hit.caption ?? `Picture ${id}`;
-  picture.style.aspectRatio = width && height ? `${width} / ${height}` : "";
-  picture.style.maxWidth = width ? `${LARGEST_ZOOM * width}px` : ""; // a small picture stays crisp
+  picture.alt = caption ?? `Picture ${id}`;
+  stage.hidden = !url;
+  stage.style.setProperty("--ratio", width && height ? width / height : 1);
+  stage.style.setProperty("--widest", width ? `${LARGEST_ZOOM * width}px` : "100%"); // a small picture stays crisp
   byId("viewer-original").hidden = !url;
   byId("viewer-original").href = url ?? "";
+  byId("viewer-search").hidden = !url || !shown.gallery("images");
+  byId("viewer-captions-search").hidden = !url || !shown.gallery("captions");
+}
 
-  const facts = [["score", formatScore(hit.score)], ...describeMetadata(hit.metadata)];
-  if (width && height) facts.push(["size", `${width} × ${height}`]);
-  facts.push(["id", id]);
+function tell(text) {
+  note.textContent = text;
+  note.hidden = !text;
+}
+
+function showFacts({ score, relevance, metadata, image }) {
+  const facts = [["score", formatScore(score)], ...describeMetadata(metadata)];
+  if (relevance !== null) facts.unshift(["relevance", formatRelevance(relevance)]);
+  if (image.width && image.height) facts.push(["size", `${image.width} × ${image.height}`]);
+  facts.push(["id", image.id]);
   byId("viewer-metadata").replaceChildren(
     ...facts.flatMap(([key, value]) => [
       Object.assign(document.createElement("dt"), { textContent: key }),
       Object.assign(document.createElement("dd"), { textContent: value }),
     ]),
   );
-  byId("viewer-previous").disabled = shown.place === 0;
-  byId("viewer-next").disabled = shown.place === shown.hits.length - 1;
-  showCaptions(id);
 }
 
 /** Ask the service which captions lie nearest, and mark those that belong to this very picture. */
-async function showCaptions(id) {
+async function showCaptions({ image }, signal) {
   const section = byId("viewer-captions");
   section.hidden = true;
-  pending?.abort();
-  if (!shown.hasCaptions) return;
-  pending = new AbortController();
+  if (!shown.gallery("captions") || !image.url) return;
   try {
-    const { hits } = await search({ id }, { target: "captions", limit: NEAREST_CAPTIONS }, pending.signal);
+    const { hits } = await search({ id: image.id }, { target: "captions", limit: NEAREST_CAPTIONS }, signal);
     const items = hits.map((hit) => {
       const item = drawSentence(hit.caption, leaveFor);
-      const own = hit.image_id === id;
+      const own = hit.image_id === image.id;
       item.classList.toggle("own", own);
       const mark = document.createElement("small");
       mark.textContent = own ? `${formatScore(hit.score)} · its own` : formatScore(hit.score);
@@ -88,24 +120,65 @@ async function showCaptions(id) {
   }
 }
 
-function leaveFor(query) {
-  dialog.close();
-  shown.choose(query);
+/** Draw where in the picture the words of the sentence are found, if the person wants to know. */
+async function showExplanation(hit, signal) {
+  const size = { width: hit.image.width ?? 1, height: hit.image.height ?? 1 };
+  drawExplanation(null, "", size);
+  stage.classList.remove("explained");
+  why.setAttribute("aria-pressed", String(isExplaining));
+  byId("explanation-note").hidden = true;
+  if (!isExplaining || why.hidden) return;
+  why.setAttribute("aria-busy", "true");
+  let reason = NO_EXPLANATION;
+  try {
+    const { explanation } = await shown.explain(hit, signal);
+    if (explanation) {
+      drawExplanation(explanation, shown.sentence, size);
+      stage.classList.add("explained");
+      return;
+    }
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    reason = error.errors?.[0]?.message ?? error.detail ?? String(error);
+  } finally {
+    if (!signal.aborted) why.removeAttribute("aria-busy");
+  }
+  byId("explanation-note").textContent = reason;
+  byId("explanation-note").hidden = false;
 }
 
-function step(by) {
-  const place = shown.place + by;
-  if (place < 0 || place >= shown.hits.length) return;
-  shown.place = place;
+function leaveFor(query, target) {
+  const { choose } = shown;
+  shown.closed = null; // the focus goes where the new search puts it
+  dialog.close();
+  choose(query, target);
+}
+
+async function step(by) {
+  if (shown.place + by === shown.hits.length && shown.loadMore) {
+    const more = await shown.loadMore();
+    if (!dialog.open) return;
+    shown.hits = more.hits;
+    shown.loadMore = more.loadMore;
+  }
+  if (!shown.hits[shown.place + by]) return;
+  shown.place += by;
   show();
+}
+
+function searchWithThis(target) {
+  const { id, thumbnail_url: url } = shown.hits[shown.place].image;
+  leaveFor({ id, url }, target);
 }
 
 byId("viewer-close").addEventListener("click", () => dialog.close());
 byId("viewer-previous").addEventListener("click", () => step(-1));
 byId("viewer-next").addEventListener("click", () => step(1));
-byId("viewer-search").addEventListener("click", () => {
-  const { id, thumbnail_url: url } = shown.hits[shown.place].image;
-  leaveFor({ id, url });
+byId("viewer-search").addEventListener("click", () => searchWithThis("images"));
+byId("viewer-captions-search").addEventListener("click", () => searchWithThis("captions"));
+why.addEventListener("click", () => {
+  isExplaining = !isExplaining;
+  showExplanation(shown.hits[shown.place], pending.signal);
 });
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close(); // a click on the backdrop
@@ -113,10 +186,13 @@ dialog.addEventListener("click", (event) => {
 dialog.addEventListener("close", () => {
   pending?.abort();
   picture.removeAttribute("src");
+  drawExplanation(null, "", { width: 1, height: 1 });
+  shown.closed?.(shown.place);
 });
 dialog.addEventListener("keydown", (event) => {
   if (event.key === "ArrowLeft") step(-1);
   else if (event.key === "ArrowRight") step(1);
+  else if (event.key === " " && event.target === dialog) dialog.close();
   else return;
   event.preventDefault();
 });

@@ -19,7 +19,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 30_000
 
 
 def find_chromium() -> str:

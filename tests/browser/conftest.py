@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from index_builder.build import build_index
 from tests.browser.chromium import TIMEOUT_MS, Watched, open_chromium
@@ -13,6 +13,8 @@ from tests.live_service import Service, start_service, stop_service
 from tests.worlds import tiny_checkpoint, write_world
 
 IMAGE_COUNT = 30  # more than the page shows at once
+
+expect.set_options(timeout=TIMEOUT_MS)  # a busy machine is no failure
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.chromium import Watched
-from tests.browser.conftest import IMAGE_COUNT
 from tests.live_service import Service
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("watched")]
@@ -54,16 +53,6 @@ def test_a_sentence_finds_the_pictures_of_the_api_in_its_order_with_its_scores(
     expect(page).to_have_url(f"{service.url}/?q=a+red+circle")
     expect(page.locator("#index-facts")).to_contain_text("index 1")
     expect(page.locator("#timing")).to_contain_text("ms")
-
-
-def test_show_more_continues_the_ranking_and_the_focus(page: Page, service: Service) -> None:
-    hits = service.search_text("a star", limit=100)["results"][0]["hits"]
-    page.goto("/?q=a+star")
-    page.get_by_role("button", name="Show more").click()
-    expect(page.locator("#hits > li")).to_have_count(IMAGE_COUNT)
-    assert shown_scores(page) == api_scores(hits)
-    expect(page.locator("#hits > li > button").nth(PAGE_SIZE)).to_be_focused()
-    expect(page.locator("#more")).to_be_hidden()
 
 
 def check_captions_of(page: Page, service: Service, picture: Path) -> None:
@@ -154,7 +143,7 @@ def test_the_page_is_used_by_keyboard_alone(page: Page) -> None:
     expect(title).to_have_text("Result 4")
     page.keyboard.press("Escape")
     expect(viewer).to_be_hidden()
-    expect(buttons.nth(2)).to_be_focused()
+    expect(buttons.nth(3)).to_be_focused()  # the picture that was seen last
     page.keyboard.press("Escape")
     expect(page.locator("#query")).to_be_focused()
 
@@ -184,7 +173,7 @@ def test_everything_that_can_be_activated_has_a_name(page: Page) -> None:
     page.locator("#hits > li > button").first.click()
     page.locator("#viewer-captions li").first.wait_for()
     snapshots.append(page.get_by_role("dialog").aria_snapshot())
-    page.get_by_role("button", name="Search with this picture").click()
+    page.locator("#viewer-captions-search").click()
     page.locator("#hits .caption").first.wait_for()
     snapshots.append(page.locator("body").aria_snapshot())
     for snapshot in snapshots:
@@ -209,7 +198,7 @@ def test_the_larger_view_shows_the_picture_its_captions_and_its_data(
     expect(page.locator("#viewer-metadata")).to_contain_text("48 × 48")
     expect(page.locator("#viewer-metadata")).to_contain_text(f"{hit['score']:.3f}")
 
-    page.get_by_role("button", name="Search with this picture").click()
+    page.get_by_role("dialog").get_by_role("button", name="Captions", exact=True).click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator("#hits .caption").first).to_have_text(captions[0]["caption"])
     expect(page).to_have_url(f"{service.url}/?image={hit['id']}")
@@ -217,8 +206,9 @@ def test_the_larger_view_shows_the_picture_its_captions_and_its_data(
 
 def test_a_picture_also_finds_pictures_and_itself_first(page: Page, service: Service) -> None:
     image_id = service.search_text("a star", limit=1)["results"][0]["hits"][0]["id"]
-    page.goto(f"/?image={image_id}")
-    page.get_by_role("button", name="Pictures", exact=True).click()
+    page.goto("/?q=a+star")
+    page.locator("#hits > li > button").first.click()
+    page.get_by_role("button", name="More like this").click()
     first = page.locator(".picture-hit").first
     expect(first).to_have_attribute("aria-label", f"Picture {image_id}, rank 1, score 1.000")
     expect(page).to_have_url(f"{service.url}/?image={image_id}&find=images")
@@ -276,17 +266,6 @@ def test_a_lost_connection_is_told_and_trying_again_helps(page: Page, watched: W
     page.unroute("**/search/text", cut)
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
-
-
-def test_a_failure_to_show_more_starts_the_ranking_again(page: Page, watched: Watched) -> None:
-    watched.expected.append("net::ERR_CONNECTION_RESET")
-    page.goto("/?q=a+red+circle")
-    expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
-    page.route("**/search/text", lambda route: route.abort("connectionreset"), times=1)
-    page.get_by_role("button", name="Show more").click()
-    page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
-    expect(page.locator("#hits .rank").first).to_have_text("1")
 
 
 def test_a_slow_answer_says_that_the_search_is_under_way(page: Page) -> None:
