@@ -1,6 +1,5 @@
 """Page after page of one ranking, apart from how each is asked."""
 
-from collections.abc import Sequence
 from typing import TypeAlias
 
 from service.client.answers import SearchAnswer
@@ -12,7 +11,7 @@ __all__ = ["Paging", "Query"]
 
 PAGE_SIZE = 10
 
-Query: TypeAlias = str | ImageSource | Sequence[Part]
+Query: TypeAlias = str | ImageSource | list[Part] | tuple[Part, ...]
 
 
 class Paging:
@@ -36,11 +35,12 @@ class Paging:
             return None
         limit = min(self._fields.get("limit", PAGE_SIZE), self._left)
         fields: SearchFields = {**self._fields, "limit": limit, "offset": self._offset}
-        if isinstance(self._query, str):
-            return search_text(self._query, **fields)
-        if isinstance(self._query, bytes) or not isinstance(self._query, Sequence):
-            return search_image(self._query, **fields)
-        return search(self._query, **fields)
+        query = self._query
+        if isinstance(query, str):
+            return search_text(query, **fields)
+        if isinstance(query, list | tuple):
+            return search(query, **fields)
+        return search_image(query, **fields)
 
     def take(self, answer: SearchAnswer) -> None:
         """Learn from a page what comes next."""
