@@ -2,7 +2,6 @@
 import { choicesOf, readRange } from "./columns.js";
 
 const byId = (id) => document.getElementById(id);
-const panel = byId("refine");
 
 const SWITCHES = {
   words: { label: "Words count too", hint: "Captions that hold the very words come first.", fits: ({ query, hasCaptions }) => query.text && hasCaptions },
@@ -17,103 +16,126 @@ function make(tag, properties = {}, ...children) {
 }
 
 /** A tick box that looks like a chip; a radio button where only one may be chosen. */
-function drawChoice({ type, name, label, isChosen, onChange }) {
-  const input = make("input", { type, name, checked: isChosen });
+function drawChoice({ type, name, label, onChange }) {
+  const input = make("input", { type, name });
   input.addEventListener("change", () => onChange(input.checked));
-  return make("label", { className: "choice" }, input, make("span", { textContent: label }));
+  return { input, element: make("label", { className: "choice" }, input, make("span", { textContent: label })) };
 }
 
-function drawChoices({ name, values }, chosen, change) {
-  return values.map((value) => {
+// Each control is {elements, update(chosen)}: `choose(change)` is told how the choices of its column change.
+
+function drawChoices({ name, values }, choose) {
+  const choices = values.map((value) => {
     const text = String(value);
-    const onChange = (isChosen) => change(isChosen ? [...chosen, text] : chosen.filter((other) => other !== text));
-    return drawChoice({ type: "checkbox", name, label: text, isChosen: chosen.includes(text), onChange });
+    const onChange = (isChosen) => choose((chosen) => (isChosen ? [...chosen, text] : chosen.filter((other) => other !== text)));
+    return { text, ...drawChoice({ type: "checkbox", name, label: text, onChange }) };
   });
+  return {
+    elements: choices.map(({ element }) => element),
+    update: (chosen) => choices.forEach(({ text, input }) => (input.checked = chosen.includes(text))),
+  };
 }
 
-function drawSwitch({ name }, chosen, change) {
-  const states = [["any", []], ["yes", ["yes"]], ["no", ["no"]]];
-  return states.map(([label, values]) =>
-    drawChoice({ type: "radio", name, label, isChosen: (chosen[0] ?? "any") === label, onChange: () => change(values) }),
-  );
+function drawSwitch({ name }, choose) {
+  const states = ["any", "yes", "no"].map((label) => {
+    const onChange = () => choose(() => (label === "any" ? [] : [label]));
+    return { label, ...drawChoice({ type: "radio", name, label, onChange }) };
+  });
+  return {
+    elements: states.map(({ element }) => element),
+    update: (chosen) => states.forEach(({ label, input }) => (input.checked = label === (chosen[0] ?? "any"))),
+  };
 }
 
-function drawRange({ label, least, most, step }, chosen, change) {
-  const ends = readRange(chosen[0]) ?? [null, null];
-  const [from, to] = ["from", "to"].map((end, place) => {
-    const input = make("input", { type: "number", step, value: ends[place] ?? "", placeholder: (place ? most : least) ?? "" });
+function drawRange({ label, least, most, step }, choose) {
+  const ends = ["from", "to"].map((end, place) => {
+    const input = make("input", { type: "number", step, placeholder: (place ? most : least) ?? "" });
     input.setAttribute("aria-label", `${label} ${end}`);
-    input.inputMode = step === "1" ? "numeric" : "decimal";
+    input.inputMode = step === "1" && least >= 0 ? "numeric" : "text"; // the digits of some phones lack a minus
     return input;
   });
   const send = () => {
-    if (!from.validity.valid || !to.validity.valid) return;
-    const range = `${from.value}..${to.value}`;
-    change(readRange(range) ? [range] : []);
+    if (!ends.every((input) => input.validity.valid)) return;
+    const range = ends.map((input) => input.value).join("..");
+    choose(() => (readRange(range) ? [range] : []));
   };
-  from.addEventListener("change", send);
-  to.addEventListener("change", send);
-  return [make("span", { className: "range" }, from, make("span", { textContent: "to" }), to)];
+  for (const input of ends) input.addEventListener("change", send);
+  return {
+    elements: [make("span", { className: "range" }, ends[0], make("span", { textContent: "to" }), ends[1])],
+    update(chosen) {
+      const values = readRange(chosen[0]) ?? [null, null];
+      // An end that somebody is writing at the moment stays as it is.
+      ends.forEach((input, place) => input === document.activeElement || (input.value = values[place] ?? ""));
+    },
+  };
 }
 
-function drawWords({ name, label, values }, chosen, change) {
+function drawWords({ name, label, values }, choose) {
   const known = make("datalist", { id: `values-of-${name}` }, ...values.map((value) => make("option", { value })));
   const input = make("input", { type: "text", placeholder: values.length ? "Type to choose" : "The exact words" });
   input.setAttribute("list", known.id);
   input.setAttribute("aria-label", label);
-  const add = () => {
+  input.addEventListener("change", () => {
     const value = input.value.trim();
-    if (value && !chosen.includes(value)) change([...chosen, value]);
+    input.value = "";
+    if (value) choose((chosen) => (chosen.includes(value) ? chosen : [...chosen, value]));
+  });
+  const added = make("span", { className: "choices" });
+  return {
+    elements: [make("span", { className: "typed" }, input, known), added],
+    update(chosen) {
+      const hadFocus = added.contains(document.activeElement);
+      const choices = chosen.map((value) => {
+        const onChange = () => choose((others) => others.filter((other) => other !== value));
+        const choice = drawChoice({ type: "checkbox", name, label: value, onChange });
+        choice.input.checked = true;
+        return choice.element;
+      });
+      added.replaceChildren(...choices);
+      if (hadFocus) input.focus();
+    },
   };
-  input.addEventListener("change", add);
-  const added = chosen.map((value) =>
-    drawChoice({ type: "checkbox", name, label: value, isChosen: true, onChange: () => change(chosen.filter((other) => other !== value)) }),
-  );
-  return [make("span", { className: "typed" }, input, known), ...added];
 }
 
 const DRAW = { choices: drawChoices, switch: drawSwitch, range: drawRange, words: drawWords };
 
+let shown = { key: null, asked: null, change: null, updates: [] };
+
 /**
- * Draw the panel. `asked` is {query, target, refinement, columns, hasCaptions}; `change(refinement)` starts the refined search.
- * The focus stays on the control that was used.
+ * Draw the panel. `asked` is {query, target, refinement, columns, hasCaptions}; `change(refinement)` starts the refined
+ * search. While the columns stay the same so do the controls: nobody loses the one under the finger.
  */
 export function drawPanel(asked, change) {
-  const { columns, refinement } = asked;
-  const focused = placeOfFocus();
-  const fieldsets = columns.map((column) => {
-    const set = (values) => change({ ...refinement, where: { ...refinement.where, [column.name]: values } });
-    const controls = DRAW[column.control](column, refinement.where[column.name] ?? [], set);
-    const field = make("fieldset", {}, make("legend", { textContent: column.label }), make("div", { className: "choices" }, ...controls));
-    field.dataset.column = column.name;
-    return field;
-  });
-  byId("refine-columns").replaceChildren(...fieldsets);
-  const switches = Object.entries(SWITCHES)
-    .filter(([, { fits }]) => fits(asked))
-    .map(([name, { label, hint }]) => {
-      const input = make("input", { type: "checkbox", name, checked: refinement[name] });
-      input.setAttribute("role", "switch");
-      input.addEventListener("change", () => change({ ...refinement, [name]: input.checked }));
-      return make("label", { className: "switch" }, make("span", {}, make("b", { textContent: label }), make("small", { textContent: hint })), input);
-    });
-  byId("refine-switches").replaceChildren(...switches);
-  restoreFocus(focused);
+  const switches = Object.entries(SWITCHES).filter(([, { fits }]) => fits(asked));
+  const key = JSON.stringify([asked.target, asked.columns, switches.map(([name]) => name)]);
+  Object.assign(shown, { asked, change });
+  if (key !== shown.key) {
+    shown.key = key;
+    const columns = asked.columns.map(drawColumn);
+    const drawn = switches.map(drawOption);
+    byId("refine-columns").replaceChildren(...columns.map(({ element }) => element));
+    byId("refine-switches").replaceChildren(...drawn.map(({ element }) => element));
+    shown.updates = [...columns, ...drawn].map(({ update }) => update);
+  }
+  for (const update of shown.updates) update(asked.refinement);
 }
 
-function placeOfFocus() {
-  if (!panel.contains(document.activeElement)) return null;
-  const inputs = [...panel.querySelectorAll("input")];
-  const { name, ariaLabel, parentElement } = document.activeElement;
-  return { name, ariaLabel, label: parentElement.textContent, place: inputs.indexOf(document.activeElement) };
+function drawColumn(column) {
+  const choose = (changed) => {
+    const { where } = shown.asked.refinement;
+    shown.change({ ...shown.asked.refinement, where: { ...where, [column.name]: changed(where[column.name] ?? []) } });
+  };
+  const { elements, update } = DRAW[column.control](column, choose);
+  const element = make("fieldset", {}, make("legend", { textContent: column.label }), make("div", { className: "choices" }, ...elements));
+  return { element, update: ({ where }) => update(where[column.name] ?? []) };
 }
 
-function restoreFocus(focused) {
-  if (!focused) return;
-  const inputs = [...panel.querySelectorAll("input")];
-  const same = ({ name, ariaLabel, parentElement }) =>
-    name === focused.name && ariaLabel === focused.ariaLabel && (ariaLabel || parentElement.textContent === focused.label);
-  (inputs.find(same) ?? inputs[Math.min(focused.place, inputs.length - 1)] ?? panel).focus({ preventScroll: true });
+function drawOption([name, { label, hint }]) {
+  const input = make("input", { type: "checkbox", name });
+  input.setAttribute("role", "switch");
+  input.addEventListener("change", () => shown.change({ ...shown.asked.refinement, [name]: input.checked }));
+  const words = make("span", {}, make("b", { textContent: label }), make("small", { textContent: hint }));
+  return { element: make("label", { className: "switch" }, words, input), update: (refinement) => (input.checked = refinement[name]) };
 }
 
 /** Draw what refines the search as chips that take it back, and their number beside the button. */
