@@ -1,7 +1,7 @@
 """Page after page of one ranking, apart from how each is asked."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard, cast
 
 from service.client.answers import SearchAnswer
 from service.client.calls import Call, search, search_image, search_text
@@ -38,12 +38,16 @@ class Paging:
         fields: SearchFields = {**self._fields, "limit": limit, "offset": self._offset}
         if isinstance(self._query, str):
             return search_text(self._query, **fields)
-        if isinstance(self._query, bytes) or not isinstance(self._query, Sequence):
-            return search_image(self._query, **fields)
-        return search(self._query, **fields)
+        if _are_parts(self._query):
+            return search(self._query, **fields)
+        return search_image(cast(ImageSource, self._query), **fields)
 
     def take(self, answer: SearchAnswer) -> None:
         """Learn from a page what comes next."""
         self._fields = {**self._fields, "version": answer.index.version}
         self._offset = answer.results[0].next_offset
         self._left -= len(answer.hits)
+
+
+def _are_parts(query: Query) -> TypeGuard[Sequence[Part]]:
+    return isinstance(query, Sequence) and not isinstance(query, str | bytes)
