@@ -1,6 +1,7 @@
 """Page after page of one ranking, apart from how each is asked."""
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias, TypeGuard, cast
 
 from service.client.answers import SearchAnswer
 from service.client.calls import Call, search, search_image, search_text
@@ -11,7 +12,7 @@ __all__ = ["Paging", "Query"]
 
 PAGE_SIZE = 10
 
-Query: TypeAlias = str | ImageSource | list[Part] | tuple[Part, ...]
+Query: TypeAlias = str | ImageSource | Sequence[Part]
 
 
 class Paging:
@@ -35,15 +36,18 @@ class Paging:
             return None
         limit = min(self._fields.get("limit", PAGE_SIZE), self._left)
         fields: SearchFields = {**self._fields, "limit": limit, "offset": self._offset}
-        query = self._query
-        if isinstance(query, str):
-            return search_text(query, **fields)
-        if isinstance(query, list | tuple):
-            return search(query, **fields)
-        return search_image(query, **fields)
+        if isinstance(self._query, str):
+            return search_text(self._query, **fields)
+        if _are_parts(self._query):
+            return search(self._query, **fields)
+        return search_image(cast(ImageSource, self._query), **fields)
 
     def take(self, answer: SearchAnswer) -> None:
         """Learn from a page what comes next."""
         self._fields = {**self._fields, "version": answer.index.version}
         self._offset = answer.results[0].next_offset
         self._left -= len(answer.hits)
+
+
+def _are_parts(query: Query) -> TypeGuard[Sequence[Part]]:
+    return isinstance(query, Sequence) and not isinstance(query, str | bytes)
