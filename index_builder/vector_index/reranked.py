@@ -5,9 +5,9 @@ score, then by row. So a score never depends on codes or graphs; only which rows
 
 - **A page is full** whenever enough rows are allowed: a query with too few candidates is searched
   again with more effort, at last exactly.
-- **Pages agree**: the answer to fewer hits is the beginning of the answer to more, up to 1,000. What
-  is found with the effort of 100 hits comes first, also where more are asked for; whatever more effort
-  finds besides comes behind it.
+- **Pages agree**: the answer to fewer hits is the beginning of the answer to more, up to 1,000.
+  What is found with the effort of 100 hits comes first, also where more are asked for; whatever
+  more effort finds besides comes behind it.
 - **Few allowed rows** are compared one and all: exact and, up to a measured number, faster.
 """
 
@@ -127,7 +127,7 @@ class RerankedIndex(VectorIndex):
         return [_continued(*both, wanted_count) for both in zip(first, more, strict=True)]
 
     def _found(self, queries: Rows, wanted_count: int, mask: RowMask | None) -> list[FoundRows]:
-        """Return the best rows among the candidates of each query, or of all where those are few."""
+        """Return the best rows among the candidates of each query, among all if they are few."""
         row_count = self.count if mask is None else mask.count
         page_bound = min(row_count, _page_bound(wanted_count))
         fetched_count = max(1, -(-page_bound * self._parameters[RERANKED_COUNT] // _PAGE_BOUNDS[0]))

@@ -62,7 +62,10 @@ def test_a_filter_is_kept_and_a_page_is_full(index, name, wanted, exactly_only_t
         np.testing.assert_array_equal(
             answer.scores, exact_scores(query, index.vectors, answer.rows)
         )
-        assert list(answer.rows) == list(answer.rows[np.lexsort((answer.rows, -answer.scores))])
+        # What only more effort found stands behind the first hundred.
+        for part in (slice(0, 100), slice(100, None)):
+            rows, scores = answer.rows[part], answer.scores[part]
+            assert list(rows) == list(rows[np.lexsort((rows, -scores))])
 
 
 @pytest.mark.parametrize("name", ["most", "half", "some", "close", "far"])
