@@ -92,9 +92,9 @@ class ServiceLoadBenchmark(Command):
         if self.json_output:
             settings = self.model_dump(mode="json")
             console.result_json({"machine": found, "settings": settings, "measured": measured})
-        else:
-            console.result(f"{machine_line(found)}\n")
-            console.result(markdown(measured))
+        # With --json both are wanted of a run that takes minutes: the table goes to stderr then.
+        show = console.say if self.json_output else console.result
+        show(f"{machine_line(found)}\n\n{markdown(measured)}")
         missed = [
             f"{text}: {one}" for text, figures in measured.items() for one in figures["missed"]
         ]

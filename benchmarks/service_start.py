@@ -61,9 +61,8 @@ class ServiceStartBenchmark(Command):
         figures = {"items": self.count, "dim": self.dim, "starts": starts}
         if self.json_output:
             console.result_json({"machine": found, **figures})
-        else:
-            console.result(f"{machine_line(found)}\n")
-            console.result(markdown(figures))
+        show = console.say if self.json_output else console.result
+        show(f"{machine_line(found)}\n\n{markdown(figures)}")
         slowest = max(start["without_network_s"] for start in starts.values())
         return 0 if slowest < MOST_SECONDS else 1
 

@@ -34,8 +34,7 @@ DESCRIPTION = """\
 Image-text retrieval with HREM: a sentence finds pictures, a picture finds captions.
 
 Every answer that is not a success is a problem (RFC 9457, `application/problem+json`) with a
-stable `code`. Fields that a later release serves are refused when set to anything but their
-default, never ignored.
+stable `code`.
 """
 
 

@@ -123,7 +123,6 @@ ITEM_CODES = {
     # Raised by our own schemas.
     "empty_query": "empty_query",
     "invalid_base64": "invalid_base64",
-    "not_served_yet": "not_served_yet",
     "one_image_source": "one_image_source",
     "one_part_kind": "one_part_kind",
     "finite_number": "not_finite",

@@ -1,13 +1,10 @@
 """Requests, as they come over the wire; `answers` holds what goes back.
 
-Requests are strict: unknown fields, wrong types and values out of range are refused, and so is a
-field that a later release serves when it is set to anything but its default.
+Requests are strict: unknown fields, wrong types and values out of range are refused.
 """
 
 import base64
 import binascii
-import json
-from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -48,21 +45,6 @@ MAX_QUERIES = 32
 MAX_LIMIT = 100
 
 Part = Literal["image", "caption", "metadata"]
-
-
-def _only(default: object) -> Callable[[object], object]:
-    """Return a validator that refuses everything but `default`, the one value served so far."""
-
-    def refuse(value: object) -> object:
-        if type(value) is type(default) and value == default:
-            return value
-        raise PydanticCustomError(
-            "not_served_yet",
-            "this release serves only {default}; leave the field out or set it to that",
-            {"default": json.dumps(default)},
-        )
-
-    return refuse
 
 
 def _as_query_list(value: object) -> object:

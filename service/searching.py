@@ -1,8 +1,9 @@
 """The galleries of a served pair and the one thread that searches them.
 
 Queries of all clients share a search where they ask the same gallery with the same filter. They may
-ask for different depths: the answer to a few hits is the beginning of the answer to more, up to 100
-and up to 1,000 (`index_builder/vector_index/reranked.py`), so only these two never mix.
+ask for different depths: the answer to a few hits is the beginning of the answer to more. Only
+searches for more than 100 hits, which take more effort, go apart, so that others need not wait for
+them.
 """
 
 from collections.abc import Callable, Sequence

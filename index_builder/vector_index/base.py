@@ -45,7 +45,10 @@ class StoredRows(Protocol):
 
 @dataclass(frozen=True)
 class FoundRows:
-    """The answer to one query: rows and their scores, best first, ties by row."""
+    """The answer to one query: rows and their scores, best first, ties by row.
+
+    Approximate kinds order the first hundred and what comes behind them apart (`reranked.py`).
+    """
 
     rows: RowNumbers
     scores: Rows

@@ -5,8 +5,9 @@ score, then by row. So a score never depends on codes or graphs; only which rows
 
 - **A page is full** whenever enough rows are allowed: a query with too few candidates is searched
   again with more effort, at last exactly.
-- **Pages agree**: the answer to fewer than 100 hits is the beginning of that to 100; likewise from
-  101 to 1,000.
+- **Pages agree**: the answer to fewer hits is the beginning of the answer to more, up to 1,000.
+  What is found with the effort of 100 hits comes first, also where more are asked for; whatever
+  more effort finds besides comes behind it.
 - **Few allowed rows** are compared one and all: exact and, up to a measured number, faster.
 """
 
@@ -116,9 +117,19 @@ class RerankedIndex(VectorIndex):
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         mask = RowMask.of(allowed, self.count)
         row_count = self.count if mask is None else mask.count
-        page_bound = min(row_count, _page_bound(wanted_count))
         if mask is not None and row_count <= max(_EXACT_COUNT, self._looked_at(row_count)):
             return self._exactly(queries, wanted_count, mask)
+        shallow, deep = _PAGE_BOUNDS
+        if not shallow < wanted_count <= deep:
+            return self._found(queries, wanted_count, mask)
+        first = self._found(queries, shallow, mask)
+        more = self._found(queries, wanted_count, mask)
+        return [_continued(*both, wanted_count) for both in zip(first, more, strict=True)]
+
+    def _found(self, queries: Rows, wanted_count: int, mask: RowMask | None) -> list[FoundRows]:
+        """Return the best rows among the candidates of each query, among all if they are few."""
+        row_count = self.count if mask is None else mask.count
+        page_bound = min(row_count, _page_bound(wanted_count))
         fetched_count = max(1, -(-page_bound * self._parameters[RERANKED_COUNT] // _PAGE_BOUNDS[0]))
         fetched_count = min(row_count, fetched_count)
         effort = 1 if self.effort is None else self._parameters[self.effort.name]
@@ -150,3 +161,11 @@ class RerankedIndex(VectorIndex):
 
 def _page_bound(wanted_count: int) -> int:
     return next((bound for bound in _PAGE_BOUNDS if wanted_count <= bound), wanted_count)
+
+
+def _continued(first: FoundRows, more: FoundRows, wanted_count: int) -> FoundRows:
+    """Return the rows of `first` and behind them those of `more` that are not among them."""
+    is_new = ~np.isin(more.rows, first.rows)
+    rows = np.concatenate([first.rows, more.rows[is_new]])[:wanted_count]
+    scores = np.concatenate([first.scores, more.scores[is_new]])[:wanted_count]
+    return FoundRows(rows, scores)

@@ -3,16 +3,21 @@
 Nothing of the network is loaded here: queries go out as JSON and uploads, ids and scores come
 back. Ranks follow the protocol of `model.metrics`: ties, by the scores returned, count against us.
 A rank beyond the hits asked for is only known to be that large, which no recall at 10 depends on.
+A service that has too much to do, or a key over its rate, is asked again when it says.
 """
 
 import io
+import itertools
 import json
+import random
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,7 @@ from model import console
 from model.data.captioned_images import CaptionedImages
 from model.errors import HremError
 from model.metrics import RetrievalReport, report_from_ranks
+from model.retries import REFUSED_FOR_NOW, Retries, read_retry_after_s
 
 __all__ = ["Endpoint", "EndpointError", "evaluate_endpoint"]
 
@@ -40,10 +46,14 @@ class EndpointError(HremError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A service at `url`, such as http://127.0.0.1:8000; `key` where it asks for one."""
+    """A service at `url`, such as http://127.0.0.1:8000; `key` where it asks for one.
+
+    `retries` says how patiently a request is asked again that was refused for now.
+    """
 
     url: str
     key: str | None = None
+    retries: Retries = Retries(deadline_s=120.0, longest_pause_s=10.0)  # noqa: RUF009 - frozen
 
     def search_texts(self, texts: Sequence[str]) -> list[list[dict[str, Any]]]:
         """Return the image hits of each text, at most 32 texts."""
@@ -79,8 +89,7 @@ class Endpoint:
             raise EndpointError(f"'{self.url}' is no address; give http://HOST:PORT")
         request = urllib.request.Request(address, data=body, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-                results = json.load(answer)["results"]
+            results = self._patiently(request)["results"]
         except urllib.error.HTTPError as error:
             said = error.read(500).decode(errors="replace")
             raise EndpointError(f"{address} answered {error.code}: {said}") from error
@@ -91,6 +100,23 @@ class Endpoint:
             ) from error
         by_query = {result["query_index"]: result["hits"] for result in results}
         return [by_query[place] for place in range(query_count)]
+
+    def _patiently(self, request: urllib.request.Request) -> Any:
+        """Return the JSON of the answer; searches change nothing, so they may be repeated."""
+        until = time.monotonic() + self.retries.deadline_s
+        for attempt in itertools.count():
+            try:
+                with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                asked_for = read_retry_after_s(
+                    error.headers["Retry-After"], date=error.headers["Date"], now=datetime.now(UTC)
+                )
+                pause_s = self.retries.pause_s(attempt, asked_for, chance=random.random())
+                if error.code not in REFUSED_FOR_NOW or time.monotonic() + pause_s >= until:
+                    raise
+                error.close()
+            time.sleep(pause_s)
 
 
 def evaluate_endpoint(endpoint: Endpoint, images: CaptionedImages) -> RetrievalReport:

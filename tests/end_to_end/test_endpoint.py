@@ -11,8 +11,10 @@ import pytest
 
 from index_builder.build import build_index
 from model.data.jsonl import load_jsonl
+from model.retries import Retries
 from model.training.endpoint import Endpoint, EndpointError, evaluate_endpoint, rank_of
 from tests.live_service import Service, start_service, stop_service
+from tests.scripted_server import Reply, scripted_server
 from tests.worlds import tiny_checkpoint, write_world
 
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
@@ -103,3 +105,30 @@ def test_ties_with_others_count_against_us(
 ) -> None:
     hits = [{"score": score, "id": item_id} for score, item_id in scores_and_ids]
     assert rank_of(hits, "own", "id") == rank
+
+
+ANSWERED = Reply(body=b'{"results": [{"query_index": 0, "hits": []}]}')
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_refuses_for_now_is_asked_again_when_it_says(status):
+    refused = Reply(status, headers={"Retry-After": "1"})
+    with scripted_server(refused, ANSWERED) as server:
+        assert Endpoint(server.url).search_texts(["a dog"]) == [[]]
+    first, second = server.asked
+    assert second.at_s - first.at_s >= 1
+    assert second.body == first.body
+
+
+def test_a_service_that_goes_on_refusing_is_told_of():
+    refused = Reply(503, b"busy", {"Retry-After": "60"})
+    with scripted_server(refused) as server, pytest.raises(EndpointError, match="503: busy"):
+        Endpoint(server.url, retries=Retries(deadline_s=5)).search_texts(["a dog"])
+    assert len(server.asked) == 1
+
+
+def test_other_refusals_are_told_at_once():
+    with scripted_server(Reply(404, headers={"Retry-After": "1"}), ANSWERED) as server:
+        with pytest.raises(EndpointError, match="404"):
+            Endpoint(server.url).search_texts(["a dog"])
+        assert len(server.asked) == 1

@@ -79,7 +79,7 @@ def confined_service(index: Path, *flags: object, temporary: Path) -> Iterator[C
             pytest.fail(f"no service within {START_DEADLINE_S} s; it said:\n{''.join(service.log)}")
         yield service
         process.terminate()
-        assert process.wait(timeout=30) == 0, service.log[-10:]
+        assert process.wait(timeout=120) == 0, service.log[-10:]
         listener.join(10)
         assert not [line for line in service.log if "Traceback" in line or "traceback" in line]
     finally:
