@@ -1,12 +1,13 @@
 """Why a picture was found: the API's explanation, drawn over the picture and told in words."""
 
 import re
+import time
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chromium import Watched
+from tests.browser.chromium import TIMEOUT_MS, Watched
 from tests.live_service import Service
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("watched")]
@@ -38,15 +39,24 @@ def shown_cells(page: Page) -> list[dict[str, Any]]:
     return cells
 
 
+def drawn_for(values: list[float], strongest: float) -> list[dict[str, Any]]:
+    """Return what has to be drawn for the API's numbers: strength, and what gives and takes."""
+    strengths = [abs(value) / strongest for value in values]
+    return [
+        {
+            "kind": "takes" if value < 0 else "gives",
+            "strength": pytest.approx(0.8 * strength if strength >= 0.02 else 0, abs=2e-3),
+        }
+        for value, strength in zip(values, strengths, strict=True)
+    ]
+
+
 def expect_cells(page: Page, values: list[float], strongest: float) -> None:
-    """Compare what is drawn with the API's numbers: strength, and what gives and takes."""
-    cells = shown_cells(page)
-    assert len(cells) == len(values)
-    for cell, value in zip(cells, values, strict=True):
-        strength = abs(value) / strongest
-        wanted = 0.8 * strength if strength >= 0.02 else 0
-        assert cell["strength"] == pytest.approx(wanted, abs=2e-3)
-        assert cell["kind"] == ("takes" if value < 0 else "gives")
+    wanted = drawn_for(values, strongest)
+    deadline = time.monotonic() + TIMEOUT_MS / 1000
+    while shown_cells(page) != wanted and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    assert shown_cells(page) == wanted
 
 
 def test_the_sum_over_all_words_is_drawn_first(page: Page, service: Service) -> None:

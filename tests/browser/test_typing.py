@@ -1,5 +1,6 @@
 """Results while a sentence is typed: soon, steady, never stale, one step in the history."""
 
+import datetime
 import json
 
 import pytest
@@ -11,7 +12,8 @@ from tests.live_service import Service
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("watched")]
 
 PAGE_SIZE = 24
-SETTLED_MS = 2_000  # more than the page waits until it takes a sentence as meant
+SOON_MS = 200  # more than the page waits after a key
+SETTLED_MS = 2_000  # more than it waits until it takes a sentence as meant
 
 
 def open_empty_page(page: Page) -> None:
@@ -59,13 +61,18 @@ def test_a_request_that_is_overtaken_is_given_up(page: Page, watched: Watched) -
 
 
 def test_a_sentence_being_typed_is_one_step_in_the_history(page: Page, service: Service) -> None:
+    page.clock.install()
     page.goto("/?q=a+blue+square")
     box, status = page.locator("#query"), page.get_by_role("status")
+    expect(status).to_contain_text("“a blue square”")
+    page.clock.pause_at(datetime.datetime.now() + datetime.timedelta(hours=1))
     for words in ("a red", "a red circle"):
         box.fill(words)
+        page.clock.run_for(SOON_MS)
         expect(page).to_have_url(f"{service.url}/?q={words.replace(' ', '+')}")
-    page.wait_for_timeout(SETTLED_MS)
+    page.clock.run_for(SETTLED_MS)
     box.fill("a red circle on grey")
+    page.clock.run_for(SOON_MS)
     expect(status).to_contain_text("“a red circle on grey”")
     page.go_back()
     expect(status).to_contain_text("“a red circle”")
