@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 from model import console
 from service.filters import FILTER_FIELD_SCHEMA, FILTER_SCHEMA
 from service.openapi_access import describe_access
-from service.problems import ProblemDetail
+from service.problems import ProblemDetail, describe_problems
 from service.routes import admin, embed, items, operations, search, session
 from service.schemas import (
     ImageEmbedding,
@@ -30,6 +30,7 @@ from service.schemas import (
 
 __all__ = ["openapi_document", "written_document"]
 
+CONNECTION_PROBLEMS = ("malformed_http", "request_timeout", "headers_too_large")
 DESCRIPTION = """\
 Image-text retrieval with HREM: a sentence finds pictures, a picture finds captions.
 
@@ -75,6 +76,9 @@ def openapi_document() -> dict[str, Any]:
             # FastAPI writes its own 422 where a path has parameters; ours are answered by 404.
             if "application/json" in answer.get("content", {}):
                 del operation["responses"]["422"]
+            # Told by the connection itself, whatever was asked for.
+            for status, described in describe_problems(*CONNECTION_PROBLEMS).items():
+                operation["responses"].setdefault(str(status), described)
     describe_access(document)
     document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
