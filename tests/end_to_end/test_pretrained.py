@@ -70,7 +70,7 @@ def test_photos_are_searched_with_a_network_that_nobody_trained_here(
     assert [hit["score"] for hit in hits] == exact_scores(queries, vectors)[0].tolist()
 
     app = create_app(ServiceConfig(index=index, device="cpu"))
-    with TestClient(app) as client:
+    with TestClient(app, base_url="http://localhost") as client:
         served = client.post("/search/text", json={"query": "a red circle", "limit": 3}).json()
         assert [hit["id"] for hit in served["results"][0]["hits"]] == ids
         long = client.post("/search/text", json={"query": "a red circle " * 30}).json()
