@@ -6,9 +6,7 @@ items.
 
 import math
 import sqlite3
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 
 from index_builder.column_writing import ROWS_AT_ONCE
 from index_builder.filters import And, Comparison, Or
-from index_builder.items import open_immutable
+from index_builder.immutable_file import ImmutableFile
 from index_builder.manifest import ColumnType
 from index_builder.vector_index import AllowedRows, RowNumbers
 from model.errors import GalleryIndexError
@@ -65,14 +63,13 @@ class ColumnStore:
     def __init__(self, path: Path, row_count: int) -> None:
         self.path = path
         self._row_count = row_count
-        self._lock = threading.Lock()
-        self._connection = open_immutable(path)
+        self._file = ImmutableFile(path)
         statement = "SELECT name, number, type, posting_count FROM columns ORDER BY number"
         try:
-            with self._reading() as connection:
+            with self._file.reading() as connection:
                 found = connection.execute(statement).fetchall()
         except GalleryIndexError:
-            self._connection.close()
+            self._file.close()
             raise
         self._columns = {name: _Column(*facts) for name, *facts in found}
 
@@ -85,7 +82,7 @@ class ColumnStore:
         Raises:
             GalleryIndexError: The file is damaged.
         """
-        with self._reading():
+        with self._file.reading():
             return self._matching(wanted)
 
     def summaries(self, live: AllowedRows | None, *, most_values: int) -> dict[str, ColumnSummary]:
@@ -97,13 +94,13 @@ class ColumnStore:
         """
         summaries = {}
         for name, column in self._columns.items():
-            with self._reading():  # one column at a time: others may come in between
+            with self._file.reading():  # one column at a time: others may come in between
                 summaries[name] = self._summary(column, live, most_values)
         return summaries
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def _matching(self, wanted: Comparison | And | Or) -> AllowedRows:
         if isinstance(wanted, Comparison):
@@ -213,18 +210,7 @@ class ColumnStore:
             yield value
 
     def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
-        return self._connection.execute(statement, values)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection to nobody else; what cannot be read is told."""
-        try:
-            with self._lock:
-                yield self._connection
-        except (sqlite3.DatabaseError, IndexError) as error:
-            raise GalleryIndexError(
-                f"{self.path} cannot be read ({error}); build the index again"
-            ) from error
+        return self._file.connection.execute(statement, values)
 
 
 def _nearest_number(value: int) -> float:

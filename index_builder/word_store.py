@@ -13,16 +13,14 @@ B are FTS5's, the idf is Lucene's, which is above 0 for every word.
 
 import math
 import sqlite3
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.items import open_immutable
+from index_builder.immutable_file import ImmutableFile
 from index_builder.vector_index import AllowedRows
 from index_builder.word_writing import ROWS_AT_ONCE
 from index_builder.words import WordSplitter
@@ -63,11 +61,10 @@ class WordStore:
 
     def __init__(self, path: Path, row_count: int) -> None:
         self.path = path
-        self._lock = threading.Lock()
         self._splitter = WordSplitter()
-        self._connection = open_immutable(path)
+        self._file = ImmutableFile(path)
         try:
-            with self._reading() as connection:
+            with self._file.reading() as connection:
                 found = connection.execute("SELECT caption_count, word_count FROM facts").fetchone()
                 lengths = connection.execute("SELECT counts FROM lengths ORDER BY piece").fetchall()
         except GalleryIndexError:
@@ -92,7 +89,7 @@ class WordStore:
             GalleryIndexError: The file is damaged.
         """
         scores = np.zeros(len(self._penalties))
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             for word in self._known_words(connection, text):
                 idf = math.log1p(
                     (self._caption_count - word.caption_count + 0.5) / (word.caption_count + 0.5)
@@ -106,7 +103,7 @@ class WordStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
         self._splitter.close()
 
     def _known_words(self, connection: sqlite3.Connection, text: str) -> list[_Word]:
@@ -131,17 +128,6 @@ class WordStore:
             first = piece * ROWS_AT_ONCE
             here = slice(max(0, start - first), stop - first)
             yield np.frombuffer(rows, "<u4")[here], np.frombuffer(counts, np.uint8)[here]
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection to nobody else; what cannot be read is told."""
-        try:
-            with self._lock:
-                yield self._connection
-        except (sqlite3.DatabaseError, IndexError) as error:
-            raise GalleryIndexError(
-                f"{self.path} cannot be read ({error}); build the index again"
-            ) from error
 
 
 def _best(scores: npt.NDArray[np.float64], limit: int) -> list[WordHit]:

@@ -90,8 +90,7 @@ def open_served(config: ServiceConfig) -> Served:
         encoder_device=choose_device(config.device),
         index_device=choose_device(config.index_device or config.device),
         images_root=config.images_root,
-        encode_limits=BatchLimits(config.max_batch_items, config.max_batch_wait_ms),
-        search_limits=BatchLimits(config.max_batch_items, config.max_batch_wait_ms),
+        limits=BatchLimits(config.max_batch_items, config.max_batch_wait_ms),
         observe=metrics.observe_batch,
     )
     serving = Serving(opener, index=config.index, checkpoint=config.checkpoint)

@@ -8,7 +8,6 @@ was encoded in.
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +29,6 @@ MAX_CAPTION_CHARACTERS = 100_000
 KEPT_CAPTIONS = 2048
 
 Pixels = npt.NDArray[np.uint8]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,6 @@ class EncoderOwner:
         self._limits = limits or BatchLimits()
         self._batches = SharedBatches("encode", limits=self._limits, observe=observe)
         self._kept: OrderedDict[str, EncodedCaption] = OrderedDict()
-
-    @property
-    def waiting_items(self) -> int:
-        """Queries that no batch has taken yet."""
-        return self._batches.waiting_items
 
     @property
     def region_dim(self) -> int:
@@ -154,15 +147,6 @@ class EncoderOwner:
         (parts,) = await self._batches.run(self._take_regions_apart, [features], stopwatch)
         return parts
 
-    async def run(self, job: Callable[[DualEncoder], T], stopwatch: Stopwatch | None = None) -> T:
-        """Return what a job of its own does with the encoder, on the thread that owns it."""
-
-        def work(_: list[None]) -> list[T]:
-            return [job(self.encoder)]
-
-        (done,) = await self._batches.run(work, [None], stopwatch)
-        return done
-
     def pixels_of(self, picture: Image) -> Pixels:
         """Return a picture as the encoder takes it in; on any thread.
 
@@ -183,8 +167,7 @@ class EncoderOwner:
         For threads other than that of the event loop.
         """
         captions = [f"a first query, number {number}" for number in range(self._limits.max_items)]
-        encoded = self._batches.run_and_wait(self._encode_captions, captions)
-        return np.stack([one.embedding for one in encoded])
+        return self.captions_now(captions)
 
     def captions_now(self, captions: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return (caption, dim); for threads other than that of the event loop."""

@@ -139,11 +139,6 @@ class ServedPair:
         """
         return NamedImages(self.gallery("captions"), self.gallery("images"))
 
-    @property
-    def waiting_items(self) -> int:
-        """Queries that no batch has taken yet."""
-        return self.encoder.waiting_items + self.searcher.waiting_items
-
     def gallery(self, kind: GalleryKind) -> Gallery:
         """Return the gallery of that kind.
 
@@ -229,16 +224,14 @@ class PairOpener:
         encoder_device: Where the network runs, as torch names it.
         index_device: Where vectors are compared, as torch names it.
         images_root: Where the pictures lie now, if they were moved after the build.
-        encode_limits: Of the encoder's batches.
-        search_limits: Of the galleries' batches.
+        limits: Of the batches of encoder and galleries.
         observe: Is told of every batch.
     """
 
     encoder_device: str = "cpu"
     index_device: str = "cpu"
     images_root: Path | None = None
-    encode_limits: BatchLimits = field(default_factory=BatchLimits)
-    search_limits: BatchLimits = field(default_factory=BatchLimits)
+    limits: BatchLimits = field(default_factory=BatchLimits)
     observe: Callable[[BatchReport], None] = ignore_report
 
     def open(
@@ -275,7 +268,7 @@ class PairOpener:
                 shared = SharedEncoder(self._loaded_encoder(opened, checkpoint))
                 refused.callback(shared.owner.close)
             network_loaded = time.perf_counter()
-            searcher = GallerySearcher(limits=self.search_limits, observe=self.observe)
+            searcher = GallerySearcher(limits=self.limits, observe=self.observe)
             refused.callback(searcher.close)
             pair = ServedPair(opened, shared, searcher)
             refused.pop_all()
@@ -294,7 +287,7 @@ class PairOpener:
         check_memory(place, self.encoder_device)
         encoder = load_dual_encoder(place, device=self.encoder_device)
         index.check_encoder(encoder.fingerprint, place)
-        return EncoderOwner(encoder, limits=self.encode_limits, observe=self.observe)
+        return EncoderOwner(encoder, limits=self.limits, observe=self.observe)
 
 
 def _encoder_for(index: OpenIndex, beside: ServedPair | None) -> SharedEncoder | None:

@@ -64,11 +64,6 @@ class GallerySearcher:
     ) -> None:
         self._batches = SharedBatches("search", limits=limits or BatchLimits(), observe=observe)
 
-    @property
-    def waiting_items(self) -> int:
-        """Queries that no batch has taken yet."""
-        return self._batches.waiting_items
-
     async def search(
         self,
         gallery: Gallery,

@@ -220,7 +220,7 @@ def test_a_filter_that_cannot_be_used_is_refused_by_the_gallery(gallery):
 def test_a_filter_at_work_keeps_nobody_from_looking_items_up(gallery):
     """The columns are held by somebody; items are found all the same, filters wait."""
     found = []
-    with gallery._columns._lock:
+    with gallery._columns._file.reading():
         threads = [
             threading.Thread(target=lambda: found.append(gallery.item("c3").id)),
             threading.Thread(target=lambda: found.append(gallery.matching(YEAR_IS_2010).count)),
