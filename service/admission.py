@@ -2,19 +2,26 @@
 
 - What is admitted is bounded, counted in items (queries, pictures, look-ups); more is refused at
   once, so that what was admitted is answered in bounded time.
-- Every request has a deadline; what has not begun by then is dropped.
+- Every request has a deadline; what has not begun by then is dropped. A queue longer than the
+  deadline would be work for nothing, so no more is admitted than is likely to be answered by then,
+  at the pace of the last seconds.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from service.errors import DeadlineError, QueryError, QueueFullError
 
-__all__ = ["STAGES", "Admission", "Stopwatch"]
+__all__ = ["STAGES", "Admission", "Pace", "Stopwatch"]
 
 STAGES = ("queue", "decode", "encode", "search", "fetch")
+# A share of what the pace allows, since answers come in batches and not all are equally dear.
+_LIKELY = 0.8
+# One request of the most queries is admitted at any pace.
+_LEAST_LIMIT = 32
 
 
 class Stopwatch:
@@ -34,12 +41,48 @@ class Stopwatch:
         return {stage: round(seconds * 1000, 3) for stage, seconds in whole.items()}
 
 
+class Pace:
+    """Items answered a second of late, counting only the time in which there were some to answer.
+
+    Args:
+        memory_s: What is as long ago weighs 1/e.
+        now: A monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self, *, memory_s: float = 10.0, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._memory_s = memory_s
+        self._now = now
+        self._items = 0.0
+        self._seconds = 0.0
+        self._since = 0.0
+
+    def begin(self) -> None:
+        """Note that there is something to answer after there was nothing."""
+        self._since = self._now()
+
+    def note(self, answered_count: int) -> None:
+        """Note that so many were answered, or none, since the last note or beginning."""
+        now = self._now()
+        passed, self._since = now - self._since, now
+        kept = math.exp(-passed / self._memory_s)
+        self._items = self._items * kept + answered_count
+        self._seconds = self._seconds * kept + passed
+
+    @property
+    def items_per_s(self) -> float | None:
+        """None before there is a second to judge by."""
+        return self._items / self._seconds if self._seconds >= 1 else None
+
+
 class Admission:
     """Counts what is under way.
 
     Attributes:
-        max_waiting_items: Items that may be in work or waiting.
+        max_waiting_items: Items that may be in work or waiting at any pace.
         timeout_s: How long a request may take once admitted.
+        pace: How fast items are answered.
         waiting_items: Items admitted and not yet answered.
         is_in_doubt: A request failed in a way that nobody foresaw, or missed its deadline; to be
             cleared once a query is answered again.
@@ -49,9 +92,19 @@ class Admission:
     def __init__(self, *, max_waiting_items: int, query_timeout_ms: int) -> None:
         self.max_waiting_items = max_waiting_items
         self.timeout_s = query_timeout_ms / 1000
+        self.pace = Pace()
         self.waiting_items = 0
         self.is_in_doubt = False
         self.is_closed = False
+
+    @property
+    def limit(self) -> int:
+        """Items that may be in work or waiting now."""
+        pace = self.pace.items_per_s
+        if pace is None:
+            return self.max_waiting_items
+        in_time = int(_LIKELY * self.timeout_s * pace)
+        return min(self.max_waiting_items, max(_LEAST_LIMIT, in_time))
 
     def close(self) -> None:
         """Admit nothing any more."""
@@ -65,7 +118,7 @@ class Admission:
         """
         if self.is_closed:
             raise QueueFullError("the service is stopping; ask another one")
-        if self.waiting_items + item_count > self.max_waiting_items:
+        if self.waiting_items + item_count > self.limit:
             raise QueueFullError(
                 f"{self.waiting_items} items are waiting and {item_count} more are too many; "
                 f"try again soon"
@@ -80,10 +133,14 @@ class Admission:
             DeadlineError: The block did not end in time.
         """
         self.check_room(item_count)
+        if self.waiting_items == 0:
+            self.pace.begin()
         self.waiting_items += item_count
+        answered_count = 0
         try:
             async with asyncio.timeout(self.timeout_s):
                 yield Stopwatch()
+            answered_count = item_count
         except TimeoutError as error:
             self.is_in_doubt = True
             raise DeadlineError(
@@ -96,3 +153,4 @@ class Admission:
             raise
         finally:
             self.waiting_items -= item_count
+            self.pace.note(answered_count)

@@ -76,7 +76,9 @@ class ServiceConfig(Command):
         default=25_000_000, ge=1, description="largest picture, seen before decoding"
     )
     max_waiting_items: int = Field(
-        default=256, ge=32, description="queries and pictures in work or waiting; more is refused"
+        default=256,
+        ge=32,
+        description="most queries and pictures in work or waiting; more is refused",
     )
     max_batch_items: int = Field(
         default=32, ge=1, le=1024, description="queries that are encoded or searched at once"

@@ -6,12 +6,15 @@ reads, or opens connections by the thousand holds them for as long as it likes. 
 - what is left of a body that nobody reads any more, and an answer that is not fetched, do not keep
   a connection open (how slowly a body may come while it is read is bounded in `uploads`);
 - beyond a number of connections the one whose client has owed us bytes for longest makes way, and
-  where none owes any the new one gets a 503;
+  where none owes any the new one gets a 503. Bytes that we have not yet come to read are not owed;
 - what is no HTTP is told so in the shape of all other problems.
 """
 
+import heapq
+import select
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -33,6 +36,8 @@ MAX_HEADER_LINES = 256
 # A body in so many pieces, each so small, costs far more than its bytes.
 MAX_SMALL_PIECES = 1_000
 SMALL_PIECE_BYTES = 64
+# Of those that owe us bytes for longest; looking at all of a thousand would cost too much.
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -175,9 +180,14 @@ class BoundedProtocol(H11Protocol):
             and isinstance(other, BoundedProtocol)
             and (since := other.owing_since) is not None
         ]
-        if owing:
-            min(owing)[2].transport.abort()
-        return bool(owing)
+        longest = [other for _, _, other in heapq.nsmallest(_LOOKED_AT, owing)]
+        # A burst is accepted as a whole before any of it is read: its requests are already there.
+        unread = _unread(longest)
+        for other in longest:
+            if other not in unread:
+                other.transport.abort()
+                return True
+        return False
 
     def _refuse_late_head(self) -> None:
         if self.conn.trailing_data[0]:
@@ -214,6 +224,15 @@ class BoundedProtocol(H11Protocol):
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+
+def _unread(connections: Iterable[BoundedProtocol]) -> set[BoundedProtocol]:
+    """Return those whose clients have sent bytes that we have not read."""
+    sockets = {other.transport.get_extra_info("socket").fileno(): other for other in connections}
+    poll = select.poll()
+    for number in sockets:
+        poll.register(number, select.POLLIN)
+    return {sockets[number] for number, _ in poll.poll(0)}
 
 
 class _StrictReader(h11.Connection):

@@ -149,8 +149,8 @@ class _Served(Collector):
         yield _gauge("waiting_items", "Items in work or waiting", admission.waiting_items)
         yield _gauge(
             "waiting_items_limit",
-            "Items that may be in work or waiting; more is refused",
-            admission.max_waiting_items,
+            "Items that may be in work or waiting now; more is refused",
+            admission.limit,
         )
         yield _gauge("index_version", "Served index version", served.version)
         info = GaugeMetricFamily(

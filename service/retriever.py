@@ -102,7 +102,7 @@ class Retriever:
         admission = self.admission
         if admission.is_closed:
             return "the service is stopping"
-        if admission.waiting_items >= admission.max_waiting_items:
+        if admission.waiting_items >= admission.limit:
             return f"{admission.waiting_items} items are waiting; the queue is full"
         if admission.is_in_doubt:
             # Only a query can tell whether what went wrong still does.

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import signal
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -180,6 +182,22 @@ def test_slow_clients_in_any_number_do_not_keep_an_honest_one_out(
             with contextlib.suppress(OSError):
                 connect().sendall(held)
         check_honest(service)
+
+
+def test_a_burst_that_came_while_the_service_was_busy_is_answered_or_refused_but_not_reset(
+    connect: Connect, service: Confined
+) -> None:
+    request = LIVE.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        connections = [connect() for _ in range(4 * MAX_CONNECTIONS)]
+        for connection in connections:
+            connection.sendall(request)
+    finally:
+        service.process.send_signal(signal.SIGCONT)
+    statuses = Counter(whole(connection)[9:12] for connection in connections)
+    assert set(statuses) == {b"200", b"503"}
+    assert statuses[b"200"] >= MAX_CONNECTIONS // 2
 
 
 @pytest.mark.parametrize(
