@@ -12,6 +12,8 @@ import asyncio
 import json
 import os
 import random
+import resource
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -143,7 +145,53 @@ def generate(plan: LoadPlan) -> LoadReport:
     """Send what a plan says and return how it ended."""
     if plan.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {plan.core})
+    # Every request that waits has a connection.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return asyncio.run(_Load(plan).run())
+
+
+def _request(host: str, path: str, body: bytes, *, key: str | None = None) -> bytes:
+    authorization = "" if key is None else f"Authorization: Bearer {key}\r\n"
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+class LoneClient:
+    """One client on one kept connection, for times that are compared one by one."""
+
+    def __init__(self, url: str, *, path: str = "/search/text") -> None:
+        self._address = urlsplit(url)
+        self._path = path
+        host, port = self._address.hostname or "127.0.0.1", self._address.port or 80
+        self._socket = socket.create_connection((host, port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> "LoneClient":
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close its connection."""
+        self._socket.close()
+
+    def ask(self, body: bytes) -> tuple["_Response", float]:
+        """Return the answer, and the seconds until it was there as a whole.
+
+        Raises:
+            OSError: The connection was lost.
+        """
+        request = _request(self._address.netloc, self._path, body)
+        started = time.perf_counter()
+        self._socket.sendall(request)
+        received = b""
+        while (response := _whole_response(received)) is None:
+            if not (piece := self._socket.recv(65_536)):
+                raise ConnectionResetError("closed without an answer")
+            received += piece
+        return response, time.perf_counter() - started
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -166,7 +214,23 @@ def _are_close(found: list[list[float]], scores: Sequence[Sequence[float]]) -> b
 class _Response:
     status: int
     has_retry_after: bool
+    is_last: bool  # of its connection
     content: bytes
+
+
+def _whole_response(received: bytes) -> _Response | None:
+    """Return the one response that was received, or None if more of it is to come."""
+    head, end, content = received.partition(b"\r\n\r\n")
+    headers = head.lower()
+    _, found, length = headers.partition(b"\r\ncontent-length:")
+    if not end or len(content) < (int(length.split(b"\r\n", 1)[0]) if found else 0):
+        return None
+    return _Response(
+        status=int(head[9:12]),
+        has_retry_after=b"\r\nretry-after:" in headers,
+        is_last=b"\r\nconnection: close" in headers,
+        content=content,
+    )
 
 
 class _Connection(asyncio.Protocol):
@@ -192,17 +256,12 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, end, content = self._received.partition(b"\r\n\r\n")
-        if not end or self._answer is None or self._answer.done():
+        if self._answer is None or self._answer.done():
             return
-        headers = head.lower()
-        _, found, length = headers.partition(b"\r\ncontent-length:")
-        size = int(length.split(b"\r\n", 1)[0]) if found else 0
-        if len(content) >= size:
-            status = int(head[9:12])
-            if b"\r\nconnection: close" in headers:
-                self.is_open = False
-            self._answer.set_result(_Response(status, b"\r\nretry-after:" in headers, content))
+        response = _whole_response(self._received)
+        if response is not None:
+            self.is_open = not response.is_last
+            self._answer.set_result(response)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_open = False
@@ -222,14 +281,8 @@ class _Load:
         address = urlsplit(plan.url)
         self._plan = plan
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
-        key = "" if plan.key is None else f"Authorization: Bearer {plan.key}\r\n"
         self._requests = [
-            (
-                f"POST {plan.path} HTTP/1.1\r\nHost: {address.netloc}\r\n{key}"
-                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            ).encode()
-            + body
-            for body in plan.bodies
+            _request(address.netloc, plan.path, body, key=plan.key) for body in plan.bodies
         ]
         self._idle: deque[_Connection] = deque()
         self._sent = 0

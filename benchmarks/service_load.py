@@ -15,7 +15,8 @@ import os
 import statistics
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,7 +24,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from benchmarks.bare_queries import BareQueries
-from benchmarks.load_generator import Expected, LoadPlan, LoadReport, generate
+from benchmarks.load_generator import Expected, LoadPlan, LoadReport, LoneClient, generate
 from benchmarks.made_up_index import (
     BASE,
     NetworkSize,
@@ -45,7 +46,6 @@ MOST_GROWTH_MIB = 50.0
 # The answers of two equal runs differ by less than this in how many they are.
 _FULL_SPEED = 0.9
 _WARM_UP_S = 3.0
-_SINGLES = 60
 # The service keeps the embeddings of the last 2,048 captions.
 CAPTION_COUNT = 8_192
 # Every so-manieth answer is compared with the bare one.
@@ -64,6 +64,7 @@ class ServiceLoadBenchmark(Command):
         ("bert", "bigru"), description="word encoders"
     )
     count: int = Field(100_000, ge=100, description="items of the gallery")
+    singles: int = Field(200, ge=1, description="queries of the one client")
     clients: int = Field(64, ge=1, description="of the closed loop")
     batch_sizes: tuple[int, ...] = Field(
         (8, 16, 32, 64, 128), description="of the bare network; the best one counts"
@@ -139,7 +140,7 @@ def measure(
         load = _Loads(service, captions, expected, cores.generator)
         load.closed(1, _WARM_UP_S)
         console.say("one client")
-        figures = _one_client(bare, load, asked)
+        figures = _one_client(bare, load, asked, cores)
         console.say(f"{asked.clients} clients")
         figures |= _many_clients(bare, load, asked)
         console.say(f"{asked.overload:g} times as much as it can answer, {asked.overload_s:g} s")
@@ -179,8 +180,10 @@ class _Loads:
         return self._report(rate=rate, seconds=seconds)
 
     def next_captions(self, count: int) -> list[str]:
-        """Return those that will be asked next."""
-        return [self.captions[(self.sent + one) % len(self.captions)] for one in range(count)]
+        """Return the next ones, to be asked by the caller."""
+        places = range(self.sent, self.sent + count)
+        self.sent += count
+        return [self.captions[place % len(self.captions)] for place in places]
 
     def _report(self, **how: Any) -> LoadReport:
         bodies = [json.dumps({"query": caption}).encode() for caption in self.captions]
@@ -203,27 +206,43 @@ def bare_scores(bare: BareQueries, captions: list[str]) -> dict[int, list[list[f
     return {place: bare.scores([captions[place]]) for place in places}
 
 
-def _one_client(bare: BareQueries, load: _Loads, asked: ServiceLoadBenchmark) -> dict[str, Any]:
+def _one_client(
+    bare: BareQueries, load: _Loads, asked: ServiceLoadBenchmark, cores: Cores
+) -> dict[str, Any]:
+    # Processors change their speed by more than a service adds, so the two take turns query by
+    # query, with the same ones.
     bare_s: list[float] = []
     served_s: list[float] = []
     failed = 0
-    for _ in range(asked.rounds):
-        # Captions differ in length, so both sides get the same ones.
-        captions = load.next_captions(_SINGLES)
-        alone = bare.one_by_one(captions)
-        report = load.closed(1, max(1.0, sum(alone)))
-        bare_s += alone
-        served_s += report.accepted.seconds[:_SINGLES]
-        failed += report.sent - len(report.accepted)
+    with _on_core(cores.generator), LoneClient(load.service.url) as client:
+        for caption in load.next_captions(asked.singles):
+            bare_s += bare.one_by_one([caption])
+            response, seconds = client.ask(json.dumps({"query": caption}).encode())
+            served_s.append(seconds)
+            failed += response.status != 200
     bare_ms, served_ms = (1000 * statistics.median(side) for side in (bare_s, served_s))
     return {
         "one_client": {
+            "queries": asked.singles,
             "bare_p50_ms": bare_ms,
             "served_p50_ms": served_ms,
             "added_ms": served_ms - bare_ms,
             "not_answered": failed,
         }
     }
+
+
+@contextmanager
+def _on_core(core: int | None) -> Iterator[None]:
+    """Keep this process on a core for the time of a block."""
+    before = os.sched_getaffinity(0) if core is not None else set()
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        if core is not None:
+            os.sched_setaffinity(0, before)
 
 
 def _many_clients(bare: BareQueries, load: _Loads, asked: ServiceLoadBenchmark) -> dict[str, Any]:

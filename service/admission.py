@@ -22,6 +22,8 @@ STAGES = ("queue", "decode", "encode", "search", "fetch")
 _LIKELY = 0.8
 # One request of the most queries is admitted at any pace.
 _LEAST_LIMIT = 32
+# With fewer, batches are not filled, and the pace of a full queue cannot be told.
+_LEAST_JUDGED = 16
 
 
 class Stopwatch:
@@ -42,7 +44,7 @@ class Stopwatch:
 
 
 class Pace:
-    """Items answered a second of late, counting only the time in which there were some to answer.
+    """Items answered a second of late, counting only the time in which many were waiting.
 
     Args:
         memory_s: What is as long ago weighs 1/e.
@@ -56,19 +58,17 @@ class Pace:
         self._now = now
         self._items = 0.0
         self._seconds = 0.0
-        self._since = 0.0
+        self._since: float | None = None
 
-    def begin(self) -> None:
-        """Note that there is something to answer after there was nothing."""
-        self._since = self._now()
-
-    def note(self, answered_count: int) -> None:
-        """Note that so many were answered, or none, since the last note or beginning."""
+    def note(self, waiting_count: int, answered_count: int = 0) -> None:
+        """Note that so many are waiting now, after so many were answered just now."""
         now = self._now()
-        passed, self._since = now - self._since, now
-        kept = math.exp(-passed / self._memory_s)
-        self._items = self._items * kept + answered_count
-        self._seconds = self._seconds * kept + passed
+        if self._since is not None:
+            passed = now - self._since
+            kept = math.exp(-passed / self._memory_s)
+            self._items = self._items * kept + answered_count
+            self._seconds = self._seconds * kept + passed
+        self._since = now if waiting_count >= _LEAST_JUDGED else None
 
     @property
     def items_per_s(self) -> float | None:
@@ -133,9 +133,8 @@ class Admission:
             DeadlineError: The block did not end in time.
         """
         self.check_room(item_count)
-        if self.waiting_items == 0:
-            self.pace.begin()
         self.waiting_items += item_count
+        self.pace.note(self.waiting_items)
         answered_count = 0
         try:
             async with asyncio.timeout(self.timeout_s):
@@ -153,4 +152,4 @@ class Admission:
             raise
         finally:
             self.waiting_items -= item_count
-            self.pace.note(answered_count)
+            self.pace.note(self.waiting_items, answered_count)

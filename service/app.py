@@ -29,6 +29,7 @@ from service.routes.page import install_pages
 from service.routes.served import Served
 from service.safety_headers import SafetyHeaders
 from service.serving import Serving
+from service.turnstile import Turnstile
 from service.uploads import BodyBounds
 from service.url_rules import UrlRules
 from service.workers import Workers
@@ -58,6 +59,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     )
     app.state.served = served
     app.state.access = access
+    app.state.turnstile = Turnstile(served.admission, served.metrics)
     app.openapi = openapi_document  # type: ignore[method-assign]
     for routes in (search, embed, items, operations, session, admin):
         app.include_router(routes.router)

@@ -7,13 +7,16 @@ reads, or opens connections by the thousand holds them for as long as it likes. 
   a connection open (how slowly a body may come while it is read is bounded in `uploads`);
 - beyond a number of connections the one whose client has owed us bytes for longest makes way, and
   where none owes any the new one gets a 503. Bytes that we have not yet come to read are not owed;
+- a search that there is no room for is refused before it is parsed (`turnstile`);
 - what is no HTTP is told so in the shape of all other problems.
 """
 
 import heapq
+import math
 import select
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -23,6 +26,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.problems import Problem, answer_problem
+from service.turnstile import Turnstile
 
 __all__ = ["BoundedProtocol", "ConnectionBounds", "bounded_protocol"]
 
@@ -36,8 +40,11 @@ MAX_HEADER_LINES = 256
 # A body in so many pieces, each so small, costs far more than its bytes.
 MAX_SMALL_PIECES = 1_000
 SMALL_PIECE_BYTES = 64
-# Of those that owe us bytes for longest; looking at all of a thousand would cost too much.
-_LOOKED_AT = 32
+# Looking through a thousand connections for every new one would leave no time for answers.
+_LOOK_AGAIN_S = 0.1
+_MOST_MAKING_WAY = 256
+# Refused connections that are read to their end; the oldest one is reset for one more.
+_MOST_LINGERING = 128
 
 
 @dataclass(frozen=True)
@@ -59,15 +66,28 @@ class ConnectionBounds:
     send_timeout_s: float
 
 
-def bounded_protocol(bounds: ConnectionBounds) -> "type[BoundedProtocol]":
+def bounded_protocol(
+    bounds: ConnectionBounds, turnstile: Turnstile | None = None
+) -> "type[BoundedProtocol]":
     """Return the protocol that uvicorn makes one of for each connection."""
-    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})
+    shared: dict[str, Any] = {
+        "bounds": bounds,
+        "turnstile": turnstile,
+        "owing": _Owing(),
+        "lingering": {},
+    }
+    return type("BoundedProtocol", (BoundedProtocol,), shared)
 
 
 class BoundedProtocol(H11Protocol):
     """One connection; `sweep` is to be called about once a second."""
 
+    # Of all connections of a server.
     bounds: ClassVar[ConnectionBounds]
+    turnstile: ClassVar[Turnstile | None]
+    owing: ClassVar["_Owing"]
+    lingering: ClassVar[dict["BoundedProtocol", None]]  # refused ones, the oldest first
+
     conn: "_StrictReader"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -76,6 +96,7 @@ class BoundedProtocol(H11Protocol):
         self._owing_since = 0.0  # the client owes us a whole request since then
         self._refused_at: float | None = None
         self._sending_until: float | None = None
+        self._unread_bytes = 0  # of a body that was refused
 
     # What asyncio calls.
 
@@ -83,14 +104,26 @@ class BoundedProtocol(H11Protocol):
         """Take a connection, or another one's place, or refuse it."""
         super().connection_made(transport)
         self._owing_since = time.monotonic()
-        if len(self.connections) > self.bounds.max_connections and not self._make_way():
+        count = len(self.connections) - len(self.lingering)
+        if count > self.bounds.max_connections and not self._make_way():
             headers = {"Retry-After": "1"}
             self._refuse(Problem("overloaded", "too many connections; try again", headers=headers))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of a connection."""
+        self.lingering.pop(self, None)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request, of a head only so many at a time."""
         if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is not None:
             self._owing_since = time.monotonic()
+        if self._unread_bytes:
+            skipped = min(self._unread_bytes, len(data))
+            self._unread_bytes -= skipped
+            data = data[skipped:]
+        if data and self._turn_away(data):
+            return
         place = 0
         while place < len(data) and self._refused_at is None and not self.transport.is_closing():
             is_head = self.conn.their_state is h11.IDLE
@@ -159,7 +192,15 @@ class BoundedProtocol(H11Protocol):
     def owing_since(self) -> float | None:
         """Since when the client owes us bytes of a request; None if it does not."""
         owes = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
-        return self._owing_since if owes and not self.transport.is_closing() else None
+        is_ending = self._refused_at is not None or self.transport.is_closing()
+        return self._owing_since if owes and not is_ending else None
+
+    @property
+    def has_unread(self) -> bool:
+        """The client has sent bytes that we have not read."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     @property
     def _is_left_over(self) -> bool:
@@ -171,23 +212,33 @@ class BoundedProtocol(H11Protocol):
         waiting = self.transport.get_write_buffer_size()
         return time.monotonic() + self.bounds.send_timeout_s + waiting / SLOWEST_BYTES_PER_S
 
+    def _turn_away(self, data: bytes) -> bool:
+        """Refuse a search that there is no room for; False if this is none, or there is room."""
+        conn = self.conn
+        if (
+            self.turnstile is None
+            or self._refused_at is not None
+            or conn.states != {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE}
+            or conn.trailing_data[0]
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        ):
+            return False
+        client = self.client[0] if self.client else None
+        refusal = self.turnstile.refusal(data, client, self.server_state.default_headers)
+        if refusal is None:
+            return False
+        self._unread_bytes = refusal.unread_bytes
+        self.transport.write(refusal.answer)
+        self.on_response_complete()
+        return True
+
     def _make_way(self) -> bool:
         """Abort the connection whose client has owed us bytes for longest; False if none does."""
-        owing = [
-            (since, id(other), other)
-            for other in self.connections
-            if other is not self
-            and isinstance(other, BoundedProtocol)
-            and (since := other.owing_since) is not None
-        ]
-        longest = [other for _, _, other in heapq.nsmallest(_LOOKED_AT, owing)]
-        # A burst is accepted as a whole before any of it is read: its requests are already there.
-        unread = _unread(longest)
-        for other in longest:
-            if other not in unread:
-                other.transport.abort()
-                return True
-        return False
+        longest = self.owing.longest(one for one in self.connections if one is not self)
+        if longest is not None:
+            longest.transport.abort()
+        return longest is not None
 
     def _refuse_late_head(self) -> None:
         if self.conn.trailing_data[0]:
@@ -221,18 +272,37 @@ class BoundedProtocol(H11Protocol):
         ):
             self.transport.write(self.conn.send(event) or b"")
         self._refused_at = time.monotonic()
+        self.lingering[self] = None
+        if len(self.lingering) > _MOST_LINGERING:
+            next(iter(self.lingering)).transport.abort()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
 
-def _unread(connections: Iterable[BoundedProtocol]) -> set[BoundedProtocol]:
-    """Return those whose clients have sent bytes that we have not read."""
-    sockets = {other.transport.get_extra_info("socket").fileno(): other for other in connections}
-    poll = select.poll()
-    for number in sockets:
-        poll.register(number, select.POLLIN)
-    return {sockets[number] for number, _ in poll.poll(0)}
+class _Owing:
+    """Connections whose clients owe us bytes, in the order in which they make way."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, BoundedProtocol]] = deque()
+        self._looked_at = -math.inf
+
+    def longest(self, connections: Iterable[Any]) -> BoundedProtocol | None:
+        """Return the one whose client has owed us bytes for longest; None if none is known to."""
+        now = time.monotonic()
+        if not self._waiting and now - self._looked_at > _LOOK_AGAIN_S:
+            owing = ((one.owing_since, id(one), one) for one in connections)
+            longest = heapq.nsmallest(
+                _MOST_MAKING_WAY, (one for one in owing if one[0] is not None)
+            )
+            self._waiting.extend((since, one) for since, _, one in longest)
+            self._looked_at = now
+        while self._waiting:
+            since, one = self._waiting.popleft()
+            # A burst is accepted as a whole before any of it is read: its requests are there.
+            if one.owing_since == since and not one.has_unread:
+                return one
+        return None
 
 
 class _StrictReader(h11.Connection):

@@ -2,6 +2,7 @@
 
 Under ten times the load that can be answered, nine of ten requests are refused. Refused in their
 route they would cost as much as the routing of an answer, on the core that should be answering.
+Most are refused earlier still, by `Turnstile`; here those that it does not understand.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from service.admission import Admission
 from service.errors import QueueFullError
 from service.problems import answer_problem, overloaded
 
-__all__ = ["Door"]
+__all__ = ["SEARCHES", "Door"]
 
-_SEARCHES = frozenset({"/search", "/search/text", "/search/image", "/embed/text", "/embed/image"})
+SEARCHES = frozenset({"/search", "/search/text", "/search/image", "/embed/text", "/embed/image"})
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _SEARCHES:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in SEARCHES:
             try:
                 self._admission.check_room()
             except QueueFullError as error:

@@ -8,6 +8,7 @@
 import re
 import time
 import uuid
+from collections.abc import Iterable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,7 +17,7 @@ from service.json_log import access_log, error_log
 from service.metrics import Metrics
 from service.problems import Problem, answer_problem
 
-__all__ = ["ObservedRequests"]
+__all__ = ["ObservedRequests", "record_request", "request_id_of"]
 
 CLIENT_CLOSED_REQUEST = 499
 
@@ -33,7 +34,7 @@ class ObservedRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         started = time.perf_counter()
@@ -63,35 +64,52 @@ class ObservedRequests:
                 )
                 await answer_problem(request_id, problem)(scope, receive, send_observed)
         finally:
-            self._record(scope, status or CLIENT_CLOSED_REQUEST, time.perf_counter() - started)
-
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")
-        problem = scope["state"].get("problem_code")
-        self._metrics.count_request(
-            route=route, method=scope["method"], status=status, seconds=seconds, problem=problem
-        )
-        client = scope.get("client")
-        access_log.info(
-            "request",
-            extra={
-                "fields": {
-                    "request_id": scope["state"]["request_id"],
-                    "method": scope["method"],
-                    "route": route,
-                    "status": status,
-                    "code": problem,
-                    "duration_ms": round(seconds * 1000, 2),
-                    "client": client[0] if client else None,
-                    "key": scope["state"].get("key_name"),
-                }
-            },
-        )
+            client = scope.get("client")
+            record_request(
+                self._metrics,
+                request_id,
+                method=scope["method"],
+                route=getattr(scope.get("route"), "path", "other"),
+                status=status or CLIENT_CLOSED_REQUEST,
+                problem=state.get("problem_code"),
+                seconds=time.perf_counter() - started,
+                client=client[0] if client else None,
+                key=state.get("key_name"),
+            )
 
 
-def _request_id(scope: Scope) -> str:
-    """Return the caller's X-Request-ID if it is a plain one, else a new id."""
-    for name, value in scope["headers"]:
+def record_request(
+    metrics: Metrics, request_id: str, *, method: str, route: str, status: int,
+    problem: str | None, seconds: float, client: str | None, key: str | None = None,
+) -> None:  # fmt: skip
+    """Count a request that was begun, and log it, now that it has ended."""
+    metrics.count_request(
+        route=route, method=method, status=status, seconds=seconds, problem=problem
+    )
+    access_log.info(
+        "request",
+        extra={
+            "fields": {
+                "request_id": request_id,
+                "method": method,
+                "route": route,
+                "status": status,
+                "code": problem,
+                "duration_ms": round(seconds * 1000, 2),
+                "client": client,
+                "key": key,
+            }
+        },
+    )
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the caller's X-Request-ID if it is a plain one, else a new id.
+
+    Args:
+        headers: Names in lower case, and values.
+    """
+    for name, value in headers:
         if name == b"x-request-id" and re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", value):
             return str(value.decode())
     return uuid.uuid4().hex

@@ -3,7 +3,7 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SafetyHeaders"]
+__all__ = ["SafetyHeaders", "safety_headers"]
 
 POLICY = {
     "default-src": "'none'",
@@ -39,17 +39,24 @@ class SafetyHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        policy = DOCS_POLICY if scope["path"] == "/docs" else POLICY
+        safe = safety_headers(scope["path"])
 
         async def send_safe(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                headers["Content-Security-Policy"] = _written(policy)
+                MutableHeaders(scope=message).update(safe)
             await send(message)
 
         await self._app(scope, receive, send_safe)
 
 
-def _written(policy: dict[str, str]) -> str:
-    return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())
+def safety_headers(path: str) -> dict[str, str]:
+    """Return the headers of what is answered at a path."""
+    return _OF_DOCS if path == "/docs" else _OF_ALL
+
+
+def _with_policy(policy: dict[str, str]) -> dict[str, str]:
+    written = "; ".join(f"{directive} {sources}" for directive, sources in policy.items())
+    return {**HEADERS, "Content-Security-Policy": written}
+
+
+_OF_ALL, _OF_DOCS = _with_policy(POLICY), _with_policy(DOCS_POLICY)

@@ -55,7 +55,7 @@ def serve(config: ServiceConfig) -> int:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=bounded_protocol(bounds),
+                http=bounded_protocol(bounds, app.state.turnstile),
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=bounds.idle_timeout_s,

@@ -6,15 +6,13 @@ const byId = (id) => document.getElementById(id);
 export const formatScore = (score) => score.toFixed(3);
 export const formatRelevance = (relevance) => `${Math.round(100 * relevance)}%`;
 
+// The score stands here and the relevance in the viewer: how likely a hit is the very picture that was meant is a
+// few percent where many fit equally well, which below a perfect hit looks like a fault.
 function fillScore(element, hit) {
-  const isCalibrated = hit.relevance !== null;
   element.querySelector(".rank").textContent = hit.rank;
-  const score = element.querySelector(".score");
-  score.textContent = isCalibrated ? formatRelevance(hit.relevance) : formatScore(hit.score);
-  score.title = isCalibrated ? `relevance ${formatRelevance(hit.relevance)}, score ${formatScore(hit.score)}` : "score";
-  // The bar is the relevance or the cosine itself, from 0 to 1, so that two pages of results can be compared.
-  const share = Math.min(1, Math.max(0, hit.relevance ?? hit.score));
-  element.querySelector(".bar > span").style.width = `${100 * share}%`;
+  element.querySelector(".score").textContent = formatScore(hit.score);
+  // The bar is the cosine itself, from 0 to 1, so that two pages of results can be compared.
+  element.querySelector(".bar > span").style.width = `${100 * Math.min(1, Math.max(0, hit.score))}%`;
 }
 
 function fillPicture(frame, image) {
@@ -39,8 +37,7 @@ const alike = (hit) => (hit.duplicates?.length ? `+${hit.duplicates.length} alik
 /** How a hit is read out. */
 function nameOf(hit, target) {
   const name = target === "images" ? `Picture ${hit.image?.id ?? hit.id}` : hit.caption;
-  const worth = hit.relevance === null ? `score ${formatScore(hit.score)}` : `relevance ${formatRelevance(hit.relevance)}`;
-  return [name, `rank ${hit.rank}`, worth, alike(hit).replace("+", "")].filter(Boolean).join(", ");
+  return [name, `rank ${hit.rank}`, `score ${formatScore(hit.score)}`, alike(hit).replace("+", "")].filter(Boolean).join(", ");
 }
 
 function fillHit(item, hit, target) {

@@ -1,7 +1,6 @@
 """The search page in a real browser, against a real service: what it shows is what the API says."""
 
 import base64
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,7 @@ def shown_scores(page: Page) -> list[str]:
 
 
 def api_scores(hits: list[dict[str, Any]]) -> list[str]:
-    """Return what stands below the hits: the relevance, where the index can tell it."""
-    return [
-        f"{hit['score']:.3f}"
-        if hit["relevance"] is None
-        else f"{math.floor(100 * hit['relevance'] + 0.5)}%"
-        for hit in hits
-    ]
+    return [f"{hit['score']:.3f}" for hit in hits]
 
 
 def has_picture(image: Locator) -> bool:

@@ -93,7 +93,7 @@ def test_the_benchmark_at_a_small_size_loses_no_request(folder: Path) -> None:
     # Twice as much as it can answer: a tiny network answers more than a busy machine can send.
     asked = ServiceLoadBenchmark(
         count=2000, clients=8, batch_sizes=(4, 8), max_waiting_items=32, query_timeout_ms=60_000,
-        overload=2, overload_s=2, round_s=1, rounds=1,
+        overload=2, overload_s=2, round_s=1, rounds=1, singles=20,
     )  # fmt: skip
     figures = measure(ensured_index(folder, "bigru", count=2000, size=TINY), asked, size=TINY)
     over = figures["overload"]

@@ -29,48 +29,57 @@ def pace(clock: Clock) -> Pace:
 
 
 def answer(pace: Pace, clock: Clock, *, rate: float, batch: int, seconds: float) -> None:
+    """Answer so many a second from a full queue."""
+    pace.note(64)
     for _ in range(round(seconds * rate / batch)):
         clock.now += batch / rate
-        pace.note(batch)
+        pace.note(64, batch)
 
 
 @pytest.mark.parametrize(("rate", "batch"), [(17, 1), (17, 32), (900, 32), (0.5, 1)])
 def test_the_pace_is_that_of_the_answers_whatever_their_batches(
     pace: Pace, clock: Clock, rate: float, batch: int
 ) -> None:
-    pace.begin()
     answer(pace, clock, rate=rate, batch=batch, seconds=60)
     # Just after a batch its whole time is known, just before the next one nothing of it.
     assert pace.items_per_s == pytest.approx(rate, rel=0.15)
 
 
-def test_time_without_anything_to_answer_does_not_slow_the_pace(pace: Pace, clock: Clock) -> None:
+def test_time_in_which_little_waits_says_nothing_of_the_pace(pace: Pace, clock: Clock) -> None:
+    answer(pace, clock, rate=20, batch=1, seconds=60)
+    pace.note(0)
     for _ in range(100):
-        pace.begin()
-        answer(pace, clock, rate=20, batch=1, seconds=1)
         clock.now += 1_000
+        pace.note(1)
+        clock.now += 1
+        pace.note(0, 1)
     assert pace.items_per_s == pytest.approx(20, rel=0.05)
 
 
+def test_one_query_after_the_other_is_nothing_to_judge_by(pace: Pace, clock: Clock) -> None:
+    for _ in range(1_000):
+        pace.note(1)
+        clock.now += 0.2
+        pace.note(0, 1)
+    assert pace.items_per_s is None
+
+
 def test_a_few_fast_answers_are_nothing_to_judge_by(pace: Pace, clock: Clock) -> None:
-    pace.begin()
     answer(pace, clock, rate=50, batch=1, seconds=0.9)
     assert pace.items_per_s is None
 
 
 def test_the_pace_of_long_ago_is_forgotten(pace: Pace, clock: Clock) -> None:
-    pace.begin()
     answer(pace, clock, rate=200, batch=10, seconds=60)
     answer(pace, clock, rate=10, batch=1, seconds=60)
     assert pace.items_per_s == pytest.approx(10, rel=0.1)
 
 
 def test_what_is_given_up_takes_time_and_is_no_answer(pace: Pace, clock: Clock) -> None:
-    pace.begin()
     answer(pace, clock, rate=20, batch=1, seconds=60)
     for _ in range(60):
         clock.now += 1
-        pace.note(0)
+        pace.note(64)
     assert pace.items_per_s is not None and pace.items_per_s < 1
 
 
@@ -83,7 +92,6 @@ def test_no_more_is_admitted_than_is_likely_to_be_answered_in_time(
     admission = Admission(max_waiting_items=256, query_timeout_ms=10_000)
     admission.pace = pace
     if rate is not None:
-        pace.begin()
         answer(pace, clock, rate=rate, batch=1, seconds=200)
     assert admission.limit == pytest.approx(limit, rel=0.06)
 
@@ -92,8 +100,8 @@ async def test_what_goes_beyond_the_limit_of_the_pace_is_refused(clock: Clock) -
     admission = Admission(max_waiting_items=256, query_timeout_ms=1_000)
     admission.pace = Pace(now=clock)
     for _ in range(50):
-        async with admission.admitted(10):
-            clock.now += 0.2  # 50 a second, so 40 in eight tenths of the deadline
+        async with admission.admitted(20):
+            clock.now += 0.4  # 50 a second, so 40 in eight tenths of the deadline
     assert admission.limit == pytest.approx(40, abs=3)
     async with admission.admitted(32):
         admission.check_room(4)
