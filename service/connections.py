@@ -40,9 +40,11 @@ MAX_HEADER_LINES = 256
 # A body in so many pieces, each so small, costs far more than its bytes.
 MAX_SMALL_PIECES = 1_000
 SMALL_PIECE_BYTES = 64
-# Looking through a thousand connections for every new one would leave no time for answers.
-_LOOK_AGAIN_S = 0.1
+# Looking through a thousand connections for every new one would leave no time for answers: one look
+# finds some that make way, and where it finds few the next one has to wait.
 _MOST_MAKING_WAY = 256
+_FEW_MAKING_WAY = 32
+_LOOK_AGAIN_S = 0.1
 # Refused connections that are read to their end; the oldest one is reset for one more.
 _MOST_LINGERING = 128
 
@@ -285,18 +287,18 @@ class _Owing:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, BoundedProtocol]] = deque()
-        self._looked_at = -math.inf
+        self._look_again_at = -math.inf
 
     def longest(self, connections: Iterable[Any]) -> BoundedProtocol | None:
         """Return the one whose client has owed us bytes for longest; None if none is known to."""
         now = time.monotonic()
-        if not self._waiting and now - self._looked_at > _LOOK_AGAIN_S:
+        if not self._waiting and now >= self._look_again_at:
             owing = ((one.owing_since, id(one), one) for one in connections)
             longest = heapq.nsmallest(
                 _MOST_MAKING_WAY, (one for one in owing if one[0] is not None)
             )
             self._waiting.extend((since, one) for since, _, one in longest)
-            self._looked_at = now
+            self._look_again_at = now + (_LOOK_AGAIN_S if len(longest) < _FEW_MAKING_WAY else 0)
         while self._waiting:
             since, one = self._waiting.popleft()
             # A burst is accepted as a whole before any of it is read: its requests are there.

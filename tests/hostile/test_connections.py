@@ -196,7 +196,7 @@ def test_a_burst_that_came_while_the_service_was_busy_is_answered_or_refused_but
     finally:
         service.process.send_signal(signal.SIGCONT)
     statuses = Counter(whole(connection)[9:12] for connection in connections)
-    assert set(statuses) == {b"200", b"503"}
+    assert set(statuses) <= {b"200", b"503"}
     assert statuses[b"200"] >= MAX_CONNECTIONS // 2
 
 
