@@ -59,21 +59,29 @@ class Pace:
         self._items = 0.0
         self._seconds = 0.0
         self._since: float | None = None
+        self._judged_count = 0
 
-    def note(self, waiting_count: int, answered_count: int = 0) -> None:
-        """Note that so many are waiting now, after so many were answered just now."""
+    def begin(self, waiting_count: int) -> None:
+        """Note that so many are waiting, since another one has come."""
+        if self._since is None and waiting_count >= _LEAST_JUDGED:
+            self._since = self._now()
+
+    def note(self, waiting_count: int, answered_count: int) -> None:
+        """Note that so many are left, since so many were answered, or given up (then 0)."""
         now = self._now()
         if self._since is not None:
             passed = now - self._since
             kept = math.exp(-passed / self._memory_s)
             self._items = self._items * kept + answered_count
             self._seconds = self._seconds * kept + passed
+            self._judged_count += answered_count
         self._since = now if waiting_count >= _LEAST_JUDGED else None
 
     @property
     def items_per_s(self) -> float | None:
-        """None before there is a second to judge by."""
-        return self._items / self._seconds if self._seconds >= 1 else None
+        """None before there is a batch or two, and a second, to judge by."""
+        is_known = self._seconds >= 1 and self._judged_count >= _LEAST_LIMIT
+        return self._items / self._seconds if is_known else None
 
 
 class Admission:
@@ -134,7 +142,7 @@ class Admission:
         """
         self.check_room(item_count)
         self.waiting_items += item_count
-        self.pace.note(self.waiting_items)
+        self.pace.begin(self.waiting_items)
         answered_count = 0
         try:
             async with asyncio.timeout(self.timeout_s):

@@ -30,7 +30,7 @@ def pace(clock: Clock) -> Pace:
 
 def answer(pace: Pace, clock: Clock, *, rate: float, batch: int, seconds: float) -> None:
     """Answer so many a second from a full queue."""
-    pace.note(64)
+    pace.begin(64)
     for _ in range(round(seconds * rate / batch)):
         clock.now += batch / rate
         pace.note(64, batch)
@@ -40,17 +40,17 @@ def answer(pace: Pace, clock: Clock, *, rate: float, batch: int, seconds: float)
 def test_the_pace_is_that_of_the_answers_whatever_their_batches(
     pace: Pace, clock: Clock, rate: float, batch: int
 ) -> None:
-    answer(pace, clock, rate=rate, batch=batch, seconds=60)
+    answer(pace, clock, rate=rate, batch=batch, seconds=max(60, 40 / rate))
     # Just after a batch its whole time is known, just before the next one nothing of it.
     assert pace.items_per_s == pytest.approx(rate, rel=0.15)
 
 
 def test_time_in_which_little_waits_says_nothing_of_the_pace(pace: Pace, clock: Clock) -> None:
     answer(pace, clock, rate=20, batch=1, seconds=60)
-    pace.note(0)
+    pace.note(0, 0)
     for _ in range(100):
         clock.now += 1_000
-        pace.note(1)
+        pace.begin(1)
         clock.now += 1
         pace.note(0, 1)
     assert pace.items_per_s == pytest.approx(20, rel=0.05)
@@ -58,7 +58,7 @@ def test_time_in_which_little_waits_says_nothing_of_the_pace(pace: Pace, clock: 
 
 def test_one_query_after_the_other_is_nothing_to_judge_by(pace: Pace, clock: Clock) -> None:
     for _ in range(1_000):
-        pace.note(1)
+        pace.begin(1)
         clock.now += 0.2
         pace.note(0, 1)
     assert pace.items_per_s is None
@@ -66,6 +66,15 @@ def test_one_query_after_the_other_is_nothing_to_judge_by(pace: Pace, clock: Clo
 
 def test_a_few_fast_answers_are_nothing_to_judge_by(pace: Pace, clock: Clock) -> None:
     answer(pace, clock, rate=50, batch=1, seconds=0.9)
+    assert pace.items_per_s is None
+
+
+def test_waiting_for_the_first_batch_is_nothing_to_judge_by(pace: Pace, clock: Clock) -> None:
+    for waiting_count in range(1, 65):
+        pace.begin(waiting_count)
+        clock.now += 0.1
+    assert pace.items_per_s is None
+    pace.note(63, 1)  # the first of a batch of 32 that were answered together
     assert pace.items_per_s is None
 
 
@@ -79,7 +88,7 @@ def test_what_is_given_up_takes_time_and_is_no_answer(pace: Pace, clock: Clock) 
     answer(pace, clock, rate=20, batch=1, seconds=60)
     for _ in range(60):
         clock.now += 1
-        pace.note(64)
+        pace.note(64, 0)
     assert pace.items_per_s is not None and pace.items_per_s < 1
 
 
@@ -92,7 +101,7 @@ def test_no_more_is_admitted_than_is_likely_to_be_answered_in_time(
     admission = Admission(max_waiting_items=256, query_timeout_ms=10_000)
     admission.pace = pace
     if rate is not None:
-        answer(pace, clock, rate=rate, batch=1, seconds=200)
+        answer(pace, clock, rate=rate, batch=1, seconds=400)
     assert admission.limit == pytest.approx(limit, rel=0.06)
 
 
