@@ -46,10 +46,10 @@ MOST_GROWTH_MIB = 50.0
 # The answers of two equal runs differ by less than this in how many they are.
 _FULL_SPEED = 0.9
 _WARM_UP_S = 3.0
-# The service keeps the embeddings of the last 2,048 captions.
-CAPTION_COUNT = 8_192
-# Every so-manieth answer is compared with the bare one.
-_COMPARED = 32
+# None is asked twice: the service keeps the embeddings of the last 2,048 that it answered.
+CAPTION_COUNT = 131_072
+# So many answers are compared with the bare ones.
+_COMPARED = 256
 
 
 class ServiceLoadBenchmark(Command):
@@ -202,7 +202,7 @@ class _Loads:
 
 def bare_scores(bare: BareQueries, captions: list[str]) -> dict[int, list[list[float]]]:
     """Return the scores of the hits of some of the captions, each asked alone."""
-    places = range(0, len(captions), _COMPARED)
+    places = range(0, len(captions), max(1, len(captions) // _COMPARED))
     return {place: bare.scores([captions[place]]) for place in places}
 
 
