@@ -124,6 +124,8 @@ def measure(
         bare = stack.enter_context(BareQueries(index, core=cores.service))
         settings = {
             "max-waiting-items": asked.max_waiting_items,
+            # An open loop has a connection for every request that waits.
+            "max-connections": 8_000,
             "max-batch-items": asked.max_batch_items,
             "query-timeout-ms": asked.query_timeout_ms,
             "device": "cpu",

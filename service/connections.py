@@ -45,8 +45,6 @@ SMALL_PIECE_BYTES = 64
 _MOST_MAKING_WAY = 256
 _FEW_MAKING_WAY = 32
 _LOOK_AGAIN_S = 0.1
-# Refused connections that are read to their end; the oldest one is reset for one more.
-_MOST_LINGERING = 128
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class ConnectionBounds:
     """How many connections, and how slow their clients may be.
 
     Attributes:
-        max_connections: Open at the same time.
+        max_connections: Open at the same time; as many more may be refused ones that are ending.
         max_header_bytes: Request line and header lines of one request.
         header_timeout_s: From its first byte, or from connecting, to the end of the head.
         idle_timeout_s: Between two requests.
@@ -275,7 +273,7 @@ class BoundedProtocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self._refused_at = time.monotonic()
         self.lingering[self] = None
-        if len(self.lingering) > _MOST_LINGERING:
+        if len(self.lingering) > self.bounds.max_connections:
             next(iter(self.lingering)).transport.abort()
         self.flow.resume_reading()
         if self.transport.can_write_eof():

@@ -45,7 +45,7 @@ def serve(config: ServiceConfig) -> int:
             idle_timeout_s=config.idle_timeout_s,
             send_timeout_s=config.send_timeout_ms / 1000,
         )
-        _allow_open_files(bounds.max_connections + OTHER_OPEN_FILES)
+        _allow_open_files(2 * bounds.max_connections + OTHER_OPEN_FILES)
         app = create_app(config)
         log_as_json(with_requests=config.log_requests)
         facts = startup_facts(app, config, url=_url(listener))
