@@ -24,6 +24,8 @@ _LIKELY = 0.8
 _LEAST_LIMIT = 32
 # With fewer, batches are not filled, and the pace of a full queue cannot be told.
 _LEAST_JUDGED = 16
+# The answers of a batch come out one after the other.
+_SAME_BATCH_S = 0.25
 
 
 class Stopwatch:
@@ -59,6 +61,7 @@ class Pace:
         self._items = 0.0
         self._seconds = 0.0
         self._since: float | None = None
+        self._ended = -math.inf
         self._judged_count = 0
 
     def begin(self, waiting_count: int) -> None:
@@ -66,15 +69,17 @@ class Pace:
         if self._since is None and waiting_count >= _LEAST_JUDGED:
             self._since = self._now()
 
-    def note(self, waiting_count: int, answered_count: int) -> None:
-        """Note that so many are left, since so many were answered, or given up (then 0)."""
+    def note(self, waiting_count: int, item_count: int, *, is_answered: bool = True) -> None:
+        """Note that so many are left, since so many were answered or given up."""
         now = self._now()
+        passed = 0.0
         if self._since is not None:
-            passed = now - self._since
+            passed, self._ended = now - self._since, now
+        if now - self._ended <= _SAME_BATCH_S:
             kept = math.exp(-passed / self._memory_s)
-            self._items = self._items * kept + answered_count
+            self._items = self._items * kept + is_answered * item_count
             self._seconds = self._seconds * kept + passed
-            self._judged_count += answered_count
+            self._judged_count += item_count
         self._since = now if waiting_count >= _LEAST_JUDGED else None
 
     @property
@@ -143,21 +148,22 @@ class Admission:
         self.check_room(item_count)
         self.waiting_items += item_count
         self.pace.begin(self.waiting_items)
-        answered_count = 0
+        is_answered = False
         try:
             async with asyncio.timeout(self.timeout_s):
                 yield Stopwatch()
-            answered_count = item_count
+            is_answered = True
         except TimeoutError as error:
             self.is_in_doubt = True
             raise DeadlineError(
                 f"no answer within {self.timeout_s:g} s; try again, or ask for less"
             ) from error
         except QueryError:
+            is_answered = True  # that it cannot be, which is an answer too
             raise
         except Exception:
             self.is_in_doubt = True
             raise
         finally:
             self.waiting_items -= item_count
-            self.pace.note(self.waiting_items, answered_count)
+            self.pace.note(self.waiting_items, item_count, is_answered=is_answered)

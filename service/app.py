@@ -59,7 +59,9 @@ def create_app(config: ServiceConfig) -> FastAPI:
     )
     app.state.served = served
     app.state.access = access
-    app.state.turnstile = Turnstile(served.admission, served.metrics)
+    app.state.turnstile = Turnstile(
+        served.admission, served.metrics, trusted_proxies=config.trusted_proxies
+    )
     app.openapi = openapi_document  # type: ignore[method-assign]
     for routes in (search, embed, items, operations, session, admin):
         app.include_router(routes.router)

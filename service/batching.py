@@ -17,6 +17,7 @@ Services Networks, IEEE/ACM Transactions on Networking 1 (3), 1993, for virtual 
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import os
@@ -226,13 +227,15 @@ class SharedBatches:
         _stand_back()
         while batch := self._next_batch():
             started = time.perf_counter()
-            self._run(batch, started)
+            answered = self._run(batch, started)
             requests = {id(entry.request) for entry in batch}
             self._observe(
                 BatchReport(self.stage, len(batch), len(requests), time.perf_counter() - started)
             )
+            # Whoever is answered finds the batch counted.
+            _deliver(answered)
             # An idle thread must not keep the last pictures or masks alive.
-            del batch
+            del batch, answered
         self._refuse_the_rest()
 
     def _next_batch(self) -> list[_Entry]:
@@ -277,7 +280,8 @@ class SharedBatches:
         self._last_size = len(taken)
         return taken
 
-    def _run(self, batch: list[_Entry], started: float) -> None:
+    def _run(self, batch: list[_Entry], started: float) -> list[_Request]:
+        """Work on a batch; return the requests of which nothing is left to do."""
         work = batch[0].request.work
         for entry in batch:
             if entry.request.begun is None:
@@ -286,19 +290,19 @@ class SharedBatches:
             results = _checked(work, [entry.request.items[entry.place] for entry in batch])
         except Exception as error:
             if len(batch) > 1:
-                for entry in batch:
-                    self._run([entry], started)
-                return
+                return [one for entry in batch for one in self._run([entry], started)]
             batch[0].request.error = error
             results = [None]
         ended = time.perf_counter()
+        answered = []
         for entry, result in zip(batch, results, strict=True):
             request = entry.request
             request.results[entry.place] = result
             request.unanswered_count -= 1
             request.ended = ended
             if request.unanswered_count == 0:
-                request.deliver(request)
+                answered.append(request)
+        return answered
 
     def _refuse_the_rest(self) -> None:
         with self._condition:
@@ -307,7 +311,12 @@ class SharedBatches:
             self._waiting_items = self._waiting_requests = 0
         for request in requests.values():
             request.error = _stopped()
-            request.deliver(request)
+        _deliver(list(requests.values()))
+
+
+def _deliver(requests: list[_Request]) -> None:
+    for request in requests:
+        request.deliver(request)
 
 
 def _stand_back() -> None:
@@ -317,7 +326,8 @@ def _stand_back() -> None:
     what is too much, and sends what is found, waits for those that compute.
     """
     if sys.platform == "linux":  # elsewhere a thread has no niceness of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        with contextlib.suppress(OSError):  # where a sandbox forbids it, it is done without
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _checked(work: Work[Any, Any], items: list[Any]) -> Sequence[Any]:

@@ -116,7 +116,8 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request, of a head only so many at a time."""
-        if self.conn.their_state is h11.IDLE and self.timeout_keep_alive_task is not None:
+        is_between = self.timeout_keep_alive_task is not None and not self._unread_bytes
+        if self.conn.their_state is h11.IDLE and is_between:
             self._owing_since = time.monotonic()
         if self._unread_bytes:
             skipped = min(self._unread_bytes, len(data))
@@ -163,7 +164,8 @@ class BoundedProtocol(H11Protocol):
 
     def shutdown(self) -> None:
         """Close as soon as the request that is answered is."""
-        if self.cycle is None or self.cycle.response_complete:
+        is_over = self._refused_at is not None
+        if is_over or self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
@@ -274,7 +276,9 @@ class BoundedProtocol(H11Protocol):
         self._refused_at = time.monotonic()
         self.lingering[self] = None
         if len(self.lingering) > self.bounds.max_connections:
-            next(iter(self.lingering)).transport.abort()
+            oldest = next(iter(self.lingering))
+            del self.lingering[oldest]  # at once: the connection itself ends a little later
+            oldest.transport.abort()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

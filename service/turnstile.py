@@ -8,8 +8,10 @@ look at the head tells where they end; all others go the long way to the door, w
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import ip_address, ip_network
 
 from service.admission import Admission
 from service.door import SEARCHES
@@ -49,9 +51,12 @@ class Refusal:
 class Turnstile:
     """Knows whether there is room, and how to say that there is none."""
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+    def __init__(
+        self, admission: Admission, metrics: Metrics, *, trusted_proxies: Sequence[str] = ()
+    ) -> None:
         self._admission = admission
         self._metrics = metrics
+        self._proxies = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
 
     def refusal(
         self, data: bytes, client: str | None, server_headers: list[tuple[bytes, bytes]]
@@ -99,12 +104,12 @@ class Turnstile:
             *((name.encode(), value.encode()) for name, value in safety_headers(path).items()),
         ]
         phrase = HTTPStatus(problem.status).phrase
-        is_forwarded = any(name in (b"x-forwarded-for", b"forwarded") for name, _ in headers)
+        is_forwarded = any(name == b"x-forwarded-for" for name, _ in headers)
         self._metrics.begin_request()
         record_request(
             self._metrics, request_id, method="POST", route=path, status=problem.status,
             problem=problem.code, seconds=time.perf_counter() - started,
-            client=None if is_forwarded else client,
+            client=None if is_forwarded and self._is_proxy(client) else client,
         )  # fmt: skip
         return Refusal(
             b"".join(
@@ -117,6 +122,12 @@ class Turnstile:
             ),
             unread_bytes,
         )
+
+    def _is_proxy(self, client: str | None) -> bool:
+        """Return whether the address is that of a proxy, so that the client's is another."""
+        if client is None or not self._proxies:
+            return False
+        return any(ip_address(client) in network for network in self._proxies)
 
 
 def _unread_bytes(headers: list[tuple[bytes, bytes]], read_bytes: int) -> int | None:

@@ -47,7 +47,8 @@ def test_the_pace_is_that_of_the_answers_whatever_their_batches(
 
 def test_time_in_which_little_waits_says_nothing_of_the_pace(pace: Pace, clock: Clock) -> None:
     answer(pace, clock, rate=20, batch=1, seconds=60)
-    pace.note(0, 0)
+    pace.note(0, 1)
+    clock.now += 1
     for _ in range(100):
         clock.now += 1_000
         pace.begin(1)
@@ -78,6 +79,29 @@ def test_waiting_for_the_first_batch_is_nothing_to_judge_by(pace: Pace, clock: C
     assert pace.items_per_s is None
 
 
+def test_where_nothing_is_answered_in_time_the_pace_is_nothing(pace: Pace, clock: Clock) -> None:
+    pace.begin(64)
+    clock.now += 10
+    for left in range(63, -1, -1):
+        pace.note(left, 1, is_answered=False)
+    assert pace.items_per_s == 0
+
+
+@pytest.mark.parametrize("client_count", [16, 20, 32, 64])
+def test_a_batch_that_empties_the_queue_counts_as_a_whole(
+    pace: Pace, clock: Clock, client_count: int
+) -> None:
+    # Whoever is answered asks again at once; a batch takes up to 32, at 17 a second.
+    for _ in range(60):
+        pace.begin(client_count)
+        batch = min(32, client_count)
+        clock.now += batch / 17
+        for answered in range(1, batch + 1):
+            clock.now += 0.001
+            pace.note(client_count - answered, 1)
+    assert pace.items_per_s == pytest.approx(17, rel=0.15)
+
+
 def test_the_pace_of_long_ago_is_forgotten(pace: Pace, clock: Clock) -> None:
     answer(pace, clock, rate=200, batch=10, seconds=60)
     answer(pace, clock, rate=10, batch=1, seconds=60)
@@ -88,7 +112,7 @@ def test_what_is_given_up_takes_time_and_is_no_answer(pace: Pace, clock: Clock) 
     answer(pace, clock, rate=20, batch=1, seconds=60)
     for _ in range(60):
         clock.now += 1
-        pace.note(64, 0)
+        pace.note(64, 1, is_answered=False)
     assert pace.items_per_s is not None and pace.items_per_s < 1
 
 

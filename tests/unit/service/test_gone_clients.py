@@ -49,10 +49,11 @@ async def test_what_a_gone_client_asked_for_is_dropped(
     app = make_app()
     admission = app.state.served.admission
     encoder = app.state.served.serving.current.encoder.encoder
-    released, encoded = threading.Event(), []
+    begun, released, encoded = threading.Event(), threading.Event(), []
     real = encoder.encode_captions
 
     def slow(captions: list[str]) -> Any:
+        begun.set()
         released.wait(20)
         encoded.extend(captions)
         return real(captions)
@@ -63,7 +64,7 @@ async def test_what_a_gone_client_asked_for_is_dropped(
         for query in ("a first one", "a gone one", "a staying one"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(request(query))
-            await until(lambda: admission.waiting_items == len(writers) + 1)
+            await until(lambda: admission.waiting_items == len(writers) + 1 and begun.is_set())
             writers.append((reader, writer))
         writers[1][1].close()
         await until(lambda: admission.waiting_items == 2)

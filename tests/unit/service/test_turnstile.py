@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.admission import Admission
-from service.connections import ConnectionBounds, bounded_protocol
+from service.connections import BoundedProtocol, ConnectionBounds, bounded_protocol
 from service.metrics import Metrics
 from service.turnstile import Turnstile
 from tests.unit.service.conftest import MakeApp
@@ -102,8 +103,8 @@ def test_where_there_is_room_nothing_is_refused(full: Admission) -> None:
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[int]:
-    http = bounded_protocol(BOUNDS, app.state.turnstile)
+async def listening(app: FastAPI, http: type[BoundedProtocol] | None = None) -> AsyncIterator[int]:
+    http = http or bounded_protocol(BOUNDS, app.state.turnstile)
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=http, server_header=False)
     )
@@ -174,8 +175,8 @@ async def test_refusals_are_logged_and_counted_as_all_others_are(
     admission.waiting_items = 32
     with caplog.at_level(logging.INFO, logger="service.access"):
         async with listening(app) as port, connected(port) as client:
-            for lines in ((), (b"X-Forwarded-For: 1.2.3.4",)):
-                client.writer.write(request(*lines))
+            for _ in range(2):
+                client.writer.write(request())
                 await client.answer()
             async with httpx.AsyncClient() as other:
                 metrics = (await other.get(f"http://127.0.0.1:{port}/metrics")).text
@@ -185,6 +186,34 @@ async def test_refusals_are_logged_and_counted_as_all_others_are(
     ):
         assert re.search(rf"^{re.escape(line)}$", metrics, re.M), line
     refused = [record.fields for record in caplog.records if record.fields["status"] == 503]
-    assert [line["client"] for line in refused] == ["127.0.0.1", None]
+    assert [line["client"] for line in refused] == ["127.0.0.1"] * 2
     assert {line["code"] for line in refused} == {"overloaded"}
     assert {line["request_id"] for line in refused} == {"mine-1"}
+
+
+async def test_a_trusted_proxy_is_not_taken_for_the_client(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(max_waiting_items=32, trusted_proxies=("127.0.0.0/8",))
+    app.state.served.admission.waiting_items = 32
+    with caplog.at_level(logging.INFO, logger="service.access"):
+        async with listening(app) as port, connected(port) as client:
+            client.writer.write(request(b"X-Forwarded-For: 1.2.3.4"))
+            await client.answer()
+    assert [record.fields["client"] for record in caplog.records] == [None]
+
+
+async def test_many_refused_at_once_do_not_linger_in_any_number(make_app: MakeApp) -> None:
+    app = make_app()
+    protocol = bounded_protocol(replace(BOUNDS, max_connections=8))
+    async with listening(app, protocol) as port:
+        clients = []
+        for _ in range(4):
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+            for _, writer in opened:
+                writer.write(b"no HTTP\r\n\r\n")
+            await asyncio.gather(*(reader.read() for reader, _ in opened), return_exceptions=True)
+            clients += opened
+            assert len(protocol.lingering) <= 8
+        for _, writer in clients:
+            writer.close()
