@@ -14,14 +14,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from service.errors import DeadlineError, QueryError, QueueFullError
+from service.schemas import MAX_QUERIES
 
 __all__ = ["STAGES", "Admission", "Pace", "Stopwatch"]
 
 STAGES = ("queue", "decode", "encode", "search", "fetch")
 # A share of what the pace allows, since answers come in batches and not all are equally dear.
 _LIKELY = 0.8
-# One request of the most queries is admitted at any pace.
-_LEAST_LIMIT = 32
 # With fewer, batches are not filled, and the pace of a full queue cannot be told.
 _LEAST_JUDGED = 16
 # The answers of a batch come out one after the other.
@@ -85,7 +84,7 @@ class Pace:
     @property
     def items_per_s(self) -> float | None:
         """None before there is a batch or two, and a second, to judge by."""
-        is_known = self._seconds >= 1 and self._judged_count >= _LEAST_LIMIT
+        is_known = self._seconds >= 1 and self._judged_count >= MAX_QUERIES
         return self._items / self._seconds if is_known else None
 
 
@@ -117,7 +116,8 @@ class Admission:
         if pace is None:
             return self.max_waiting_items
         in_time = int(_LIKELY * self.timeout_s * pace)
-        return min(self.max_waiting_items, max(_LEAST_LIMIT, in_time))
+        # One request of the most queries is admitted at any pace.
+        return min(self.max_waiting_items, max(MAX_QUERIES, in_time))
 
     def close(self) -> None:
         """Admit nothing any more."""

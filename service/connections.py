@@ -66,9 +66,7 @@ class ConnectionBounds:
     send_timeout_s: float
 
 
-def bounded_protocol(
-    bounds: ConnectionBounds, turnstile: Turnstile | None = None
-) -> "type[BoundedProtocol]":
+def bounded_protocol(bounds: ConnectionBounds, turnstile: Turnstile) -> "type[BoundedProtocol]":
     """Return the protocol that uvicorn makes one of for each connection."""
     shared: dict[str, Any] = {
         "bounds": bounds,
@@ -84,7 +82,7 @@ class BoundedProtocol(H11Protocol):
 
     # Of all connections of a server.
     bounds: ClassVar[ConnectionBounds]
-    turnstile: ClassVar[Turnstile | None]
+    turnstile: ClassVar[Turnstile]
     owing: ClassVar["_Owing"]
     lingering: ClassVar[dict["BoundedProtocol", None]]  # refused ones, the oldest first
 
@@ -218,9 +216,8 @@ class BoundedProtocol(H11Protocol):
         """Refuse a search that there is no room for; False if this is none, or there is room."""
         conn = self.conn
         if (
-            self.turnstile is None
-            or self._refused_at is not None
-            or conn.states != {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE}
+            conn.their_state is not h11.IDLE
+            or conn.our_state is not h11.IDLE
             or conn.trailing_data[0]
             or self.flow.write_paused
             or self.transport.is_closing()

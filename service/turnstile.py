@@ -1,9 +1,9 @@
 """Searches that there is no room for, refused from their bytes.
 
 Under ten times the load that can be answered, what a refusal costs is taken from the answers nine
-times over. The way through parser, application and middleware costs more than a millisecond of a
-core; this way costs a tenth of it. It is for requests that are plain in every respect, of which one
-look at the head tells where they end; all others go the long way to the door, which says the same.
+times over, and most of it is the way through parser, application and middleware. This way is short.
+It is for requests that are plain in every respect, of which one look at the head tells where they
+end; all others go the long way to the door, which says the same.
 """
 
 import re
@@ -40,7 +40,7 @@ class Refusal:
     """An answer as it goes over the wire.
 
     Attributes:
-        answer: Its bytes, but for the headers that the server puts on every answer.
+        answer: Its bytes.
         unread_bytes: Of the request's body, that are still to come.
     """
 

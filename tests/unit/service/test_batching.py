@@ -1,6 +1,8 @@
 """The laws of shared batches; the work is arithmetic, the threads and the loop are real."""
 
 import asyncio
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -222,3 +224,15 @@ async def test_a_thread_may_wait_for_its_answer_beside_the_event_loop(shared: Sh
         shared.batches.run(gate, [3]),
     )
     assert answers == [[2, 4], [6]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no niceness of its own")
+async def test_the_thread_that_computes_stands_back_behind_the_one_that_talks(
+    shared: Shared,
+) -> None:
+    def niceness(items: list[int]) -> list[int]:
+        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) for _ in items]
+
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert await shared.batches.run(niceness, [0]) > [own]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

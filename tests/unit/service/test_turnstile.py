@@ -5,20 +5,20 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.admission import Admission
-from service.connections import BoundedProtocol, ConnectionBounds, bounded_protocol
+from service.connections import ConnectionBounds, bounded_protocol
 from service.metrics import Metrics
 from service.turnstile import Turnstile
 from tests.unit.service.conftest import MakeApp
+from tests.unit.service.listening import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -102,19 +102,9 @@ def test_where_there_is_room_nothing_is_refused(full: Admission) -> None:
     assert refuse(full, request()) is None
 
 
-@asynccontextmanager
-async def listening(app: FastAPI, http: type[BoundedProtocol] | None = None) -> AsyncIterator[int]:
-    http = http or bounded_protocol(BOUNDS, app.state.turnstile)
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_config=None, lifespan="off", http=http, server_header=False)
-    )
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(20):
-        while not server.started:
-            await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await serving
+def served(app: FastAPI, as_app: ASGIApp | None = None) -> AbstractAsyncContextManager[int]:
+    http = bounded_protocol(BOUNDS, app.state.turnstile)
+    return listening(as_app or app, http=http, server_header=False)
 
 
 class Client:
@@ -141,11 +131,19 @@ async def connected(port: int) -> AsyncIterator[Client]:
 async def test_it_says_what_the_door_says(make_app: MakeApp) -> None:
     app = make_app(max_waiting_items=32)
     app.state.served.admission.waiting_items = 32
-    async with listening(app) as port, connected(port) as client:
+    came = []
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        came.append(scope["path"])
+        await app(scope, receive, send)
+
+    async with served(app, counted) as port, connected(port) as client:
         client.writer.write(request())
         early = await client.answer()
+        assert came == []
         client.writer.write(request(b"Origin: https://a.org"))
         late = await client.answer()
+    assert came == ["/search/text"]
     for _, headers, _ in (early, late):
         headers.pop("date")
     assert early == late
@@ -157,7 +155,7 @@ async def test_a_refused_body_is_skipped_and_the_connection_goes_on(make_app: Ma
     app = make_app(max_waiting_items=32)
     admission = app.state.served.admission
     data = request()
-    async with listening(app) as port, connected(port) as client:
+    async with served(app) as port, connected(port) as client:
         for end in (len(data), len(data) - 1, len(data) - len(BODY) + 1, len(data) - len(BODY)):
             admission.waiting_items = 32
             client.writer.write(data[:end])
@@ -174,7 +172,7 @@ async def test_refusals_are_logged_and_counted_as_all_others_are(
     admission = app.state.served.admission
     admission.waiting_items = 32
     with caplog.at_level(logging.INFO, logger="service.access"):
-        async with listening(app) as port, connected(port) as client:
+        async with served(app) as port, connected(port) as client:
             for _ in range(2):
                 client.writer.write(request())
                 await client.answer()
@@ -197,23 +195,7 @@ async def test_a_trusted_proxy_is_not_taken_for_the_client(
     app = make_app(max_waiting_items=32, trusted_proxies=("127.0.0.0/8",))
     app.state.served.admission.waiting_items = 32
     with caplog.at_level(logging.INFO, logger="service.access"):
-        async with listening(app) as port, connected(port) as client:
+        async with served(app) as port, connected(port) as client:
             client.writer.write(request(b"X-Forwarded-For: 1.2.3.4"))
             await client.answer()
     assert [record.fields["client"] for record in caplog.records] == [None]
-
-
-async def test_many_refused_at_once_do_not_linger_in_any_number(make_app: MakeApp) -> None:
-    app = make_app()
-    protocol = bounded_protocol(replace(BOUNDS, max_connections=8))
-    async with listening(app, protocol) as port:
-        clients = []
-        for _ in range(4):
-            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
-            for _, writer in opened:
-                writer.write(b"no HTTP\r\n\r\n")
-            await asyncio.gather(*(reader.read() for reader, _ in opened), return_exceptions=True)
-            clients += opened
-            assert len(protocol.lingering) <= 8
-        for _, writer in clients:
-            writer.close()
