@@ -13,7 +13,6 @@ import json
 import os
 import random
 import resource
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from benchmarks.kept_connection import KeptConnection, Response, request_bytes
 
 __all__ = ["Answered", "Expected", "LoadPlan", "LoadReport", "generate", "quantile"]
 
@@ -151,49 +152,6 @@ def generate(plan: LoadPlan) -> LoadReport:
     return asyncio.run(_Load(plan).run())
 
 
-def _request(host: str, path: str, body: bytes, *, key: str | None = None) -> bytes:
-    authorization = "" if key is None else f"Authorization: Bearer {key}\r\n"
-    return (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
-
-
-class LoneClient:
-    """One client on one kept connection, for times that are compared one by one."""
-
-    def __init__(self, url: str, *, path: str = "/search/text") -> None:
-        self._address = urlsplit(url)
-        self._path = path
-        host, port = self._address.hostname or "127.0.0.1", self._address.port or 80
-        self._socket = socket.create_connection((host, port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def __enter__(self) -> "LoneClient":
-        """Return the client itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close its connection."""
-        self._socket.close()
-
-    def ask(self, body: bytes) -> tuple["_Response", float]:
-        """Return the answer, and the seconds until it was there as a whole.
-
-        Raises:
-            OSError: The connection was lost.
-        """
-        request = _request(self._address.netloc, self._path, body)
-        started = time.perf_counter()
-        self._socket.sendall(request)
-        received = b""
-        while (response := _whole_response(received)) is None:
-            if not (piece := self._socket.recv(65_536)):
-                raise ConnectionResetError("closed without an answer")
-            received += piece
-        return response, time.perf_counter() - started
-
-
 def quantile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that this share of the values stays within; NaN without values."""
     if not values:
@@ -210,70 +168,6 @@ def _are_close(found: list[list[float]], scores: Sequence[Sequence[float]]) -> b
     )
 
 
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    has_retry_after: bool
-    is_last: bool  # of its connection
-    content: bytes
-
-
-def _whole_response(received: bytes) -> _Response | None:
-    """Return the one response that was received, or None if more of it is to come."""
-    head, end, content = received.partition(b"\r\n\r\n")
-    headers = head.lower()
-    _, found, length = headers.partition(b"\r\ncontent-length:")
-    if not end or len(content) < (int(length.split(b"\r\n", 1)[0]) if found else 0):
-        return None
-    return _Response(
-        status=int(head[9:12]),
-        has_retry_after=b"\r\nretry-after:" in headers,
-        is_last=b"\r\nconnection: close" in headers,
-        content=content,
-    )
-
-
-class _Connection(asyncio.Protocol):
-    """One connection to a server, kept open; one request at a time."""
-
-    def __init__(self) -> None:
-        self.is_open = False
-        self.idle_since = 0.0
-        self._received = b""
-        self._answer: asyncio.Future[_Response] | None = None
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.is_open = transport, True
-
-    def send(self, request: bytes) -> "asyncio.Future[_Response]":
-        assert self._transport is not None
-        self._received = b""
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return self._answer
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        if self._answer is None or self._answer.done():
-            return
-        response = _whole_response(self._received)
-        if response is not None:
-            self.is_open = not response.is_last
-            self._answer.set_result(response)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.is_open = False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error or ConnectionResetError("closed without an answer"))
-
-    def close(self) -> None:
-        self.is_open = False
-        if self._transport is not None:
-            self._transport.abort()
-
-
 class _Load:
     """A plan while it is carried out."""
 
@@ -282,9 +176,9 @@ class _Load:
         self._plan = plan
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
         self._requests = [
-            _request(address.netloc, plan.path, body, key=plan.key) for body in plan.bodies
+            request_bytes(address.netloc, plan.path, body, key=plan.key) for body in plan.bodies
         ]
-        self._idle: deque[_Connection] = deque()
+        self._idle: deque[KeptConnection] = deque()
         self._sent = 0
         self._accepted: list[tuple[float, float]] = []  # when it ended, seconds
         self._refused: list[tuple[float, float]] = []
@@ -339,7 +233,7 @@ class _Load:
     async def _ask(self, due: float) -> None:
         place = (self._plan.first + self._sent) % len(self._requests)
         self._sent += 1
-        connection: _Connection | None = None
+        connection: KeptConnection | None = None
         try:
             async with asyncio.timeout(self._plan.patience_s):
                 connection = await self._connection()
@@ -357,17 +251,17 @@ class _Load:
         if connection is not None:
             connection.close()
 
-    async def _connection(self) -> _Connection:
+    async def _connection(self) -> KeptConnection:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open and self._now() - connection.idle_since < _IDLE_S:
                 return connection
             connection.close()
         loop = asyncio.get_running_loop()
-        _, made = await loop.create_connection(_Connection, self._host, self._port)
+        _, made = await loop.create_connection(KeptConnection, self._host, self._port)
         return made
 
-    def _note(self, place: int, response: _Response, due: float) -> None:
+    def _note(self, place: int, response: Response, due: float) -> None:
         now = self._now()
         if response.status == 200:
             answer = json.loads(response.content)
