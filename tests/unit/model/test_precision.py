@@ -13,8 +13,9 @@ from tests.worlds import BACKBONES, captions_of, made_up_picture, tiny_checkpoin
 
 CAPTIONS = [*captions_of(3), "a red circle", captions_of(5)[0]]
 PICTURES = [made_up_picture(number) for number in range(5)]
-# bfloat16 has 8 significant bits, so an operand is off by 2^-9 of itself; a few layers add up.
-ROUNDED = {"atol": 2**-7, "rtol": 0}
+# bfloat16 has 8 significant bits, so an operand is off by 2^-9 of itself. A few layers add up, and
+# each kind of processor adds in another order: 0.006 was seen on one, 0.010 on another.
+ROUNDED = {"atol": 2**-6, "rtol": 0}
 PROCESSOR = Path("/proc/cpuinfo")
 
 
