@@ -23,19 +23,19 @@ from pydantic import Field
 
 from benchmarks.index_kinds import made_up_rows
 from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
-from index_builder.column_store import ColumnStore
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.filters import And, Comparison, Filter, Not, Or, positive
-from index_builder.gallery import Gallery
-from index_builder.items import Item
-from index_builder.lookups import write_lookups
-from index_builder.manifest import IndexKind
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.manifest import IndexKind
+from index_builder.lookups.column_store import ColumnStore
+from index_builder.lookups.filters import And, Comparison, Filter, Not, Or, positive
+from index_builder.lookups.lookup_files import write_lookups
 from index_builder.vector_index import (
     IndexRequest,
     RowMask,
     TuningQueries,
     exact_scores,
 )
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model import console
 from model.command_line import Command, Names, run_command
 

@@ -34,11 +34,11 @@ from pydantic import Field
 
 from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
 from index_builder.build import build_index
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.items import Item
+from index_builder.encoding.workers import allowed_core_count
+from index_builder.galleries.items import Item
+from index_builder.galleries.thumbnails import make_thumbnail
 from index_builder.sources import ImageEntry, open_image_source
-from index_builder.thumbnails import make_thumbnail
-from index_builder.workers import allowed_core_count
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model import console
 from model.command_line import Command, run_command
 from model.config import (

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from benchmarks.index_kinds import made_up_rows
-from index_builder.checkpoints import keep_checkpoint
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.gallery import Gallery
-from index_builder.items import Item
-from index_builder.manifest import IndexKind
-from index_builder.publishing import publish_galleries
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.manifest import IndexKind
+from index_builder.index_folder.checkpoints import keep_checkpoint
+from index_builder.index_folder.publishing import publish_galleries
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.vector_index import IndexRequest
-from index_builder.versions import IndexFolder
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model.config import FragmentLevelConfig, HremConfig, ImageEncoderConfig, TextEncoderConfig
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.hrem import HREM

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import faiss
 
-from index_builder.manifest import IndexKind
+from index_builder.galleries.manifest import IndexKind
 from index_builder.vector_index.faiss_files import empty_index
 from index_builder.vector_index.ivf import list_count_for
 from index_builder.vector_index.opening import searcher_for
