@@ -32,13 +32,16 @@ __all__ = [
     "IndexRecord",
     "LatencyRecord",
     "Manifest",
+    "NamedKind",
     "Record",
     "parse_record",
     "record_of_file",
 ]
 
 GalleryKind = Literal["images", "captions"]
-IndexKind = Literal["exact", "hnsw", "ivf", "factory"]
+# Kinds with a name of their own; the others are factory strings of an expert.
+NamedKind = Literal["exact", "hnsw", "ivf"]
+IndexKind = Literal[NamedKind, "factory"]
 ColumnType = Literal[
     "boolean", "integer", "number", "text",
     "boolean_list", "integer_list", "number_list", "text_list",
