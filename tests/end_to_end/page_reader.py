@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,7 @@ from typing import IO
 import httpx
 import numpy as np
 
+from deploy.demo import demo_steps
 from tests.page_blocks import ROOT, Block
 from tests.tiny_parts import write_tiny_backbone, write_tiny_bert
 from tests.tiny_pretrained import tiny_pretrained
@@ -71,6 +73,15 @@ class PageReader:
             return
         done = self._bash(text, timeout=BLOCK_S)
         assert done.returncode == 0, f"{block}\n{text}\n{done.stdout}{done.stderr}"
+
+    def clear(self, blocks: Sequence[Block]) -> None:
+        """Remove the demo's scenes where the page itself draws them."""
+        if any(
+            "--output data/scenes\n" in block.text
+            for block in blocks
+            if "data.scenes" in block.text
+        ):
+            shutil.rmtree(self.folder / "data" / "scenes")
 
     def close(self) -> None:
         """Press Ctrl-C on what is still served; it must end well."""
@@ -146,8 +157,10 @@ def furnish(folder: Path, demo: Path) -> Path:
         demo: Where `make demo` has put data, checkpoint and index.
     """
     _clone(folder)
-    for made in ("data/scenes", "checkpoints/scenes", "indexes/scenes"):
-        shutil.copytree(demo / made, folder / made)
+    for made, here in zip(demo_steps(demo), demo_steps(Path()), strict=True):
+        shutil.copytree(made.output, folder / here.output)
+        # Made here, as far as `make demo` is concerned; else it would train once more.
+        (folder / here.stamp).write_text(json.dumps({"key": here.key()}))
     _write_photos(folder, folder / "data" / "scenes")
     _write_flickr8k(folder / "flickr8k", folder / "data" / "scenes")
     for name in ("f30k", "coco"):
