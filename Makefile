@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check fix parity kills kills-index fuzz swaps browser experiments benchmarks load scenes-report serve \
-	openapi clean
+	openapi docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt \
 		$(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
-	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,parquet,dev]"
+	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,parquet,docs,dev]"
 	@touch $@
 
 check: $(READY)  ## lint, format, types, import contracts
@@ -79,6 +79,10 @@ scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes'
 
 serve: $(READY)  ## serve INDEX=path
 	@$(RUN) -m service --index $(INDEX) --port $(PORT)
+
+docs: $(READY)  ## build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m properdocs build --strict -q -f mkdocs.yml
+	@echo "look at it with: $(RUN) -m http.server -d site 8001"
 
 openapi: $(READY)  ## write docs/openapi.json again
 	@$(RUN) -m service.openapi docs/openapi.json

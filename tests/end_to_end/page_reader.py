@@ -35,7 +35,10 @@ __all__ = ["PageReader", "furnish"]
 SHORT = {
     "HREM_SCHEDULE__STEPS": "8",
     "HREM_SCHEDULE__BATCH_SIZE": "8",
-    "HREM_SCHEDULE__EVALUATE_EVERY": "8",
+    # Some commands say themselves how many steps; once at their end is enough, too.
+    "HREM_SCHEDULE__EVALUATE_EVERY": "600",
+    # bfloat16, which some recipes have, is slow where a processor has no units for it.
+    "HREM_PRECISION": "float32",
 }
 READY_S = 300
 STOP_S = 60
