@@ -1,7 +1,7 @@
 """`make lock`: pin every distribution that the extras need in constraints.txt.
 
-What is pinned already stays: to move to a newer version, delete its line first. pip resolves without
-installing, for both accelerators at once.
+What is pinned already stays: to move to a newer version, delete its line first. pip resolves
+without installing, for both accelerators at once.
 """
 
 import json

@@ -59,9 +59,7 @@ def needed() -> set[str]:
 def test_every_package_that_is_needed_is_pinned_in_the_version_that_runs_here() -> None:
     locked = pins()
     installed = {
-        name: metadata.version(name).partition("+")[0]
-        for name in needed()
-        if not CUDA.match(name)
+        name: metadata.version(name).partition("+")[0] for name in needed() if not CUDA.match(name)
     }
     assert len(installed) > 60
     assert {name: locked.get(name) for name in installed} == installed, "run make lock"
