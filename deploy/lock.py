@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXTRAS = "cpu,gpu,train,service,parquet,dev"
+EXTRAS = "cpu,gpu,train,service,parquet,docs,dev"
 CONSTRAINTS = Path("constraints.txt")
 # CUDA's libraries are pinned by the build of torch that wants them; another build wants others.
 CUDA = re.compile(r"nvidia-|cuda-|triton")
