@@ -232,7 +232,9 @@ def test_only_what_writes_the_index_may_write_to_it(manifests: list[Manifest]) -
         for container in containers_of(pod):
             for mount in container["volumeMounts"]:
                 may_write = not mount.get("readOnly", False)
-                assert may_write == (mount["name"] == "tmp" or (mount["name"] == "index" and writes)), name
+                assert may_write == (
+                    mount["name"] == "tmp" or (mount["name"] == "index" and writes)
+                ), name
 
 
 def test_the_service_takes_every_setting_and_its_value(
