@@ -32,6 +32,7 @@ def serve(config: ServiceConfig) -> int:
         ServiceError: The address cannot be had.
         HremError: The index or the checkpoint cannot be used.
     """
+    early = _EarlyReload()
     with _claimed_address(config.host, config.port) as listener:
         # Imported late: a taken port is told before torch is loaded.
         from service.app import create_app, startup_facts
@@ -64,6 +65,7 @@ def serve(config: ServiceConfig) -> int:
             ),
             announce=lambda: _announce(facts, as_json=config.json_output),
             reload=lambda: _reload(app, config),
+            early=early,
         )
         # uvicorn raises the signal again when it has stopped; stopping is what was asked for.
         for stop in (signal.SIGTERM, signal.SIGINT):
@@ -73,8 +75,19 @@ def serve(config: ServiceConfig) -> int:
     return 0
 
 
+class _EarlyReload:
+    """Remembers a SIGHUP that came before there was anything to reload; unhandled it would kill."""
+
+    def __init__(self) -> None:
+        self.was_asked = False
+        signal.signal(signal.SIGHUP, self._remember)
+
+    def _remember(self, _signal: int, _frame: FrameType | None) -> None:
+        self.was_asked = True
+
+
 class _Server(uvicorn.Server):
-    """Says where it is to be found once it is to be found there; SIGHUP reloads from then on.
+    """Says where it is to be found once it is to be found there; SIGHUP reloads.
 
     Clients that are too slow are let go once a second.
     """
@@ -85,8 +98,10 @@ class _Server(uvicorn.Server):
         *,
         announce: Callable[[], None],
         reload: Callable[[], Coroutine[Any, Any, None]],
+        early: _EarlyReload,
     ) -> None:
         super().__init__(config)
+        self._early = early
         self._announce = announce
         self._reload = reload
         self._reloads: set[asyncio.Task[None]] = set()
@@ -96,6 +111,8 @@ class _Server(uvicorn.Server):
         if self.started:
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._begin_reload)
             self._announce()
+            if self._early.was_asked:
+                self._begin_reload()
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:  # ten ticks are a second

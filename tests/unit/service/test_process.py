@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,6 +102,29 @@ def test_it_says_what_it_serves_imports_no_training_and_ends_well_with_ctrl_c(
     for fact in ("version 1", "images      12", "captions    60", "HREM resnet", "cpu", "1.15"):
         assert fact in told
     assert "http://127.0.0.1:" in lines[-1]
+
+
+def test_a_reload_asked_for_before_it_is_ready_is_done_when_it_is(index_folder: Path) -> None:
+    with started("-m", "service", "--port", 0, "--index", index_folder) as process:
+        wait_until_handled(process.pid, signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        url = lines_until(process.stderr, "ready")[-1].split()[1]
+        deadline = time.monotonic() + DEADLINE_S
+        while 'hrem_reloads_total{outcome="unchanged"} 1.0' not in httpx.get(f"{url}metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def wait_until_handled(process_id: int, wanted: signal.Signals) -> None:
+    """Return when the process has a handler of its own for a signal."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        status = Path(f"/proc/{process_id}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) >> (wanted - 1) & 1:
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_port_in_use_is_one_sentence(
