@@ -9,6 +9,7 @@
 # folders of the host. What only an engine does is not tried: its networks, limits and restarts.
 set -eu
 
+images() { buildah --storage-driver vfs "$@"; }
 failed() { echo "image-check: $*" >&2; exit 1; }
 told() { echo "image-check: $*"; }
 
@@ -18,18 +19,19 @@ told() { echo "image-check: $*"; }
 [ -n "${IN_NAMESPACE:-}" ] || IN_NAMESPACE=1 exec unshare --mount sh "$0" "$@"
 base=$1
 port=${PORT:-8765}
-export STORAGE_DRIVER=vfs
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 container=''
 service=''
+# Unmounted before anything is removed, or it would be removed from the host.
 trap '[ -z "$service" ] || kill -9 "$service" 2>/dev/null
-      [ -z "$container" ] || buildah rm "$container" >/dev/null
-      umount -R "$work/root" 2>/dev/null; rm -r "$work"' EXIT
+      ! mountpoint -q "$work/root" || umount -R "$work/root" || exit 1
+      [ -z "$container" ] || images rm "$container" >/dev/null
+      rm -r --one-file-system "$work"' EXIT
 
 # BUILD_FLAGS are several words.
 # shellcheck disable=SC2086
-build() { buildah bud --isolation chroot --format docker --layers \
+build() { images bud --isolation chroot --format docker --layers \
     --build-arg "BASE=$base" ${BUILD_FLAGS:-} "$@" . >"$work/log" 2>&1; }
 
 if build --build-arg ACCELERATOR=tpu; then failed "ACCELERATOR=tpu was built"; fi
@@ -38,8 +40,8 @@ told "an accelerator that there is not is refused"
 build -t hrem-search || { cat "$work/log"; exit 1; }
 told "every step of the Dockerfile was run"
 
-container=$(buildah from hrem-search)
-root=$(buildah mount "$container")
+container=$(images from hrem-search)
+root=$(images mount "$container")
 mkdir -p "$work/root" "$work/demo" "$work/tmp" "$root/checkpoint"
 chown 10001:10001 "$work/demo" "$work/tmp"
 mount --bind "$root" "$work/root"
