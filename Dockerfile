@@ -1,23 +1,30 @@
-# The service, the index builder and training in one image; CPU by default. docs/deploy.md explains
-# the arguments. A base with Python 3.11 or newer:
+# The service, the index builder and training in one image; CPU by default, without CUDA libraries.
+# docs/deploy.md explains the arguments. A base with Python 3.11 or newer:
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-# For another build of torch than the package index gives by default (docs/deploy.md).
+# cpu or gpu: which FAISS, and which build of torch.
+ARG ACCELERATOR=cpu
+ARG EXTRAS="train,service,parquet"
+# Where torch comes from; empty: PyTorch's CPU wheels for cpu, the package index (CUDA) for gpu.
 ARG TORCH_INDEX_URL=""
-# "gpu,train,service,parquet" takes FAISS for CUDA instead.
-ARG EXTRAS="cpu,train,service,parquet"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PATH=/opt/hrem/bin:$PATH
 RUN python3 -m venv /opt/hrem
 WORKDIR /src
 COPY constraints.txt ./
-# torch first: asked for by a dependency, pip would take whichever build it likes.
-RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch
+# torch first and alone: asked for by a dependency, pip would take whichever build it likes, and an
+# index of torch has the other packages in other versions than ours.
+RUN case "$ACCELERATOR" in \
+        cpu) url="${TORCH_INDEX_URL:-https://download.pytorch.org/whl/cpu}" ;; \
+        gpu) url="$TORCH_INDEX_URL" ;; \
+        *) echo "ACCELERATOR is '$ACCELERATOR'; it can be cpu or gpu" >&2; exit 2 ;; \
+    esac \
+    && pip install -c constraints.txt --no-deps ${url:+--index-url "$url"} torch
 # Dependencies in a layer of their own, on empty packages, so that a change of code keeps it.
 COPY pyproject.toml README.md LICENSE ./
 RUN mkdir model index_builder service \
     && touch model/__init__.py index_builder/__init__.py service/__init__.py \
-    && pip install -c constraints.txt ".[${EXTRAS}]" \
+    && pip install -c constraints.txt ".[${ACCELERATOR},${EXTRAS}]" \
     && rm -r model index_builder service build
 COPY model model
 COPY index_builder index_builder
@@ -30,10 +37,11 @@ RUN groupadd --gid 10001 hrem \
     && mkdir -p /demo /index \
     && chown hrem:hrem /demo /index
 COPY --from=build /opt/hrem /opt/hrem
-COPY deploy /app/deploy
+COPY deploy/*.py /app/deploy/
 WORKDIR /app
 ENV PATH=/opt/hrem/bin:$PATH \
     PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
     HF_HUB_OFFLINE=1 \
     HREM_HOST=0.0.0.0 \
     HREM_PORT=8000

@@ -6,8 +6,8 @@ PORT   ?= 8000
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup check fix parity kills kills-index fuzz swaps browser experiments benchmarks load scenes-report serve \
-	openapi clean
+.PHONY: help demo test setup check lock image-check fix parity kills kills-index fuzz swaps browser experiments \
+	benchmarks load scenes-report serve openapi docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
@@ -20,14 +20,14 @@ test: $(READY)  ## every test that needs no extra hardware, browser included
 
 setup: $(READY)  ## the environment alone, in .venv/
 
-# torch comes first and from TORCH_INDEX_URL where it is set: on Linux the default index has the CUDA
+# torch comes first, alone, and from TORCH_INDEX_URL where it is set: on Linux the default index has the CUDA
 # build, which works without a GPU too but takes some 5 GB.
 $(READY): pyproject.toml constraints.txt
 	@echo "environment  $(VENV)/ (about a minute)"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt \
+	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps \
 		$(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
-	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,parquet,dev]"
+	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,parquet,docs,dev]"
 	@touch $@
 
 check: $(READY)  ## lint, format, types, import contracts
@@ -35,6 +35,12 @@ check: $(READY)  ## lint, format, types, import contracts
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+lock: $(READY)  ## pin every package that the extras need in constraints.txt (a pin that is there stays)
+	@$(RUN) -m deploy.lock
+
+image-check:  ## build the image without a container engine and try it (Debian, root; BASE_IMAGE=)
+	@sh deploy/image_check.sh "$(BASE_IMAGE)"
 
 fix: $(READY)  ## format and mend what the linter can mend
 	@$(VENV)/bin/ruff check --fix .
@@ -79,6 +85,10 @@ scenes-report: $(READY)  ## model, oracle, precision and baseline on the scenes'
 
 serve: $(READY)  ## serve INDEX=path
 	@$(RUN) -m service --index $(INDEX) --port $(PORT)
+
+docs: $(READY)  ## build the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m properdocs build --strict -q -f mkdocs.yml
+	@echo "look at it with: $(RUN) -m http.server -d site 8001"
 
 openapi: $(READY)  ## write docs/openapi.json again
 	@$(RUN) -m service.openapi docs/openapi.json

@@ -63,7 +63,7 @@ class BareQueries:
 def _open(index: Path, core: int | None) -> None:
     if core is not None:
         os.sched_setaffinity(0, {core})
-    from index_builder.versions import IndexFolder
+    from index_builder.index_folder.versions import IndexFolder
     from model.dual_encoder import load_dual_encoder
 
     opened = IndexFolder(index).open()

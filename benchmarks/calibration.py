@@ -28,13 +28,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from index_builder.calibration import closeness
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.gallery import Gallery
-from index_builder.items import Item
-from index_builder.manifest import GalleryKind
-from index_builder.retrieval_quality import measure_retrieval
+from index_builder.galleries.calibration import closeness
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.manifest import GalleryKind
+from index_builder.index_folder.retrieval_quality import measure_retrieval
 from index_builder.vector_index import Rows
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model import console
 from model.command_line import Command, run_command
 from model.data.captioned_images import CaptionedImages

@@ -209,7 +209,7 @@ class EncodingPrecisionBenchmark(Command):
         console.result(machine_line(found))
         has = "has" if is_quick("bfloat16", "cpu") else "lacks"
         console.result(f"this processor {has} instructions for bfloat16")
-        columns = ("precision", "items/s", "times float32", "least cosine", "alone")
+        speed_columns = ("precision", "items/s", "times float32", "least cosine", "alone")
         for kind, lines in speeds.items():
             rows = [
                 (
@@ -221,12 +221,19 @@ class EncodingPrecisionBenchmark(Command):
                 )
                 for name, speed in lines.items()
             ]
-            console.table(f"{kind}, {self.batch_size} at once", columns, rows)
+            console.table(f"{kind}, {self.batch_size} at once", speed_columns, rows)
         if recalls:
-            columns = ("gallery in", "image → text", "text → image", "rSum", "hits kept", "cosine")
+            recall_columns = (
+                "gallery in",
+                "image → text",
+                "text → image",
+                "rSum",
+                "hits kept",
+                "cosine",
+            )
             console.table(
                 f"R@1 / 5 / 10, queries in float32, {self.split} of {self.data}",
-                columns,
+                recall_columns,
                 [(name, *_recall_cells(recall)) for name, recall in recalls.items()],
             )
 
@@ -267,7 +274,9 @@ def _quantised(network: Network) -> Network:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated: one more reason to do without
-        quantised: Network = quantize_dynamic(copy.deepcopy(network), chosen)
+        quantised: Network = quantize_dynamic(  # type: ignore[no-untyped-call]
+            copy.deepcopy(network), chosen
+        )
     return quantised
 
 
@@ -275,7 +284,7 @@ def measure_speed(
     sides: dict[str, Network], items: Items, *, rounds: int, batch_size: int
 ) -> dict[str, dict[str, Speed]]:
     """Return for pictures and for captions how every side encodes them."""
-    found = {}
+    found: dict[str, dict[str, Speed]] = {}
     for kind, method, what in (
         ("pictures", "encode_pixels", items.pixels),
         ("captions", "encode_captions", items.captions),

@@ -14,7 +14,7 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,19 +23,19 @@ from pydantic import Field
 
 from benchmarks.index_kinds import made_up_rows
 from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
-from index_builder.column_store import ColumnStore
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.filters import And, Comparison, Filter, Not, Or, positive
-from index_builder.gallery import Gallery
-from index_builder.items import Item
-from index_builder.lookups import write_lookups
-from index_builder.manifest import IndexKind
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.manifest import NamedKind
+from index_builder.lookups.column_store import ColumnStore
+from index_builder.lookups.filters import And, Comparison, Filter, Not, Or, positive
+from index_builder.lookups.lookup_files import write_lookups
 from index_builder.vector_index import (
     IndexRequest,
     RowMask,
     TuningQueries,
     exact_scores,
 )
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model import console
 from model.command_line import Command, Names, run_command
 
@@ -110,7 +110,7 @@ class FiltersBenchmark(Command):
         )  # fmt: skip
 
 
-def measure_kind(kind: IndexKind, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def measure_kind(kind: NamedKind, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Build a gallery of one kind and measure it; call it in a fresh process."""
     count, dim = settings["count"], settings["dim"]
     held_out = made_up_rows(_DISTRIBUTION, 500 + settings["queries"], dim, seed=0)
@@ -148,7 +148,7 @@ def _filters(count: int) -> dict[str, Filter]:
 
 
 def _write_gallery(
-    folder: Path, kind: IndexKind, count: int, dim: int, queries: TuningQueries
+    folder: Path, kind: NamedKind, count: int, dim: int, queries: TuningQueries
 ) -> Path:
     encoder = EncoderRecord("made up", "0" * 64, dim, {}, "float32")
     drawn = np.random.default_rng(2).permutation(count)
@@ -161,10 +161,10 @@ def _write_gallery(
             draft.add_items(_made_up_items(start, some), rows)
         return draft.finish(
             folder / name, index_kind=kind, index=IndexRequest(kind=kind), queries=queries
-        )  # type: ignore[arg-type]
+        )
 
 
-def _made_up_items(start: int, drawn: Sequence[int]) -> Iterator[Item]:
+def _made_up_items(start: int, drawn: np.ndarray) -> Iterator[Item]:
     random = np.random.default_rng(start)
     kinds = (random.zipf(1.3, len(drawn)) - 1) % 100
     tags = (random.zipf(1.2, (len(drawn), 3)) - 1) % 1000

@@ -34,11 +34,11 @@ from pydantic import Field
 
 from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
 from index_builder.build import build_index
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.items import Item
+from index_builder.encoding.workers import allowed_core_count
+from index_builder.galleries.items import Item
+from index_builder.galleries.thumbnails import make_thumbnail
 from index_builder.sources import ImageEntry, open_image_source
-from index_builder.thumbnails import make_thumbnail
-from index_builder.workers import allowed_core_count
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model import console
 from model.command_line import Command, run_command
 from model.config import (
@@ -160,7 +160,14 @@ def _timed(
     stages = in_fresh_process(_stage_seconds, folder, checkpoint, photos, batch_size)
 
     def seconds_of(name: str, images: Path) -> float:
-        command = [sys.executable, "-m", "index_builder", "build", "--checkpoint", checkpoint]
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "index_builder",
+            "build",
+            "--checkpoint",
+            checkpoint,
+        ]
         settings = {"images": images, "output": folder / f"{name}-{size[0]}", "workers": workers,
                     "batch-size": batch_size}  # fmt: skip
         flags = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
@@ -192,9 +199,9 @@ def _stage_seconds(
     source = open_image_source(photos)
     seconds: dict[str, float] = {}
 
-    def timed(stage: str, work: Callable[[], Any]) -> Any:
+    def timed(stage: str, work: Callable[..., Any], *given: Any) -> Any:
         started = time.process_time()
-        done = work()
+        done = work(*given)
         seconds[stage] = seconds.get(stage, 0.0) + time.process_time() - started
         return done
 
@@ -202,15 +209,16 @@ def _stage_seconds(
     for start in range(0, len(paths), batch_size):
         batch = paths[start : start + batch_size]
         entries = [ImageEntry(path.stem, path.name) for path in batch]
-        contents = timed("read", lambda entries=entries: [source.read(e) for e in entries])
-        timed("hash", lambda some=contents: [hashlib.sha256(c).digest() for c in some])
-        pictures = timed("decode", lambda contents=contents: [open_picture(c) for c in contents])
-        thumbnails += timed("thumbnail", lambda some=pictures: [make_thumbnail(p) for p in some])
+        contents = timed("read", lambda some: [source.read(each) for each in some], entries)
+        timed("hash", lambda some: [hashlib.sha256(each).digest() for each in some], contents)
+        pictures = timed("decode", lambda some: [open_picture(each) for each in some], contents)
+        thumbnails += timed("thumbnail", lambda some: [make_thumbnail(p) for p in some], pictures)
         pixels = timed(
             "pixels",
-            lambda some=pictures: torch.from_numpy(np.stack([transform(each) for each in some])),
+            lambda some: torch.from_numpy(np.stack([transform(each) for each in some])),
+            pictures,
         )
-        vectors.append(timed("encode", lambda pixels=pixels: encoder.encode_pixels(pixels)).numpy())
+        vectors.append(timed("encode", encoder.encode_pixels, pixels).numpy())
     timed("write", lambda: _write_gallery(folder, paths, np.concatenate(vectors), thumbnails))
     torch.set_num_threads(allowed_core_count())
     return seconds

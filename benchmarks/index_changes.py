@@ -19,12 +19,12 @@ from pydantic import Field
 
 from benchmarks.index_kinds import made_up_rows
 from benchmarks.stopwatch import MIB, machine, machine_line, timed_rounds
-from index_builder.change_draft import ChangeDraft
-from index_builder.compaction import compact
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.gallery import Gallery
-from index_builder.items import Item
-from index_builder.manifest import record_of_file
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.manifest import record_of_file
+from index_builder.writing.change_draft import ChangeDraft
+from index_builder.writing.compaction import compact
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model import console
 from model.command_line import Command, run_command
 from model.durable import sync_file

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from benchmarks.index_kinds import made_up_rows
-from index_builder.checkpoints import keep_checkpoint
-from index_builder.draft import EncoderRecord, GalleryDraft
-from index_builder.gallery import Gallery
-from index_builder.items import Item
-from index_builder.manifest import IndexKind
-from index_builder.publishing import publish_galleries
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.manifest import NamedKind
+from index_builder.index_folder.checkpoints import keep_checkpoint
+from index_builder.index_folder.publishing import publish_galleries
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.vector_index import IndexRequest
-from index_builder.versions import IndexFolder
+from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model.config import FragmentLevelConfig, HremConfig, ImageEncoderConfig, TextEncoderConfig
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.hrem import HREM
@@ -139,7 +139,7 @@ def write_made_up_index(
     checkpoint: Path,
     *,
     count: int,
-    kind: IndexKind = "exact",
+    kind: NamedKind = "exact",
     prefix: str = "i",
 ) -> int:
     """Write an images gallery of made-up vectors and serve it as the next version; return that.
@@ -165,7 +165,7 @@ def write_made_up_index(
 
 
 def _written_gallery(
-    index: IndexFolder, encoder: DualEncoder, *, count: int, kind: IndexKind, prefix: str
+    index: IndexFolder, encoder: DualEncoder, *, count: int, kind: NamedKind, prefix: str
 ) -> Gallery:
     name = f"images-{prefix.encode().hex():0>16}"
     record = EncoderRecord(encoder.name, encoder.fingerprint, encoder.dim, {}, encoder.precision)

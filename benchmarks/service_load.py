@@ -15,7 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -366,7 +366,7 @@ def bounds(figures: dict[str, Any]) -> list[Bound]:
     ]  # fmt: skip
 
 
-def markdown(measured: dict[str, dict[str, Any]]) -> str:
+def markdown(measured: Mapping[Any, dict[str, Any]]) -> str:
     """Return two tables: what was measured, and the bounds."""
     texts = list(measured)
     lines = [_row(["", *texts]), _row(["---"] * (1 + len(texts)))]

@@ -104,7 +104,7 @@ def measure_start(index: Path, log: Path, *, drop: bool) -> dict[str, float]:
 
 def profile_open(index: Path) -> str:
     """Return the functions that opening spends its time in."""
-    from index_builder.versions import IndexFolder
+    from index_builder.index_folder.versions import IndexFolder
 
     profiler = cProfile.Profile()
     profiler.runcall(IndexFolder(index).open)

@@ -27,6 +27,7 @@ __all__ = ["Demo", "demo_steps"]
 
 MODEL = Path(model.__file__).parent
 INDEX_BUILDER = Path(index_builder.__file__).parent
+CHECKPOINT_FILES = ("config.json", "model.safetensors")
 
 
 class Demo(Command):
@@ -35,12 +36,17 @@ class Demo(Command):
     examples: ClassVar[tuple[str, ...]] = (
         "python -m deploy.demo --port 8080",
         "python -m deploy.demo --no-serve --folder /tmp/demo",
+        "python -m deploy.demo --checkpoint checkpoints/mine",
     )
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port of the page and the API")
     folder: Path = Field(
         default=Path(), description="where data/, checkpoints/ and indexes/ are kept"
+    )
+    checkpoint: Path | None = Field(
+        default=None,
+        description="index with this checkpoint and train none; an empty folder counts as none",
     )
     serve: bool = Field(default=True, description="serve at the end; --no-serve only prepares")
 
@@ -53,7 +59,7 @@ class Demo(Command):
         if self.serve:
             check_port_is_free(self.host, self.port)
         started = time.monotonic()
-        steps = demo_steps(self.folder)
+        steps = demo_steps(self.folder, self.checkpoint)
         told: list[dict[str, object]] = []
         for place, step in enumerate(steps, start=1):
             label = f"[{place}/{len(steps)}]"
@@ -73,10 +79,15 @@ class Demo(Command):
             become_service(self.folder, self.host, self.port)
 
 
-def demo_steps(folder: Path) -> list[Step]:
-    """Return the steps that end in `folder`/indexes/scenes."""
+def demo_steps(folder: Path, given: Path | None = None) -> list[Step]:
+    """Return the steps that end in `folder`/indexes/scenes, with a `given` checkpoint if any.
+
+    Raises:
+        DemoError: `given` is neither a checkpoint nor an empty folder.
+    """
+    trains = given is None or is_empty_folder(given)
     data = folder / "data" / "scenes"
-    checkpoint = folder / "checkpoints" / "scenes"
+    checkpoint = folder / "checkpoints" / "scenes" if given is None or trains else given
     python = sys.executable
     draw = Step(
         summary="draw scenes and write their captions",
@@ -115,10 +126,30 @@ def demo_steps(folder: Path) -> list[Step]:
             *("--captions", str(data / "captions-test.jsonl")),
             *("--output", str(folder / "indexes" / "scenes")),
         ),
-        sources=(INDEX_BUILDER,),
-        after=train,
+        # A checkpoint that was given is known by what is in it: another may lie there tomorrow.
+        sources=(INDEX_BUILDER,)
+        if trains
+        else (INDEX_BUILDER, *(checkpoint / name for name in CHECKPOINT_FILES)),
+        after=train if trains else draw,
     )
-    return [draw, train, index]
+    return [draw, train, index] if trains else [draw, index]
+
+
+def is_empty_folder(checkpoint: Path) -> bool:
+    """Return whether nothing is in `checkpoint`.
+
+    Raises:
+        DemoError: There is something, and it is no checkpoint.
+    """
+    if checkpoint.is_dir() and not any(checkpoint.iterdir()):
+        return True
+    missing = [name for name in CHECKPOINT_FILES if not (checkpoint / name).is_file()]
+    if missing:
+        raise DemoError(
+            f"{checkpoint}/ is no checkpoint: {' and '.join(missing)} missing; "
+            "give a folder that training has written"
+        )
+    return False
 
 
 def check_port_is_free(host: str, port: int) -> None:

@@ -3,13 +3,14 @@
 import os
 import sys
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 
 def is_ready(port: str) -> bool:
     """Return whether the service on `port` of this machine says that it is ready."""
+    direct = build_opener(ProxyHandler({}))  # whatever http_proxy says
     try:
-        with urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=3) as answer:
+        with direct.open(f"http://127.0.0.1:{port}/health/ready", timeout=3) as answer:
             return bool(answer.status == 200)
     except (URLError, OSError):
         return False

@@ -10,21 +10,18 @@ from index_builder.commands.remove import Remove
 from index_builder.commands.rollback import Rollback
 from index_builder.commands.search import Search
 from index_builder.commands.verify import Verify
-from model.command_line import run_commands
+from model.command_line import Command, run_commands
+
+COMMANDS: dict[str, type[Command]] = {
+    "build": Build,
+    "add": Add,
+    "remove": Remove,
+    "inspect": Inspect,
+    "verify": Verify,
+    "prune": Prune,
+    "rollback": Rollback,
+    "search": Search,
+}
 
 if __name__ == "__main__":
-    sys.exit(
-        run_commands(
-            "python -m index_builder",
-            {
-                "build": Build,
-                "add": Add,
-                "remove": Remove,
-                "inspect": Inspect,
-                "verify": Verify,
-                "prune": Prune,
-                "rollback": Rollback,
-                "search": Search,
-            },
-        )
-    )
+    sys.exit(run_commands("python -m index_builder", COMMANDS))

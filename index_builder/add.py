@@ -9,22 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from index_builder.addition import ChangeCount
-from index_builder.changes import ChangeReport, GalleryChange, gallery_change
-from index_builder.freshness import fresh_listing
-from index_builder.gallery import Gallery
-from index_builder.inputs import Inputs, Listings
-from index_builder.listing import Listing
-from index_builder.manifest import GalleryKind
-from index_builder.parts import PART_SIZE
-from index_builder.plans import GalleryPlan, caption_plan, image_plan
-from index_builder.publishing import publish_galleries
-from index_builder.rejections import RejectionLimit
-from index_builder.stamps import stamp_of
+from index_builder.encoding.parts import PART_SIZE
+from index_builder.encoding.plans import GalleryPlan, caption_plan, image_plan
+from index_builder.encoding.work import remove_finished_work, tell_foreign_work
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.manifest import GalleryKind
+from index_builder.index_folder.publishing import publish_galleries
+from index_builder.index_folder.versions import IndexFolder, OpenIndex
+from index_builder.listing.freshness import fresh_listing
+from index_builder.listing.inputs import Inputs, Listings
+from index_builder.listing.listed_source import Listing
+from index_builder.listing.rejections import RejectionLimit
+from index_builder.listing.stamps import stamp_of
 from index_builder.vector_index import IndexRequest
-from index_builder.versions import IndexFolder, OpenIndex
-from index_builder.work import remove_finished_work, tell_foreign_work
-from index_builder.writer import GalleryWriter, WrittenGallery
+from index_builder.writing.addition import ChangeCount
+from index_builder.writing.changes import ChangeReport, GalleryChange, gallery_change
+from index_builder.writing.writer import GalleryWriter, WrittenGallery
 from model.console import say
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import DataError

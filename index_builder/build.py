@@ -10,17 +10,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from index_builder.checkpoints import keep_checkpoint
-from index_builder.gallery import Gallery
-from index_builder.inputs import Inputs
-from index_builder.parts import PART_SIZE
-from index_builder.plans import GalleryPlan, caption_plan, image_plan
-from index_builder.publishing import publish_galleries, served_gallery
-from index_builder.rejections import RejectionLimit
+from index_builder.encoding.parts import PART_SIZE
+from index_builder.encoding.plans import GalleryPlan, caption_plan, image_plan
+from index_builder.encoding.work import remove_finished_work, tell_foreign_work
+from index_builder.galleries.gallery import Gallery
+from index_builder.index_folder.checkpoints import keep_checkpoint
+from index_builder.index_folder.publishing import publish_galleries, served_gallery
+from index_builder.index_folder.versions import GalleryRecord, IndexFolder, VersionRecord
+from index_builder.listing.inputs import Inputs
+from index_builder.listing.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
-from index_builder.versions import GalleryRecord, IndexFolder, VersionRecord
-from index_builder.work import remove_finished_work, tell_foreign_work
-from index_builder.writer import GalleryWriter, WrittenGallery
+from index_builder.writing.writer import GalleryWriter, WrittenGallery
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError

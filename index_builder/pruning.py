@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from index_builder.versions import IndexFolder, remove
-from index_builder.vouched_files import files_below
-from index_builder.work import finished_work, foreign_work
+from index_builder.encoding.work import finished_work, foreign_work
+from index_builder.index_folder.versions import IndexFolder, remove
+from index_builder.index_folder.vouched_files import files_below
 from model.durable import sync_folder
 from model.errors import GalleryIndexError
 

@@ -11,14 +11,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from index_builder.addition import ChangeCount
-from index_builder.change_draft import ChangeDraft
-from index_builder.changes import ChangeReport, GalleryChange, changed_gallery, gallery_change
-from index_builder.gallery import Gallery
-from index_builder.manifest import GalleryKind
-from index_builder.publishing import publish_galleries
-from index_builder.tuning_queries import VectorSource, tuning_queries
-from index_builder.versions import IndexFolder, OpenIndex
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.manifest import GalleryKind
+from index_builder.index_folder.publishing import publish_galleries
+from index_builder.index_folder.versions import IndexFolder, OpenIndex
+from index_builder.writing.addition import ChangeCount
+from index_builder.writing.change_draft import ChangeDraft
+from index_builder.writing.changes import (
+    ChangeReport,
+    GalleryChange,
+    changed_gallery,
+    gallery_change,
+)
+from index_builder.writing.tuning_queries import VectorSource, tuning_queries
 from model.console import say
 from model.errors import ConfigError, GalleryIndexError
 

@@ -6,10 +6,10 @@ So `current` always names the newest version, and what was rolled back from is s
 from dataclasses import dataclass
 from pathlib import Path
 
-from index_builder.checkpoints import check_kept_checkpoint
-from index_builder.rejections import write_rejected
-from index_builder.version_record import CheckpointRecord, VersionRecord
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.checkpoints import check_kept_checkpoint
+from index_builder.index_folder.version_record import CheckpointRecord, VersionRecord
+from index_builder.index_folder.versions import IndexFolder
+from index_builder.listing.rejections import write_rejected
 from model.console import warn
 from model.errors import GalleryIndexError
 

@@ -36,7 +36,16 @@ from pydantic_settings import (
 from model import console
 from model.errors import ConfigError, HremError
 
-__all__ = ["Command", "Names", "Numbers", "load_settings", "run_command", "run_commands"]
+__all__ = [
+    "Command",
+    "Names",
+    "Numbers",
+    "bounds_of",
+    "load_settings",
+    "run_command",
+    "run_commands",
+    "settings_of",
+]
 
 _SHORTCUTS = {"json-output": "json"}
 C = TypeVar("C", bound="Command")
@@ -98,7 +107,8 @@ def run_commands(
     """Run the command named by the first argument and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        console.result(_overview(prog, commands))
+        with _reader_may_leave():
+            console.result(_overview(prog, commands))
         return 0
     name, *rest = arguments
     if name not in commands:
@@ -112,7 +122,9 @@ def run_command(prog: str, command: type[Command], argv: Sequence[str] | None = 
     """Run one command with `argv` (default: the process's) and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "-h" in arguments or "--help" in arguments:
-        return _print_help(prog, command)
+        with _reader_may_leave():
+            _print_help(prog, command)
+        return 0
     is_debug = "--debug" in arguments
     try:
         settings = load_settings(prog, command, arguments)
@@ -132,14 +144,26 @@ def run_command(prog: str, command: type[Command], argv: Sequence[str] | None = 
         console.say("interrupted")
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone (`... | head`); Python would complain again at exit.
-        sys.stdout = None
+        _forget_stdout()
         return 1
     except OSError as error:
         _show_traceback(is_debug)
         place = f": '{error.filename}'" if error.filename else ""
         console.say(f"error: {error.strerror or error}{place}")
         return 1
+
+
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _forget_stdout()
+
+
+def _forget_stdout() -> None:
+    # The reader of our output has gone (`... | head`); Python would complain again at exit.
+    sys.stdout = None
 
 
 def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
@@ -203,7 +227,7 @@ def _flags(
 
 def _meant(command: type[Command], argv: Sequence[str]) -> str:
     """Return a guess at the first flag that is none, or nothing."""
-    names = [name.replace("_", "-") for name, _ in _settings_of(command)]
+    names = [name.replace("_", "-") for name, _ in settings_of(command)]
     known = [f"--{no}{name}" for name in (*names, *_SHORTCUTS.values()) for no in ("", "no-")]
     for part in argv:
         flag = part.split("=")[0]
@@ -261,7 +285,7 @@ def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]
 def _problem(command: type[Command], detail: Any) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{place}: unknown setting" + _hint(place, [n for n, _ in _settings_of(command)])
+        return f"{place}: unknown setting" + _hint(place, [n for n, _ in settings_of(command)])
     if detail["type"] == "missing":
         flag = "--" + place.replace("_", "-")
         return f"{place}: required; give {flag} or set it in --config"
@@ -278,27 +302,26 @@ def _hint(word: str, known: Iterable[str], *, show: Callable[[str], str] = repr)
     return f"; did you mean {show(close[0])}?" if close else ""
 
 
-def _settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Yield every setting and section by its dotted name."""
     for name, field in section.model_fields.items():
         yield prefix + name, field
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _settings_of(field.annotation, f"{prefix}{name}.")
+            yield from settings_of(field.annotation, f"{prefix}{name}.")
 
 
-def _print_help(prog: str, command: type[Command]) -> int:
-    for _, field in _settings_of(command):
-        bounds = _bounds(field)
+def _print_help(prog: str, command: type[Command]) -> None:
+    for _, field in settings_of(command):
+        bounds = bounds_of(field)
         if bounds not in (field.description or ""):
             field.description = f"{field.description} {bounds}"
     with contextlib.suppress(SystemExit):
         _cli_source(prog, command, ["--help"], ignore_unknown=False)
     if command.examples:
         console.result("\nexamples:\n" + "\n".join(f"  {line}" for line in command.examples))
-    return 0
 
 
-def _bounds(field: FieldInfo) -> str:
+def bounds_of(field: FieldInfo) -> str:
     """Return the bounds of a number as people write them, e.g. "[>= 0, < 1]"."""
     signs = {Gt: ">", Ge: ">=", Lt: "<", Le: "<="}
     told = [

@@ -6,16 +6,16 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from index_builder.column_store import ColumnSummary
-from index_builder.gallery import Gallery
-from index_builder.items import Item
-from index_builder.manifest import ColumnType
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.manifest import ColumnType
+from index_builder.lookups.column_store import ColumnSummary
 from service.explanation_answer import ExplanationAnswer
-from service.found_hits import FoundHit
-from service.pair import ServedIndex
-from service.retriever import EmbeddedQueries, Retrieval
+from service.pairs.pair import ServedIndex
+from service.pairs.serving import Reload
 from service.schemas import Part
-from service.serving import Reload
+from service.searches.found_hits import FoundHit
+from service.searches.retriever import EmbeddedQueries, Retrieval
 
 __all__ = [
     "EmbeddingAnswer",

@@ -8,31 +8,31 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from model.device import choose_device
-from service.access import Access, AccessControl
-from service.admission import Admission
-from service.api_keys import read_key_ring
-from service.batching import BatchLimits
+from service.access.api_keys import read_key_ring
+from service.access.gatekeeper import Access, AccessControl
+from service.access.hosts import AllowedHosts, HostCheck
+from service.access.safety_headers import SafetyHeaders
 from service.config import ServiceConfig
-from service.door import Door
-from service.gone_clients import GoneClients
-from service.hosts import AllowedHosts, HostCheck
-from service.item_reader import ItemReader
-from service.metrics import Metrics
-from service.observability import ObservedRequests
+from service.intake.remote_pictures import PictureFetcher
+from service.intake.uploads import BodyBounds
+from service.intake.url_rules import UrlRules
+from service.observing.metrics import Metrics
+from service.observing.observability import ObservedRequests
 from service.openapi import openapi_document
-from service.pair import PairOpener
+from service.pairs.batching import BatchLimits
+from service.pairs.pair import PairOpener
+from service.pairs.serving import Serving
+from service.pairs.workers import Workers
 from service.problems import install_problem_handlers
-from service.remote import PictureFetcher
-from service.retriever import Retriever
 from service.routes import admin, embed, items, operations, search, session
 from service.routes.page import install_pages
 from service.routes.served import Served
-from service.safety_headers import SafetyHeaders
-from service.serving import Serving
-from service.turnstile import Turnstile
-from service.uploads import BodyBounds
-from service.url_rules import UrlRules
-from service.workers import Workers
+from service.searches.item_reader import ItemReader
+from service.searches.retriever import Retriever
+from service.traffic.admission import Admission
+from service.traffic.door import Door
+from service.traffic.gone_clients import GoneClients
+from service.traffic.turnstile import Turnstile
 
 __all__ = ["create_app", "open_served", "startup_facts"]
 

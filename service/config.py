@@ -122,7 +122,7 @@ class ServiceConfig(Command):
     @field_validator("allowed_hosts")
     @classmethod
     def _are_hosts(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        from service.hosts import checked_host_pattern
+        from service.access.hosts import checked_host_pattern
 
         return tuple(checked_host_pattern(pattern) for pattern in patterns)
 
@@ -141,7 +141,7 @@ class ServiceConfig(Command):
     @field_validator("url_hosts")
     @classmethod
     def _are_url_hosts(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
-        from service.url_rules import checked_url_host
+        from service.intake.url_rules import checked_url_host
 
         return tuple(checked_url_host(entry) for entry in entries)
 

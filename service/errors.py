@@ -24,7 +24,7 @@ ServiceError
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from index_builder.filter_checks import FilterError
+from index_builder.lookups.filter_checks import FilterError
 from model.errors import PictureError, ServiceError
 
 __all__ = [

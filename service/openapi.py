@@ -12,8 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from model import console
-from service.filters import FILTER_FIELD_SCHEMA, FILTER_SCHEMA
-from service.openapi_access import describe_access
+from service.access.openapi_access import describe_access
 from service.problems import ProblemDetail, describe_problems
 from service.routes import admin, embed, items, operations, search, session
 from service.schemas import (
@@ -27,6 +26,7 @@ from service.schemas import (
     TextEmbedding,
     TextSearch,
 )
+from service.searches.filters import FILTER_FIELD_SCHEMA, FILTER_SCHEMA
 
 __all__ = ["openapi_document", "written_document"]
 

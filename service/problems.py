@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from index_builder.filter_checks import FilterProblem
+from index_builder.lookups.filter_checks import FilterProblem
 from model.errors import PictureError, TooManyPixelsError
 from service.errors import (
     BadFilterError,
@@ -38,7 +38,7 @@ from service.errors import (
     UrlNotAllowedError,
     UrlUnreachableError,
 )
-from service.filters import PROBLEMS_OF_FILTER
+from service.searches.filters import PROBLEMS_OF_FILTER
 
 __all__ = [
     "PROBLEMS",

@@ -19,10 +19,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from index_builder.filters import Filter
-from index_builder.gallery import MAX_HIT_COUNT
-from index_builder.manifest import GalleryKind
-from service.filters import FilterOfJson
+from index_builder.galleries.gallery import MAX_HIT_COUNT
+from index_builder.galleries.manifest import GalleryKind
+from index_builder.lookups.filters import Filter
+from service.searches.filters import FilterOfJson
 
 __all__ = [
     "MAX_QUERIES",

@@ -35,8 +35,8 @@ def serve(config: ServiceConfig) -> int:
     with _claimed_address(config.host, config.port) as listener:
         # Imported late: a taken port is told before torch is loaded.
         from service.app import create_app, startup_facts
-        from service.connections import ConnectionBounds, bounded_protocol
-        from service.json_log import log_as_json
+        from service.observing.json_log import log_as_json
+        from service.traffic.connections import ConnectionBounds, bounded_protocol
 
         bounds = ConnectionBounds(
             max_connections=config.max_connections,

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from index_builder.build import build_index
-from service.api_keys import read_key_ring
+from service.access.api_keys import read_key_ring
 from tests.live_service import Service, start_service, stop_service
 from tests.unit.data.layouts import REGION_DIM, captions_for, made_up_regions, write_scan
 from tests.worlds import made_up_picture, tiny_checkpoint, write_world

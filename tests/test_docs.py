@@ -1,12 +1,12 @@
 """What the documents say can be found: links, files, targets and words."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+from tests.page_blocks import PAGES as DOCUMENTS
+from tests.page_blocks import ROOT, blocks_of
+
 CODE = [p for f in ("model", "index_builder", "service") for p in (ROOT / f).rglob("*.py")]
 
 
@@ -26,7 +26,8 @@ def test_every_make_target_that_is_named_exists(document):
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     text = document.read_text(encoding="utf-8")
-    code = "\n".join([*re.findall(r"`([^`]+)`", text), *re.findall(r"^    .*$", text, re.M)])
+    blocks = [block.text for block in blocks_of(document) if block.language == "bash"]
+    code = "\n".join([*re.findall(r"`([^`\n]+)`", text), *blocks])
     named = re.findall(r"\bmake ((?:[a-z-]+ ?)+)", code)
     assert {target for line in named for target in line.split()} <= targets
 
@@ -52,3 +53,39 @@ def test_every_word_of_ours_in_the_glossary_is_in_the_code():
     # Words of prose that the code uses in the plural or as part of a name.
     missing = {w for w in words - packages if w not in code and f"{w}s" not in code}
     assert not missing
+
+
+BLOCKS = [block for page in DOCUMENTS for block in blocks_of(page)]
+# The REST page has a test of its own (test_api_page.py) that tells its blocks by how they begin.
+LABELLED = [block for block in BLOCKS if block.page != "docs/api.md"]
+COMMAND = re.compile(
+    r"^\s*(\$ |(\S*/)?python3? -m |make |docker|kubectl |curl |torchrun |pip )", re.M
+)
+
+
+def test_every_block_says_its_language():
+    # A command without a label would not be run.
+    assert [str(block) for block in LABELLED if not block.language] == []
+
+
+def test_commands_stand_in_blocks_that_are_run():
+    hidden = [
+        str(block)
+        for block in LABELLED
+        if block.language not in ("bash", "mermaid") and COMMAND.search(block.text)
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_block_is_made_by_indentation(document):
+    outside = re.sub(
+        r"^ *```.*?^ *```$", "", document.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
+    assert re.findall(r"\n\n    \S.*", outside) == []
+
+
+def test_at_most_ten_blocks_are_not_run_and_each_says_why():
+    unrun = [block for block in BLOCKS if block.not_run]
+    assert len(unrun) <= 10, [str(block) for block in unrun]
+    assert all(len(block.not_run or "") > 10 for block in unrun)

@@ -18,8 +18,8 @@ from index_builder.commands.encoding_options import (
     Workers,
     worker_count,
 )
-from index_builder.parts import PART_SIZE
-from index_builder.rejections import RejectionLimit
+from index_builder.encoding.parts import PART_SIZE
+from index_builder.listing.rejections import RejectionLimit
 from model.allocation import keep_freed_memory
 from model.command_line import Command
 from model.console import result_json

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import ByteSize, Field
 
@@ -16,8 +16,9 @@ from index_builder.commands.encoding_options import (
     Workers,
     worker_count,
 )
-from index_builder.parts import PART_SIZE
-from index_builder.rejections import RejectionLimit
+from index_builder.encoding.parts import PART_SIZE
+from index_builder.galleries.manifest import NamedKind
+from index_builder.listing.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
 from model.allocation import keep_freed_memory
 from model.command_line import Command
@@ -69,7 +70,7 @@ class Build(Command):
     max_pixels: int = Field(
         default=MAX_PIXELS, ge=1, le=1_000_000_000, description="larger pictures are set aside"
     )
-    kind: Literal["exact", "hnsw", "ivf"] | None = Field(
+    kind: NamedKind | None = Field(
         default=None, description="kind of vector index; default: chosen by size and memory"
     )
     memory: ByteSize | None = Field(

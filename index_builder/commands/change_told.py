@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from index_builder.changes import ChangeReport
+from index_builder.writing.changes import ChangeReport
 from model.console import result, say
 
 __all__ = ["tell_change"]

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from index_builder.rejections import RejectionLimit
-from index_builder.workers import allowed_core_count
+from index_builder.encoding.workers import allowed_core_count
+from index_builder.listing.rejections import RejectionLimit
 
 __all__ = ["KEPT_BYTES", "BatchSize", "Device", "Limit", "PartSize", "Workers", "worker_count"]
 

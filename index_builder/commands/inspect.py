@@ -6,9 +6,9 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from index_builder.gallery import Gallery
-from index_builder.retrieval_quality import RetrievalQuality
-from index_builder.versions import IndexFolder
+from index_builder.galleries.gallery import Gallery
+from index_builder.index_folder.retrieval_quality import RetrievalQuality
+from index_builder.index_folder.versions import IndexFolder
 from model.command_line import Command
 from model.console import result, result_json, table
 

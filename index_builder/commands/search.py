@@ -6,9 +6,9 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from index_builder.gallery import MAX_HIT_COUNT, Gallery
-from index_builder.manifest import GalleryKind
-from index_builder.versions import IndexFolder, OpenIndex
+from index_builder.galleries.gallery import MAX_HIT_COUNT, Gallery
+from index_builder.galleries.manifest import GalleryKind
+from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from model.command_line import Command
 from model.console import result_json, table
 from model.device import choose_device

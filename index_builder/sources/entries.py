@@ -6,7 +6,7 @@
 A source streams: however many items it names, only one of them is held, so a listing is written
 while it is read. What is wrong with the source itself is collected on the way (the first ten and
 their number) and told by one DataError in place of the end; so read to the end before anything is
-encoded. Equal ids are found by whoever lists (`index_builder.listing`).
+encoded. Equal ids are found by whoever lists (`index_builder.listing.listed_source`).
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from index_builder.items import Rejection, Span
+from index_builder.galleries.items import Rejection, Span
 from model.errors import DataError
 
 __all__ = ["CaptionEntry", "CaptionSource", "EntryError", "ImageEntry", "ImageSource", "Span"]

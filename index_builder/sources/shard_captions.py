@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from index_builder.items import Rejection
+from index_builder.galleries.items import Rejection
 from index_builder.sources.caption_table import caption_texts
 from index_builder.sources.entries import CaptionEntry
 from index_builder.sources.problems import Problems

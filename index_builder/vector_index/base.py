@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.manifest import IndexKind
+from index_builder.galleries.manifest import IndexKind
 from index_builder.vector_index.row_mask import AllowedRows, RowMask, RowNumbers
 
 __all__ = [

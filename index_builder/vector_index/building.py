@@ -14,7 +14,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from index_builder.manifest import IndexKind, IndexRecord
+from index_builder.galleries.manifest import IndexKind, IndexRecord
 from index_builder.vector_index.base import AllowedRows, StoredRows, VectorIndex
 from index_builder.vector_index.choice import (
     factory_for,

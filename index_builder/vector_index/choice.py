@@ -16,11 +16,11 @@ size. `embeddings.f16` is mapped and read a few rows at a time; it need not stay
 import math
 import os
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import faiss
 
-from index_builder.manifest import IndexKind
+from index_builder.galleries.manifest import IndexKind, NamedKind
 from index_builder.vector_index.faiss_files import empty_index
 from index_builder.vector_index.ivf import list_count_for
 from index_builder.vector_index.opening import searcher_for
@@ -53,7 +53,7 @@ class IndexRequest:
         factory: FAISS factory string of an expert, instead of a kind.
     """
 
-    kind: Literal["exact", "hnsw", "ivf"] | None = None
+    kind: NamedKind | None = None
     recall: float = 0.95
     memory_bytes: int | None = None
     factory: str | None = None

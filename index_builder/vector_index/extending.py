@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.manifest import IndexRecord
+from index_builder.galleries.manifest import IndexRecord
 from index_builder.vector_index.base import AllowedRows, StoredRows, VectorIndex
 from index_builder.vector_index.building import BuiltIndex, add_rows, build_vector_index
 from index_builder.vector_index.exact import ExactIndex, write_exact

@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 import torch
 
-from index_builder.manifest import IndexKind
+from index_builder.galleries.manifest import IndexKind
 from index_builder.vector_index.base import (
     AllowedRows,
     FoundRows,

@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from index_builder.manifest import LatencyRecord
+from index_builder.galleries.manifest import LatencyRecord
 from index_builder.vector_index.base import AllowedRows, Rows, VectorIndex
 from index_builder.vector_index.row_mask import RowMask
 from index_builder.vector_index.threads import used_thread_count

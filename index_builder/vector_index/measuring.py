@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from index_builder.manifest import IndexRecord
+from index_builder.galleries.manifest import IndexRecord
 from index_builder.vector_index.base import AllowedRows, VectorIndex
 from index_builder.vector_index.latency import measure_latency
 from index_builder.vector_index.queries import TuningQueries, midpoints, query_count_for

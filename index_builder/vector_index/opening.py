@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 import faiss
 import numpy as np
 
-from index_builder.manifest import Manifest
+from index_builder.galleries.manifest import Manifest
 from index_builder.vector_index.base import StoredRows, VectorIndex
 from index_builder.vector_index.codes import CodesIndex
 from index_builder.vector_index.exact import ExactIndex

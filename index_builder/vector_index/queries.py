@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from index_builder.manifest import IndexKind
+from index_builder.galleries.manifest import IndexKind
 from index_builder.vector_index.base import AllowedRows, Rows, StoredRows
 
 __all__ = ["FEWEST_QUERIES", "MIDPOINTS", "TuningQueries", "midpoints", "query_count_for"]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from index_builder.manifest import IndexKind
+from index_builder.galleries.manifest import IndexKind
 from index_builder.vector_index.base import (
     AllowedRows,
     FoundRows,

@@ -3,15 +3,15 @@
 import itertools
 from collections.abc import Sequence
 
-from index_builder.gallery import Gallery
-from index_builder.gallery_files import file_names
-from index_builder.manifest import FileRecord, GalleryKind, Manifest, parse_record
-from index_builder.rejections import rejected_lines
+from index_builder.encoding.work import foreign_work
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.gallery_files import file_names
+from index_builder.galleries.manifest import FileRecord, GalleryKind, Manifest, parse_record
+from index_builder.index_folder.version_record import CheckpointRecord, GalleryRecord, VersionRecord
+from index_builder.index_folder.versions import OWN_NAMES, IndexFolder
+from index_builder.index_folder.vouched_files import unlike_records
+from index_builder.listing.rejections import rejected_lines
 from index_builder.verification.findings import Check, Found, Report
-from index_builder.version_record import CheckpointRecord, GalleryRecord, VersionRecord
-from index_builder.versions import OWN_NAMES, IndexFolder
-from index_builder.vouched_files import unlike_records
-from index_builder.work import foreign_work
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
 

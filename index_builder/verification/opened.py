@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index_builder.gallery import Gallery
-from index_builder.items import ItemStore, open_immutable
-from index_builder.manifest import Manifest
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import ItemStore, open_immutable
+from index_builder.galleries.manifest import Manifest
 from index_builder.vector_index import RowFile, VectorIndex
 from index_builder.vector_index.reranked import RerankedIndex
 from model.errors import GalleryIndexError

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 
-from index_builder.items import Item
-from index_builder.source_bytes import read_source
+from index_builder.galleries.items import Item
+from index_builder.listing.source_bytes import read_source
 from index_builder.sources import EntryError
 from index_builder.vector_index import RowNumbers, Rows
 from index_builder.verification.findings import Check, Found

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.background import BACKGROUND_FILE
+from index_builder.galleries.background import BACKGROUND_FILE
 from index_builder.vector_index import RowFile, RowNumbers
 from index_builder.vector_index.stored_rows import blocks_of
 from index_builder.verification.decoding import CannotDecodeError, decoded_blocks

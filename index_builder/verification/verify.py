@@ -14,7 +14,9 @@ What is damaged already is not looked into any further, as it could only tell th
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from index_builder.manifest import GalleryKind
+from index_builder.galleries.manifest import GalleryKind
+from index_builder.index_folder.version_record import VersionRecord
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.verification.contents import (
     check_contents,
     check_counts,
@@ -34,8 +36,6 @@ from index_builder.verification.opened import OpenedGallery, open_gallery
 from index_builder.verification.recall import check_recall
 from index_builder.verification.sample import check_sample
 from index_builder.verification.vectors import check_agreement, check_background, check_lengths
-from index_builder.version_record import VersionRecord
-from index_builder.versions import IndexFolder
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
 

@@ -8,11 +8,12 @@ from model.training.convert import Convert
 from model.training.evaluate import Evaluate
 from model.training.train import Train
 
+COMMANDS: dict[str, type[Command]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "convert": Convert,
+    "ablate": Ablate,
+}
+
 if __name__ == "__main__":
-    commands: dict[str, type[Command]] = {
-        "train": Train,
-        "evaluate": Evaluate,
-        "convert": Convert,
-        "ablate": Ablate,
-    }
-    sys.exit(run_commands("python -m model.training", commands))
+    sys.exit(run_commands("python -m model.training", COMMANDS))

@@ -1,5 +1,6 @@
 """The command `evaluate`: a checkpoint, or the mean of several, on captioned images."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,9 @@ from model.device import choose_device
 from model.durable import write_file
 from model.errors import ConfigError, DataError
 from model.metrics import RetrievalReport
+from model.ranking import Ranking
+from model.training.bootstrap import Difference
+from model.training.comparison import differences_from, ranks_on, show_differences
 from model.training.endpoint import Endpoint, evaluate_endpoint
 from model.training.ensemble import encode_data_set
 from model.training.evaluation import show_report
@@ -33,6 +37,8 @@ class Evaluate(Command):
         "python -m model.training evaluate --checkpoint runs/scenes --data data/scenes",
         "python -m model.training evaluate --checkpoint runs/fusion --checkpoint runs/standalone "
         "--data data/scenes --report report.html",
+        "python -m model.training evaluate --checkpoint runs/new --data data/scenes "
+        "--compare old.npz",
         "python -m model.training evaluate --endpoint http://127.0.0.1:8000 --data data/scenes",
     )
 
@@ -63,6 +69,11 @@ class Evaluate(Command):
     ranks: Path | None = Field(
         None, description="Write every query's rank and what an analysis needs to this .npz."
     )
+    compare: Path | None = Field(
+        None,
+        description="Ranks of another model on the same data (its --ranks); tells how much better "
+        "this one is, with an interval over the images.",
+    )
     report: Path | None = Field(
         None, description="Write curves, quartiles, hubs and misses to this .html, one file."
     )
@@ -73,19 +84,27 @@ class Evaluate(Command):
         data = named_source(self.data, self.images, self.captions)
         images = data.load(None if self.split == "all" else [self.split])
         check_folds(len(images), self.folds)
+        other = None if self.compare is None else ranks_on(self.compare, images)
         title = f"{data.name} {self.split}"
         if self.folds > 1:
             title += f", mean of {self.folds} folds"
+        differences: dict[str, Difference] = {}
         if self.endpoint is not None:
             source: dict[str, Any] = {"endpoint": self.endpoint}
             report = evaluate_endpoint(Endpoint(self.endpoint, self.endpoint_key), images)
         else:
-            source, report = self._evaluate_checkpoints(images, title, data)
+            source, report, ranking = self._evaluate_checkpoints(images, title, data)
+            if other is not None:
+                differences = differences_from(other, ranking)
         if self.json_output:
             about = {**source, "split": self.split, "folds": self.folds}
+            if differences:
+                about["difference"] = {name: asdict(one) for name, one in differences.items()}
             console.result_json({**about, **report.as_dict()})
             return
         show_report(title, report)
+        if differences:
+            show_differences(f"minus {self.compare}", differences)
         if len(self.checkpoint) > 1:
             named = ", ".join(self.checkpoint)
             console.result(f"mean of the similarities of {len(self.checkpoint)} (Full*): {named}")
@@ -99,6 +118,8 @@ class Evaluate(Command):
             problems.append("folds: a live service ranks all that it serves; leave it out")
         if self.folds > 1 and self.ranks is not None:
             problems.append("ranks: those within folds compare with no others; leave out --folds")
+        if self.compare is not None and (self.folds > 1 or self.endpoint is not None):
+            problems.append("compare: needs all ranks of --checkpoint, and no --folds")
         for name, path, suffix in (("ranks", self.ranks, "npz"), ("report", self.report, "html")):
             if path is None:
                 continue
@@ -116,8 +137,8 @@ class Evaluate(Command):
 
     def _evaluate_checkpoints(
         self, images: CaptionedImages, title: str, data: DataSource
-    ) -> tuple[dict[str, Any], RetrievalReport]:
-        """Return what was evaluated, for JSON, and its report; write the files asked for."""
+    ) -> tuple[dict[str, Any], RetrievalReport, Ranking]:
+        """Return what was evaluated, for JSON, its report and ranks; write the files asked for."""
         encoded = encode_data_set(self.checkpoint, images, device=choose_device(self.device))
         embeddings = encoded.embeddings
         caption_image = torch.from_numpy(images.caption_image)
@@ -147,8 +168,8 @@ class Evaluate(Command):
                 console.say(f"wrote  {self.report}")
         short = [fingerprint[:16] for fingerprint in encoded.fingerprints]
         if len(short) == 1:
-            return {"checkpoint": short[0]}, report
-        return {"checkpoints": short, "similarity": "mean (Full*)"}, report
+            return {"checkpoint": short[0]}, report, ranking
+        return {"checkpoints": short, "similarity": "mean (Full*)"}, report, ranking
 
 
 def _training_captions(data: DataSource) -> tuple[str, ...] | None:

@@ -24,7 +24,7 @@ from model.ranking import Ranking
 from model.training.analysis import document_frequency, neighbour_similarity, rarest_word_counts
 from model.training.bootstrap import RunRanks
 
-__all__ = ["QueryFacts", "StoredRanks", "query_facts", "read_ranks", "write_ranks"]
+__all__ = ["QueryFacts", "StoredRanks", "data_hash", "query_facts", "read_ranks", "write_ranks"]
 
 _VERSION = 1
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
@@ -88,7 +88,7 @@ def query_facts(
         rarest_word_counts=rarest_word_counts(images.caption_texts, document_frequency(counted)),
         neighbour_similarity=neighbour_similarity(image_embeddings),
         counted_in=f"the {len(counted):,} {whose} captions",
-        data_hash=_data_hash(images),
+        data_hash=data_hash(images),
     )
 
 
@@ -138,7 +138,8 @@ def read_ranks(path: Path) -> StoredRanks:
         ) from error
 
 
-def _data_hash(images: CaptionedImages) -> str:
+def data_hash(images: CaptionedImages) -> str:
+    """Return 16 hex digits over ids and captions: what makes ranks of two models comparable."""
     listed = json.dumps([images.image_ids, images.captions]).encode()
     return hashlib.sha256(listed).hexdigest()[:16]
 

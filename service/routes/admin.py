@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from service.answers import ReloadAnswer
+from service.intake.uploads import media_type_of, read_json, unsupported_media_type
 from service.problems import describe_problems
 from service.routes.served import ServedHere
 from service.schemas import ReloadRequest
-from service.uploads import media_type_of, read_json, unsupported_media_type
 
 __all__ = ["router"]
 

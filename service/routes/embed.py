@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from service.answers import EmbeddingAnswer
+from service.intake.uploads import media_type_of, read_json, unsupported_media_type
 from service.problems import describe_problems
-from service.queries import CaptionQueries
 from service.routes.image_bodies import (
     IMAGE_BODY_PROBLEMS,
     TINY_GIF,
@@ -15,7 +15,7 @@ from service.routes.image_bodies import (
 )
 from service.routes.served import ServedHere
 from service.schemas import ImageEmbedding, ImageEmbeddingParams, TextEmbedding
-from service.uploads import media_type_of, read_json, unsupported_media_type
+from service.searches.queries import CaptionQueries
 
 __all__ = ["router"]
 

@@ -8,17 +8,17 @@ from typing import Any, Protocol, TypeVar, cast
 from fastapi import Request
 from pydantic import BaseModel
 
-from service.image_queries import image_queries
-from service.queries import PictureQueries, Queries, RegionsQuery
-from service.routes.served import Served
-from service.schemas import ImageQuery
-from service.uploads import (
+from service.intake.image_queries import image_queries
+from service.intake.uploads import (
     media_type_of,
     read_json,
     read_multipart,
     read_regions,
     unsupported_media_type,
 )
+from service.routes.served import Served
+from service.schemas import ImageQuery
+from service.searches.queries import PictureQueries, Queries, RegionsQuery
 
 __all__ = [
     "IMAGE_BODY_PROBLEMS",

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Request, Response
 
-from index_builder.manifest import GalleryKind
+from index_builder.galleries.manifest import GalleryKind
 from service.answers import ItemAnswer
 from service.errors import MissingGalleryError, SourceGoneError
 from service.problems import describe_problems

@@ -6,13 +6,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from index_builder.manifest import GalleryKind
+from index_builder.galleries.manifest import GalleryKind
 from service.answers import SearchAnswer
-from service.arranging import Arrangement
-from service.image_queries import image_queries
+from service.intake.image_queries import image_queries
+from service.intake.uploads import media_type_of, read_json, unsupported_media_type
 from service.problems import describe_problems
-from service.queries import CaptionQueries, PictureQueries, Queries
-from service.retriever import Page
 from service.routes.image_bodies import (
     IMAGE_BODY_PROBLEMS,
     TINY_GIF,
@@ -28,8 +26,10 @@ from service.schemas import (
     SearchPart,
     TextSearch,
 )
-from service.uploads import media_type_of, read_json, unsupported_media_type
-from service.weighted_queries import WeightedParts, WeightedQuery
+from service.searches.arranging import Arrangement
+from service.searches.queries import CaptionQueries, PictureQueries, Queries
+from service.searches.retriever import Page
+from service.searches.weighted_queries import WeightedParts, WeightedQuery
 
 __all__ = ["router"]
 

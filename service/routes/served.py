@@ -5,14 +5,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.admission import Admission
-from service.item_reader import ItemReader
-from service.metrics import Metrics
-from service.remote import PictureFetcher
-from service.retriever import Retriever
-from service.serving import Serving
-from service.uploads import BodyBounds
-from service.workers import Workers
+from service.intake.remote_pictures import PictureFetcher
+from service.intake.uploads import BodyBounds
+from service.observing.metrics import Metrics
+from service.pairs.serving import Serving
+from service.pairs.workers import Workers
+from service.searches.item_reader import ItemReader
+from service.searches.retriever import Retriever
+from service.traffic.admission import Admission
 
 __all__ = ["Served", "ServedHere"]
 

@@ -4,12 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.access import SESSION_COOKIE, Access
+from service.access.gatekeeper import SESSION_COOKIE, Access
+from service.access.sessions import SESSION_LIFETIME_S
+from service.intake.uploads import BodyBounds, media_type_of, read_json, unsupported_media_type
 from service.problems import Problem, describe_problems
 from service.routes.served import ServedHere
 from service.schemas import SessionRequest
-from service.sessions import SESSION_LIFETIME_S
-from service.uploads import BodyBounds, media_type_of, read_json, unsupported_media_type
 
 __all__ = ["router"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.versions import IndexFolder
 from model import console
 from tests.end_to_end.killed_builds import STAGES, KilledBuild
 from tests.end_to_end.killed_runs import import_everything
-from tests.unit.index_builder.galleries import served_files
+from tests.unit.index_builder.written_galleries import served_files
 from tests.worlds import captions_of, made_up_picture, tiny_checkpoint
 
 KILL_COUNT = int(os.environ.get("HREM_KILL_COUNT", "5"))

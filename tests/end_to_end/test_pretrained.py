@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from index_builder.commands.build import Build
 from index_builder.commands.search import Search
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.versions import IndexFolder
 from model.command_line import run_commands
 from model.data.source import find_source
 from model.dual_encoder import load_dual_encoder

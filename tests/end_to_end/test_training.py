@@ -23,6 +23,7 @@ from model.training.batches import BatchMaker
 from model.training.evaluate import Evaluate
 from model.training.train import RECIPES, Train
 from model.training.trainer import Trainer
+from tests.tiny_parts import write_tiny_bert
 from tests.worlds import BACKBONES, IMAGE_SIDE, captions_of, tiny_hrem, write_world
 
 SETTINGS: dict[str, Any] = {
@@ -456,26 +457,11 @@ def test_any_backbone_trains_saves_loads_and_encodes_the_same(
 
 
 def test_a_bert_trains_at_its_own_rate_from_its_own_weights(world: World, tmp_path: Path) -> None:
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
     words = sorted(
         {word for number in range(24) for c in captions_of(number) for word in c.split()}
     )
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     folder = tmp_path / "bert"
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
-    bert = BertModel(
-        BertConfig(
-            vocab_size=len(pieces),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-        )
-    )
-    bert.save_pretrained(folder)
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    bert = write_tiny_bert(folder, ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])
     network = SETTINGS["network"] | {"text": "bert", "text_encoder": str(folder)}
     settings = SETTINGS | {"network": network, "schedule": {"batch_size": 8, "steps": 1}}
     config = write_settings(

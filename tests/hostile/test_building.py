@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.versions import IndexFolder
 from tests.hostile.conftest import REPOSITORY
 from tests.hostile.files import hostile_files
 from tests.worlds import made_up_picture, tiny_checkpoint

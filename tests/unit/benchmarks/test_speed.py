@@ -21,8 +21,8 @@ from benchmarks.relation_graph import (
 )
 from benchmarks.stopwatch import MIB, Rounds, timed_rounds
 from benchmarks.training_step import Step, TrainingStepBenchmark
-from index_builder.versions import IndexFolder
-from index_builder.workers import allowed_core_count
+from index_builder.encoding.workers import allowed_core_count
+from index_builder.index_folder.versions import IndexFolder
 from model.alignment import align
 from model.command_line import run_command
 from model.encoders.pooling import unit_length

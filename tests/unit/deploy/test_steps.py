@@ -107,6 +107,29 @@ def test_every_source_that_the_demo_watches_exists(tmp_path: Path) -> None:
     assert len(keys) == 3
 
 
+def test_a_checkpoint_that_is_given_is_indexed_and_known_by_its_content(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    assert demo_steps(tmp_path, given) == demo_steps(tmp_path)  # nothing in it: one is trained
+    for name in ("config.json", "model.safetensors"):
+        (given / name).write_text("first")
+    draw, index = demo_steps(tmp_path, given)
+    assert str(given) in index.command
+    assert index.after == draw
+    first = index.key()
+    assert first != demo_steps(tmp_path)[-1].key()
+    (given / "model.safetensors").write_text("second")
+    assert demo_steps(tmp_path, given)[-1].key() != first
+
+
+def test_a_folder_that_is_no_checkpoint_is_told_with_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(DemoError, match=r"no checkpoint: model\.safetensors missing"):
+        demo_steps(tmp_path, tmp_path)
+    with pytest.raises(DemoError, match=r"config\.json and model\.safetensors missing"):
+        demo_steps(tmp_path, tmp_path / "nowhere")
+
+
 def test_a_port_in_use_is_told_before_anything_is_made(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from index_builder.build import build_index
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.vector_index import reranked
 from index_builder.vector_index.hnsw import HnswIndex
 from index_builder.vector_index.ivf import IvfIndex
-from index_builder.versions import IndexFolder
 from model.hrem import HREM
 from tests.unit.index_builder.stopping import PART_SIZE, StoppedError
 from tests.worlds import made_up_picture, tiny_checkpoint

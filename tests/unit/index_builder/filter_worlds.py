@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from index_builder.filters import And, Comparison, Filter, Not, Or
-from index_builder.manifest import ColumnTypes
+from index_builder.galleries.manifest import ColumnTypes
+from index_builder.lookups.filters import And, Comparison, Filter, Not, Or
 
 LARGE = 2**63
 integers = st.one_of(

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from index_builder.add import add_items
-from index_builder.versions import IndexFolder
-from index_builder.work import WorkFolder
+from index_builder.encoding.work import WorkFolder
+from index_builder.index_folder.versions import IndexFolder
 from model.errors import ConfigError, DataError, GalleryIndexError
 from model.identifiers import image_id_for_path
-from tests.unit.index_builder.galleries import served_files
 from tests.unit.index_builder.sources.layouts import write_lines, write_samples
 from tests.unit.index_builder.stopping import PART_SIZE, StoppedError, stop
+from tests.unit.index_builder.written_galleries import served_files
 from tests.worlds import made_up_picture
 
 FILES = ("index.faiss", "embeddings.f16", "items.sqlite", "thumbnails.sqlite")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from index_builder import gallery_files
 from index_builder.build import build_index
+from index_builder.galleries import gallery_files
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.vector_index import IndexRequest
-from index_builder.versions import IndexFolder
 from model.dual_encoder import load_dual_encoder
 from model.errors import CheckpointError, ConfigError, DataError, GalleryIndexError
 from model.identifiers import image_id_for_path
-from tests.unit.index_builder.galleries import brute_force, served_files
+from tests.unit.index_builder.written_galleries import brute_force, served_files
 from tests.worlds import made_up_picture, tiny_checkpoint
 
 CAPTIONS = ["a red circle", "a blue square", "a red circle", "one green triangle on grey"]

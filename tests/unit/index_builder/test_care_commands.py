@@ -11,7 +11,7 @@ from index_builder.build import build_index
 from index_builder.commands.prune import Prune
 from index_builder.commands.rollback import Rollback
 from index_builder.commands.verify import Verify
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.versions import IndexFolder
 from model.command_line import run_commands
 from tests.worlds import made_up_picture, tiny_checkpoint
 

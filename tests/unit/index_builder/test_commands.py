@@ -7,8 +7,8 @@ import pytest
 from index_builder.commands.build import Build
 from index_builder.commands.inspect import Inspect
 from index_builder.commands.search import Search
-from index_builder.retrieval_quality import measure_retrieval
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.retrieval_quality import measure_retrieval
+from index_builder.index_folder.versions import IndexFolder
 from model.command_line import run_commands
 from model.identifiers import image_id_for_path
 from model.precision import is_quick

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from index_builder import reading
 from index_builder.add import add_items
 from index_builder.build import build_index
+from index_builder.encoding import reading
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.remove import remove_items
 from index_builder.sources import open_image_source
-from index_builder.versions import IndexFolder
 from model.errors import GalleryIndexError
 from model.hrem import HREM
-from tests.unit.index_builder.galleries import served_files
 from tests.unit.index_builder.sources.layouts import write_samples, write_tar
+from tests.unit.index_builder.written_galleries import served_files
 from tests.worlds import made_up_picture
 
 PART_SIZE = 3

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from index_builder.filters import And, Comparison
-from index_builder.gallery import Gallery
-from index_builder.items import Item
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.lookups.filters import And, Comparison
 from index_builder.vector_index import IndexRequest, TuningQueries, exact_scores
-from tests.unit.index_builder.galleries import write_gallery
 from tests.unit.index_builder.vector_index.clusters import clustered_rows
+from tests.unit.index_builder.written_galleries import write_gallery
 
 COUNT, DIM = 20_000, 16
 KINDS = ["exact", "hnsw", "ivf"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.pruning import prune
 from index_builder.rollback import roll_back
-from index_builder.versions import IndexFolder
 from model.errors import GalleryIndexError
-from tests.unit.index_builder.galleries import publish_captions, unit_rows
+from tests.unit.index_builder.written_galleries import publish_captions, unit_rows
 
 NAMES = [f"captions-{digit * 16}" for digit in "0123"]
 

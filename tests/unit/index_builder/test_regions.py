@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from index_builder.build import build_index
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.versions import IndexFolder
 from model.dual_encoder import load_dual_encoder
 from model.errors import CheckpointError, ConfigError, DataError
 from tests.unit.data.layouts import captions_for, made_up_regions, write_scan

@@ -5,18 +5,18 @@ import itertools
 import numpy as np
 import pytest
 
-from index_builder.compaction import MOST_TOMBSTONES
-from index_builder.gallery import Gallery
-from index_builder.items import Item
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import Item
+from index_builder.galleries.tombstones import read_tombstones, write_tombstones
+from index_builder.index_folder.retrieval_quality import measure_retrieval
+from index_builder.index_folder.versions import CheckpointRecord, GalleryRecord, IndexFolder
 from index_builder.remove import remove_items
-from index_builder.retrieval_quality import measure_retrieval
-from index_builder.tombstones import read_tombstones, write_tombstones
 from index_builder.vector_index import IndexRequest
-from index_builder.versions import CheckpointRecord, GalleryRecord, IndexFolder
+from index_builder.writing.compaction import MOST_TOMBSTONES
 from model.errors import ConfigError, GalleryIndexError
 from model.identifiers import sha256_of_file
-from tests.unit.index_builder.galleries import FINGERPRINT, unit_rows, write_gallery
 from tests.unit.index_builder.vector_index.clusters import KINDS, clustered_rows
+from tests.unit.index_builder.written_galleries import FINGERPRINT, unit_rows, write_gallery
 
 IMAGE_COUNT, CAPTION_COUNT = 30, 60
 IMAGE_ROWS, CAPTION_ROWS = unit_rows(IMAGE_COUNT), unit_rows(CAPTION_COUNT, seed=1)

@@ -6,20 +6,21 @@ import shutil
 
 import pytest
 
-from index_builder import draft, reading
-from index_builder.assembly import Assembly
-from index_builder.rejections import RejectionLimit
+from index_builder.encoding import reading
+from index_builder.index_folder.versions import IndexFolder
+from index_builder.listing.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest, build_vector_index
 from index_builder.vector_index.queries import MIDPOINTS
 from index_builder.verification import verify_index
-from index_builder.versions import IndexFolder
+from index_builder.writing import draft
+from index_builder.writing.assembly import Assembly
 from model.dual_encoder import load_dual_encoder
 from model.errors import DataError, GalleryIndexError
 from model.hrem import HREM
 from model.identifiers import image_id_for_path
-from tests.unit.index_builder.galleries import served_files
 from tests.unit.index_builder.sources.layouts import write_samples
 from tests.unit.index_builder.stopping import StoppedError, stop
+from tests.unit.index_builder.written_galleries import served_files
 from tests.worlds import captions_of, made_up_picture, tiny_checkpoint
 
 

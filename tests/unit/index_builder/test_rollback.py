@@ -6,10 +6,10 @@ import re
 import pytest
 
 from index_builder.build import build_index
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.rollback import roll_back
-from index_builder.versions import IndexFolder
 from model.errors import GalleryIndexError
-from tests.unit.index_builder.galleries import publish_captions, rewrite_version, unit_rows
+from tests.unit.index_builder.written_galleries import publish_captions, rewrite_version, unit_rows
 from tests.worlds import made_up_picture, tiny_checkpoint
 
 QUERIES = unit_rows(5, seed=99)

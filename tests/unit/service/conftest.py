@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from index_builder.build import build_index
-from index_builder.versions import IndexFolder, OpenIndex
+from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from model.hrem import HREM
 from service.app import create_app
 from service.config import ServiceConfig

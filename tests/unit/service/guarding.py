@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from service.access import Access
-from service.api_keys import read_key_ring
+from service.access.api_keys import read_key_ring
+from service.access.gatekeeper import Access
 
 __all__ = ["start_afresh"]
 

@@ -16,9 +16,9 @@ FILES = "hostile/test_files.py"
 OVERLOAD = f"{HERE}/test_overload.py"
 REGIONS = f"{HERE}/test_search_regions.py"
 ITEMS = f"{HERE}/test_items.py"
-ACCESS = f"{HERE}/test_access.py"
-REMOTE = f"{HERE}/test_remote.py"
-FILTERS = f"{HERE}/test_filters.py"
+ACCESS = f"{HERE}/access/test_gatekeeper.py"
+REMOTE = f"{HERE}/intake/test_remote_pictures.py"
+FILTERS = f"{HERE}/searches/test_filters.py"
 
 ROWS = {
     "malformed JSON: 422": [

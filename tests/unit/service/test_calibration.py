@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from index_builder.build import build_index
-from index_builder.calibration import closeness
-from index_builder.versions import IndexFolder
+from index_builder.galleries.calibration import closeness
+from index_builder.index_folder.versions import IndexFolder
 from model.inputs.pictures import open_picture
 from tests.unit.service.conftest import encoded
 from tests.worlds import captions_of, made_up_picture, write_world

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from index_builder.versions import OpenIndex
+from index_builder.index_folder.versions import OpenIndex
 from model.hrem import HREM
 from model.identifiers import image_id_for_path
 from tests.unit.service.conftest import encoded

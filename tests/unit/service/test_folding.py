@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from index_builder.versions import OpenIndex
+from index_builder.index_folder.versions import OpenIndex
 from tests.unit.service.conftest import all_pages, found_by
-from tests.unit.service.ranking.test_folding import slowly_folded
+from tests.unit.service.searches.ranking.test_folding import slowly_folded
 
 pytestmark = pytest.mark.anyio
 QUERY = "a red circle"

@@ -4,7 +4,7 @@ import httpx
 import numpy as np
 import pytest
 
-from index_builder.versions import OpenIndex
+from index_builder.index_folder.versions import OpenIndex
 from model.hrem import HREM
 from tests.unit.service.conftest import all_pages, brute_force, found_by
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index_builder.index_folder.versions import OpenIndex
 from index_builder.vector_index import RowMask
-from index_builder.versions import OpenIndex
 from model.hrem import HREM
-from service.arranging import Arrangement, Arranger
-from service.pair import PairOpener, ServedPair
-from service.queries import CaptionQueries, IndexedImageQuery
-from service.weighted_queries import WeightedParts, WeightedQuery
+from service.pairs.pair import PairOpener, ServedPair
+from service.searches.arranging import Arrangement, Arranger
+from service.searches.queries import CaptionQueries, IndexedImageQuery
+from service.searches.weighted_queries import WeightedParts, WeightedQuery
 from tests.unit.service.conftest import MakeApp, all_pages, brute_force, client_of, found_by
-from tests.unit.service.ranking.test_folding import slowly_folded
+from tests.unit.service.searches.ranking.test_folding import slowly_folded
 from tests.worlds import tiny_index
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from index_builder.build import build_index
-from index_builder.versions import OpenIndex
+from index_builder.index_folder.versions import OpenIndex
 from model.identifiers import image_id_for_path
 from tests.unit.index_builder.sources.layouts import write_samples
 from tests.unit.service.conftest import ClientOf, MakeApp

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.json_log import error_log, log_as_json
+from service.observing.json_log import error_log, log_as_json
 from tests.unit.service.conftest import ClientOf, MakeApp
 from tests.unit.service.test_process import DEADLINE_S, lines_until, started
 
@@ -144,7 +144,7 @@ def test_warnings_and_threads_that_die_are_json_lines_too(
 def test_request_lines_can_be_switched_off(
     capsys: pytest.CaptureFixture[str], json_log: Any
 ) -> None:
-    from service.json_log import access_log
+    from service.observing.json_log import access_log
 
     json_log(with_requests=False)
     access_log.info("request")

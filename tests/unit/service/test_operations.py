@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from index_builder.versions import OpenIndex
+from index_builder.index_folder.versions import OpenIndex
 from service.openapi import openapi_document
 from service.problems import PROBLEMS
 from tests.unit.service.conftest import encoded

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.workers import READER_THREADS
+from service.pairs.workers import READER_THREADS
 from tests.unit.service.conftest import ClientOf, MakeApp, encoded
 from tests.unit.service.test_bad_input import check_problem
 from tests.worlds import captions_of, made_up_picture

@@ -14,7 +14,7 @@ from typing import IO
 import httpx
 import pytest
 
-from index_builder.versions import OpenIndex
+from index_builder.index_folder.versions import OpenIndex
 from model.command_line import run_command
 from model.hrem import HREM
 from service.config import ServiceConfig

@@ -2,10 +2,10 @@ import httpx
 import numpy as np
 import pytest
 
-from index_builder.versions import OpenIndex
+from index_builder.index_folder.versions import OpenIndex
 from model.hrem import HREM
-from service.ranking import offset_after
 from service.schemas import TextSearch
+from service.searches.ranking import offset_after
 from tests.unit.service.conftest import brute_force
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.remote import PictureFetcher
-from service.url_rules import UrlRules
+from service.intake.remote_pictures import PictureFetcher
+from service.intake.url_rules import UrlRules
 from tests.unit.service.conftest import ClientOf, MakeApp, encoded
 from tests.unit.service.hostile_server import HostileServer, answer, hostile_server, redirect
 from tests.unit.service.test_bad_input import huge_png

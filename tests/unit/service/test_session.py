@@ -9,11 +9,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.access import SESSION_COOKIE
-from service.api_keys import ApiKey, KeyRing, digest_of, read_key_ring
+from service.access.api_keys import ApiKey, KeyRing, digest_of, read_key_ring
+from service.access.gatekeeper import SESSION_COOKIE
+from service.access.sessions import SESSION_LIFETIME_S, open_session, session_key
 from service.app import create_app
 from service.config import ServiceConfig
-from service.sessions import SESSION_LIFETIME_S, open_session, session_key
 from tests.unit.service.conftest import ClientOf
 from tests.unit.service.guarding import start_afresh
 

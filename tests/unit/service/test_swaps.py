@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from safetensors.numpy import load_file, save_file
 
 from index_builder.build import build_index
-from index_builder.versions import IndexFolder
+from index_builder.index_folder.versions import IndexFolder
 from tests.unit.service.conftest import ClientOf, MakeApp
 from tests.unit.service.test_bad_input import check_problem
 from tests.worlds import tiny_checkpoint, write_world

@@ -153,6 +153,34 @@ def test_stored_ranks_are_those_of_the_evaluation(
     assert path.stat().st_size < 4000
 
 
+def test_two_models_are_compared_on_the_same_queries(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.npz"
+    given = ("--data", folder / "data", "--split", "dev")
+    assert run("--checkpoint", folder / "one", *given, "--ranks", path, "--json") == 0
+    one = json.loads(capsys.readouterr().out)["rsum"]
+    assert run("--checkpoint", folder / "two", *given, "--compare", path, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    rsum = said["difference"]["rsum"]
+    assert rsum["estimate"] == pytest.approx(said["rsum"] - one)
+    assert rsum["low"] <= rsum["estimate"] <= rsum["high"]
+    assert len(said["difference"]) == 7
+    assert run("--checkpoint", folder / "two", *given, "--compare", path) == 0
+    assert "text → image R@10" in capsys.readouterr().out
+
+
+def test_ranks_of_other_data_are_not_compared(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "one.npz"
+    given = ("--checkpoint", folder / "one", "--data", folder / "data")
+    assert run(*given, "--split", "dev", "--ranks", path) == 0
+    assert run(*given, "--split", "test", "--compare", path) == 1
+    assert "ranks of other images or captions" in capsys.readouterr().err
+    assert run(*given, "--split", "test", "--folds", "2", "--compare", path) == 2
+
+
 def test_words_are_counted_where_they_can_be(folder: Path, tmp_path: Path) -> None:
     rows = (folder / "data" / "captions.jsonl").read_text().replace('"train"', '"other"')
     (tmp_path / "captions.jsonl").write_text(rows)

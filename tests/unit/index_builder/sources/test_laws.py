@@ -10,10 +10,10 @@ import pyarrow
 import pytest
 
 from index_builder.build import build_index
-from index_builder.listing import Listing
-from index_builder.manifest import ColumnTypes
+from index_builder.galleries.manifest import ColumnTypes
+from index_builder.index_folder.versions import IndexFolder
+from index_builder.listing.listed_source import Listing
 from index_builder.sources import open_caption_source, open_image_source
-from index_builder.versions import IndexFolder
 from model.errors import DataError
 from tests.unit.index_builder.sources.layouts import (
     listed,

@@ -6,14 +6,14 @@ import faiss
 import numpy as np
 import pytest
 
-from index_builder.gallery import Gallery
-from index_builder.manifest import record_of_file
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.manifest import record_of_file
 from index_builder.vector_index import IndexRequest, RowFile, build_vector_index
 from index_builder.vector_index.queries import MIDPOINTS, midpoints
 from index_builder.vector_index.stored_rows import sample_of
 from model.errors import ConfigError, GalleryIndexError
-from tests.unit.index_builder.galleries import unit_rows, write_gallery
 from tests.unit.index_builder.vector_index.clusters import COUNT, DIM, KINDS, build, clustered_rows
+from tests.unit.index_builder.written_galleries import unit_rows, write_gallery
 
 ROWS = clustered_rows()
 QUERIES = clustered_rows(5, seed=2)
@@ -96,7 +96,7 @@ def test_large_files_are_compared_by_length_alone(tmp_path, monkeypatch):
     content = bytearray((folder / "embeddings.f16").read_bytes())
     content[-1] ^= 1
     (folder / "embeddings.f16").write_bytes(content)
-    monkeypatch.setattr("index_builder.gallery_files._HASHED_BYTES", len(content) - 1)
+    monkeypatch.setattr("index_builder.galleries.gallery_files._HASHED_BYTES", len(content) - 1)
     Gallery.open(folder).close()
     (folder / "embeddings.f16").write_bytes(content[:-2])
     with pytest.raises(GalleryIndexError, match=r"bytes but manifest.json says"):

@@ -8,7 +8,7 @@ from index_builder.vector_index import ExactIndex, exact_scores, recall_at_10
 from index_builder.vector_index.exact import write_exact
 from index_builder.vector_index.gpu import ResidentIndex
 from model.errors import GalleryIndexError
-from tests.unit.index_builder.galleries import brute_force, unit_rows
+from tests.unit.index_builder.written_galleries import brute_force, unit_rows
 
 
 def exact_index(vectors):

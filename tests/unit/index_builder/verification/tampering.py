@@ -9,20 +9,20 @@ from typing import Any
 import faiss
 import numpy as np
 
-from index_builder.background import (
+from index_builder.galleries.background import (
     BACKGROUND_FILE,
     Background,
     draw_background,
     read_background,
     write_background,
 )
-from index_builder.gallery import Gallery
-from index_builder.items import ItemStore
-from index_builder.manifest import Manifest, record_of_file
-from index_builder.tombstones import live_rows, read_tombstones
-from index_builder.versions import IndexFolder
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.items import ItemStore
+from index_builder.galleries.manifest import Manifest, record_of_file
+from index_builder.galleries.tombstones import live_rows, read_tombstones
+from index_builder.index_folder.versions import IndexFolder
 from model.identifiers import sha256_of_file
-from tests.unit.index_builder.galleries import rewrite_version
+from tests.unit.index_builder.written_galleries import rewrite_version
 
 
 def refit(index: Path, folder: Path, **changes: Any) -> None:

@@ -4,12 +4,12 @@ import pytest
 
 from index_builder.add import add_items
 from index_builder.build import build_index
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.pruning import prune
 from index_builder.remove import remove_items
 from index_builder.rollback import roll_back
 from index_builder.vector_index import IndexRequest
 from index_builder.verification import verify_index
-from index_builder.versions import IndexFolder
 from model.identifiers import image_id_for_path
 from tests.unit.index_builder.verification.tampering import flipped
 from tests.worlds import made_up_picture

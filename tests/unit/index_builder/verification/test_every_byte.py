@@ -4,12 +4,12 @@ import random
 
 import pytest
 
+from index_builder.index_folder.version_record import read_version_record
+from index_builder.index_folder.versions import IndexFolder
+from index_builder.index_folder.vouched_files import files_below
 from index_builder.verification import verify_index
 from index_builder.verification.findings import Check
 from index_builder.verification.folder import check_current
-from index_builder.version_record import read_version_record
-from index_builder.versions import IndexFolder
-from index_builder.vouched_files import files_below
 from model.errors import GalleryIndexError
 from tests.unit.index_builder.verification.tampering import flipped
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from index_builder.build import build_index
-from index_builder.change_draft import ChangeDraft
-from index_builder.gallery import Gallery
-from index_builder.manifest import Manifest, parse_record
+from index_builder.galleries.gallery import Gallery
+from index_builder.galleries.manifest import Manifest, parse_record
+from index_builder.galleries.tombstones import write_tombstones
+from index_builder.index_folder.versions import IndexFolder
 from index_builder.remove import remove_items
-from index_builder.tombstones import write_tombstones
 from index_builder.vector_index import recall_at_10
 from index_builder.verification import Report, verify_index
 from index_builder.verification.findings import Check
@@ -20,8 +20,7 @@ from index_builder.verification.lookups import check_lookups
 from index_builder.verification.opened import open_gallery
 from index_builder.verification.recall import check_recall
 from index_builder.verification.vectors import check_agreement
-from index_builder.versions import IndexFolder
-from tests.unit.index_builder.galleries import caption_items, write_gallery
+from index_builder.writing.change_draft import ChangeDraft
 from tests.unit.index_builder.vector_index.clusters import clustered_rows
 from tests.unit.index_builder.verification.tampering import (
     redraw_background,
@@ -32,6 +31,7 @@ from tests.unit.index_builder.verification.tampering import (
     swap_in_index,
     two_unlike_rows,
 )
+from tests.unit.index_builder.written_galleries import caption_items, write_gallery
 
 KINDS = ["exact", "hnsw", "ivf"]
 GALLERIES = ["images", "captions"]

@@ -1,0 +1,1 @@
+"""A gallery, opened read-only: its contract, items, pictures, and what belongs to it."""

@@ -1,0 +1,1 @@
+"""The index folder: numbered versions, switched atomically, and the checkpoints they name."""

@@ -1,0 +1,109 @@
+"""How many inputs may be set aside before that is a failure, and the file that tells which."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from index_builder.galleries.items import Rejection
+from index_builder.galleries.manifest import GalleryKind
+from model.durable import write_lines
+from model.errors import DataError
+
+__all__ = ["RejectionCount", "RejectionLimit", "rejected_lines", "write_rejected"]
+
+_LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*%|(\d+)")
+
+
+@dataclass(frozen=True)
+class RejectionLimit:
+    """At most so many inputs, or such a share of them.
+
+    Attributes:
+        text: As it was written: `100` or `2.5%`.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither.
+
+        Raises:
+            ValueError: With one sentence.
+        """
+        found = _LIMIT.fullmatch(self.text.strip())
+        if found is None or (found[1] is not None and float(found[1]) > 100):
+            raise ValueError(f"{self.text!r} is no limit; write a number such as 100, or 2.5%")
+
+    def most_of(self, count: int) -> int:
+        """Return how many of `count` inputs may be set aside."""
+        share, number = _LIMIT.fullmatch(self.text.strip()).groups()  # type: ignore[union-attr]
+        return int(number) if number is not None else int(count * float(share) / 100)
+
+
+class RejectionCount:
+    """Counts what is set aside and stops at the first that is too many.
+
+    Args:
+        kind: Of the gallery.
+        input_count: All inputs.
+        limit: None = any number.
+        first: What the source itself set aside.
+    """
+
+    def __init__(
+        self, kind: GalleryKind, input_count: int, limit: RejectionLimit | None, first: int
+    ) -> None:
+        self._kind = kind
+        self._input_count = input_count
+        self._limit = limit
+        self._first = first
+        self.count = first
+
+    def reset(self) -> None:
+        """Begin again, with what the source itself set aside.
+
+        Raises:
+            DataError: That is too many already.
+        """
+        self.count = self._first
+        self._refuse_too_many(f"{self._first:,} of them by their source")
+
+    def add(self, rejections: Iterable[Rejection]) -> None:
+        """Count more of them.
+
+        Raises:
+            DataError: These are too many.
+        """
+        for rejection in rejections:
+            self.count += 1
+            self._refuse_too_many(f"the last is {rejection.place}: {rejection.reason}")
+
+    def _refuse_too_many(self, told: str) -> None:
+        if self._limit is not None and self.count > self._limit.most_of(self._input_count):
+            raise DataError(
+                f"more than {self._limit.text} of {self._input_count:,} {self._kind} would be set "
+                f"aside, {told}; correct them or raise --max-rejected and build again: what is "
+                "encoded is kept"
+            )
+
+
+def rejected_lines(galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> Iterator[str]:
+    """Yield what every gallery set aside, one JSON object a line."""
+    for kind, rejections in galleries:
+        for rejection in rejections:
+            yield json.dumps(
+                {
+                    "gallery": kind,
+                    "source": rejection.place,
+                    "code": rejection.code,
+                    "reason": rejection.reason,
+                },
+                ensure_ascii=False,
+            )
+
+
+def write_rejected(path: Path, galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> None:
+    """Write what every gallery set aside, one JSON object a line."""
+    write_lines(path, rejected_lines(galleries))

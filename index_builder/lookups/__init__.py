@@ -1,0 +1,1 @@
+"""What searches look up beside vectors: columns for filters, words for full text."""

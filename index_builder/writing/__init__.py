@@ -1,0 +1,1 @@
+"""Parts become a gallery: a new one, or a changed copy of one."""

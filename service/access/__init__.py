@@ -1,0 +1,1 @@
+"""Who may ask: keys, sessions, rates, host names, and headers for browsers."""

@@ -1,0 +1,1 @@
+"""What is searched with, read within bounds: bodies, uploads, pictures by URL."""

@@ -1,0 +1,1 @@
+"""To see what happens: metrics, a line of log for every request."""

@@ -1,0 +1,185 @@
+"""Everything that `/metrics` shows, in a registry of its own: several apps fit in one process.
+
+Names follow Prometheus' conventions; docs/operations.md has the table of them, which a test holds
+to what is registered here. What is known beforehand (codes, stages) is there from the start with
+zeros: a rate over a series that appears with its first event misses that event.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.pairs.batching import BatchReport
+from service.pairs.serving import Serving
+from service.problems import PROBLEMS
+from service.traffic.admission import STAGES, Admission
+
+__all__ = ["Metrics"]
+
+# From a millisecond to the deadline; a queue that is full shows between the last ones.
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+BATCH_STAGES = ("encode", "search")
+QUERY_KINDS = ("text", "image")
+
+
+class Metrics:
+    """Counts what happens, and reads what is when it is asked."""
+
+    def __init__(self) -> None:
+        # One more series for each counter and bucket, which says when it was made.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._requests = Counter(
+            "hrem_requests",
+            "Requests answered",
+            ("route", "method", "status"),
+            registry=self.registry,
+        )
+        self._running = Gauge(
+            "hrem_requests_running", "Requests not answered yet", registry=self.registry
+        )
+        self._problems = Counter(
+            "hrem_problems",
+            "Requests not answered as asked, by problem",
+            ("code",),
+            registry=self.registry,
+        )
+        self._request_seconds = Histogram(
+            "hrem_request_seconds",
+            "Time to answer",
+            ("route",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._queries = Counter(
+            "hrem_queries", "Queries answered", ("kind",), registry=self.registry
+        )
+        self._stage_seconds = Histogram(
+            "hrem_stage_seconds",
+            "Time that an answered search spent in each stage",
+            ("stage",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._batch_items = Histogram(
+            "hrem_batch_items",
+            "Items that went through a stage together",
+            ("stage",),
+            buckets=BATCH_ITEMS,
+            registry=self.registry,
+        )
+        self._batch_seconds = Histogram(
+            "hrem_batch_seconds",
+            "Time of the owner thread for a batch",
+            ("stage",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._begin_with_zeros()
+
+    def _begin_with_zeros(self) -> None:
+        for code in PROBLEMS:
+            self._problems.labels(code)
+        for kind in QUERY_KINDS:
+            self._queries.labels(kind)
+        for stage in (*STAGES, "total"):
+            self._stage_seconds.labels(stage)
+        for stage in BATCH_STAGES:
+            self._batch_items.labels(stage)
+            self._batch_seconds.labels(stage)
+
+    def watch(self, serving: Serving, admission: Admission) -> None:
+        """Show what is served and what is waiting, as it is whenever somebody looks."""
+        self.registry.register(_Served(serving, admission))
+
+    def begin_request(self) -> None:
+        """Count a request that has come; `count_request` counts its end."""
+        self._running.inc()
+
+    def count_request(
+        self, *, route: str, method: str, status: int, seconds: float, problem: str | None
+    ) -> None:
+        """Count one answered request."""
+        self._running.dec()
+        self._requests.labels(route, method, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+        if problem is not None:
+            self._problems.labels(problem).inc()
+
+    def count_queries(self, kind: str, count: int, timing_ms: dict[str, float]) -> None:
+        """Count the answered queries of a search and the time of its stages."""
+        self._queries.labels(kind).inc(count)
+        for stage, milliseconds in timing_ms.items():
+            self._stage_seconds.labels(stage).observe(milliseconds / 1000)
+
+    def observe_batch(self, report: BatchReport) -> None:
+        """Take a batch into account; called on the thread that ran it."""
+        self._batch_items.labels(report.stage).observe(report.item_count)
+        self._batch_seconds.labels(report.stage).observe(report.seconds)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _Served(Collector):
+    """What is served and what waits for it, as it is at the moment of the question."""
+
+    def __init__(self, serving: Serving, admission: Admission) -> None:
+        self._serving = serving
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        pair = self._serving.current
+        served, admission = pair.served, self._admission
+        yield _gauge("waiting_items", "Items in work or waiting", admission.waiting_items)
+        yield _gauge(
+            "waiting_items_limit",
+            "Items that may be in work or waiting now; more is refused",
+            admission.limit,
+        )
+        yield _gauge("index_version", "Served index version", served.version)
+        info = GaugeMetricFamily(
+            "hrem_served_info",
+            "1; the labels say what is served",
+            labels=("checkpoint", "encoder", "dim"),
+        )
+        info.add_metric((served.fingerprint[:16], served.encoder, str(served.dim)), 1)
+        yield info
+        items = GaugeMetricFamily("hrem_items", "Items that can be found", labels=("gallery",))
+        recall = GaugeMetricFamily(
+            "hrem_gallery_recall_at_10",
+            "Share of the exact first ten hits that the vector index finds, as measured when built",
+            labels=("gallery", "kind"),
+        )
+        for name, gallery in pair.galleries.items():
+            items.add_metric((name,), 0 if gallery is None else gallery.count)
+            if gallery is not None:
+                index = gallery.manifest.index
+                recall.add_metric((name, index.kind), index.recall_at_10)
+        yield items
+        yield recall
+        reloads = CounterMetricFamily(
+            "hrem_reloads", "Attempts to serve another index or checkpoint", labels=("outcome",)
+        )
+        for outcome, count in self._serving.reload_counts.items():
+            reloads.add_metric((outcome,), count)
+        yield reloads
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"hrem_{name}", text, value=value)

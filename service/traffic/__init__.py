@@ -1,0 +1,1 @@
+"""How much is let in: slow and gone clients, bounded admission, refusals from bytes."""
