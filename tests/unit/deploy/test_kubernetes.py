@@ -227,7 +227,7 @@ def test_all_containers_run_one_image_of_a_named_version(manifests: list[Manifes
 
 
 def test_only_what_writes_the_index_may_write_to_it(manifests: list[Manifest]) -> None:
-    for name, pod in pods(manifests):
+    for _, pod in pods(manifests):
         writes = pod["metadata"]["labels"]["app.kubernetes.io/component"] == "index"
         for container in containers_of(pod):
             for mount in container["volumeMounts"]:

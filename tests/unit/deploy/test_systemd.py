@@ -1,4 +1,4 @@
-"""The units start what there is, with settings that are real, and send signals that are handled."""
+"""The units start what there is, with real settings, and send signals that are handled."""
 
 import re
 import shlex
