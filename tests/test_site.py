@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -13,12 +13,18 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 from index_builder.__main__ import COMMANDS as INDEX_COMMANDS
+from model.command_line import Command
 from model.setting import list_settings
 from model.training.__main__ import COMMANDS as TRAINING_COMMANDS
 from service.config import ServiceConfig
+from service.problems import PROBLEMS
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = [*TRAINING_COMMANDS.values(), *INDEX_COMMANDS.values(), ServiceConfig]
+PROGRAMS: dict[str, Mapping[str, type[Command]]] = {
+    "model.training": TRAINING_COMMANDS,
+    "index_builder": INDEX_COMMANDS,
+    "service": {"": ServiceConfig},
+}
 
 
 class Page(HTMLParser):
@@ -91,26 +97,54 @@ def test_nothing_is_loaded_from_elsewhere_and_all_that_is_loaded_is_there(
             assert (path.parent / target).exists(), f"{path.name} loads {target}"
 
 
-def test_every_setting_of_every_command_is_in_the_reference(site: Path) -> None:
-    text = "".join(
-        path.read_text(encoding="utf-8") for path in (site / "reference" / "commands").iterdir()
-    )
-    shown = set(re.findall(r"<code>(--[\w.-]+|HREM_\w+)</code>", text))
-    settings = [setting for command in COMMANDS for setting in list_settings(command)]
-    wanted = {name for one in settings for name in (one.flag, one.variable) if name}
-    assert len(wanted) > 100
-    assert wanted <= shown
+def test_no_stylesheet_loads_from_elsewhere(site: Path) -> None:
+    sheets = list(site.rglob("*.css"))
+    assert sheets
+    for sheet in sheets:
+        text = sheet.read_text(encoding="utf-8")
+        named = re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)", text)
+        assert named == [], sheet.name
 
 
-def test_every_route_is_in_the_reference(site: Path) -> None:
+def sections(page: Path) -> dict[str, str]:
+    """Return the parts of a page by the name in their heading of the second level."""
+    _, *parts = re.split(r"<h2 id=\"[^\"]*\">", page.read_text(encoding="utf-8"))
+    return {re.sub(r"<[^>]+>|¶|&para;", "", part.split("</h2>")[0]): part for part in parts}
+
+
+def test_every_setting_of_every_command_is_under_that_command(site: Path) -> None:
+    for program, commands in PROGRAMS.items():
+        shown = sections(site / "reference" / "commands" / f"{program}.html")
+        for name, command in commands.items():
+            part = shown[f"python -m {program} {name}".strip()]
+            settings = list(list_settings(command))
+            assert len(settings) > 3
+            names = {one for setting in settings for one in (setting.flag, setting.variable) if one}
+            assert {one for one in names if f"<code>{one}</code>" not in part} == set(), name
+
+
+def test_every_route_is_in_the_reference_with_its_answers(site: Path) -> None:
     document = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
-    text = (site / "reference" / "rest.html").read_text(encoding="utf-8")
-    routes = {
-        f"{method.upper()} {path}"
-        for path, methods in document["paths"].items()
-        for method in methods
-    }
-    assert {route for route in routes if f"<code>{route}</code>" not in text} == set()
+    shown = sections(site / "reference" / "rest.html")
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            part = shown[f"{method.upper()} {path}"]
+            assert {one for one in route["responses"] if f"<td>{one}</td>" not in part} == set()
+
+
+def test_every_field_of_every_object_is_in_the_reference(site: Path) -> None:
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
+    objects = sections(site / "reference" / "rest.html")["Objects"]
+    for name, schema in document["components"]["schemas"].items():
+        part = objects.split(f'<h3 id="{name}">')[1].split("<h3 ")[0]
+        fields = set(schema.get("properties", ()))
+        assert {one for one in fields if f"<td><code>{one}</code></td>" not in part} == set(), name
+
+
+def test_every_problem_code_is_in_the_reference_with_its_status(site: Path) -> None:
+    codes = sections(site / "reference" / "rest.html")["Problem codes"]
+    for code, (status, _) in PROBLEMS.items():
+        assert re.search(rf"<code>{code}</code></td>\s*<td>{status}</td>", codes), code
 
 
 def test_the_reference_of_python_shows_what_users_touch(site: Path) -> None:

@@ -1,13 +1,11 @@
 """Writes the reference pages while the site is built; nothing of them is kept.
 
-Commands and settings come from the classes that read them, REST from the committed OpenAPI
-document, Python from the docstrings. `mkdocs.yml` runs this file (mkdocs-gen-files).
+Commands and settings come from the classes that read them, Python from the docstrings; the page
+of the REST API is `rest.py`'s. `mkdocs.yml` runs this file (mkdocs-gen-files).
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import mkdocs_gen_files
 
@@ -66,59 +64,6 @@ def _command(line: str, command: type[Command]) -> Iterator[str]:
     yield "```"
 
 
-def write_rest() -> Iterator[str]:
-    """Write the page of all routes; yield its line of the navigation."""
-    document = json.loads((ROOT / "docs" / "openapi.json").read_text(encoding="utf-8"))
-    lines = [
-        "# REST",
-        "",
-        "From [openapi.json](../openapi.json); in words: [the API](../api.md).",
-        "",
-    ]
-    for path, methods in document["paths"].items():
-        for method, route in methods.items():
-            lines += [*_route(f"{method.upper()} {path}", route, document), ""]
-    _write("rest.md", lines)
-    yield "* [REST](rest.md)"
-
-
-def _route(name: str, route: dict[str, Any], document: dict[str, Any]) -> Iterator[str]:
-    yield f"## `{name}`"
-    yield ""
-    yield route.get("description") or route["summary"]
-    yield ""
-    rows = [
-        (f"`{one['name']}`", one["in"], one.get("description", ""))
-        for one in route.get("parameters", [])
-    ]
-    for kind, body in route.get("requestBody", {}).get("content", {}).items():
-        schema = _resolved(body.get("schema", {}), document)
-        rows += [
-            (f"`{field}`", kind, _resolved(about, document).get("description", ""))
-            for field, about in schema.get("properties", {}).items()
-        ] or [(kind, "body", schema.get("description", ""))]
-    if rows:
-        yield "| | in | |"
-        yield "|---|---|---|"
-        for row in rows:
-            yield f"| {' | '.join(_cell(cell) for cell in row)} |"
-        yield ""
-    yield "| answer | |"
-    yield "|---|---|"
-    for status, answer in sorted(route["responses"].items()):
-        yield f"| {status} | {_cell(_resolved(answer, document).get('description', ''))} |"
-
-
-def _resolved(value: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """Follow a `$ref` within the document."""
-    while "$ref" in value:
-        found: Any = document
-        for step in value["$ref"].removeprefix("#/").split("/"):
-            found = found[step]
-        value = found
-    return value
-
-
 def write_python() -> Iterator[str]:
     """Write pages of public modules for mkdocstrings to fill; yield lines of the navigation."""
     for page, folders in PYTHON.items():
@@ -148,7 +93,7 @@ _write(
     [
         "* Commands and settings",
         *write_commands(),
-        *write_rest(),
+        "* [REST](rest.md)",
         "* Python",
         *write_python(),
     ],
