@@ -75,7 +75,7 @@ class Build(Command):
     )
     memory: ByteSize | None = Field(
         default=None,
-        description="what a vector index may take, such as 8GiB; default: half of this machine's",
+        description="what a vector index may take, such as 8GiB; default: half of this machine's or container's",
     )
     recall: float = Field(
         default=0.95,

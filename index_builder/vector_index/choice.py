@@ -14,7 +14,6 @@ size. `embeddings.f16` is mapped and read a few rows at a time; it need not stay
 """
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from index_builder.vector_index.faiss_files import empty_index
 from index_builder.vector_index.ivf import list_count_for
 from index_builder.vector_index.opening import searcher_for
 from model.errors import ConfigError
+from model.memory import total_bytes
 
 __all__ = [
     "IndexRequest",
@@ -49,7 +49,7 @@ class IndexRequest:
     Attributes:
         kind: Of index; None chooses one.
         recall: recall@10 against exact search that search parameters are tuned to.
-        memory_bytes: What the index may take; None means half of this machine's memory.
+        memory_bytes: What the index may take; None means half of the machine or container.
         factory: FAISS factory string of an expert, instead of a kind.
     """
 
@@ -61,7 +61,7 @@ class IndexRequest:
     @property
     def memory(self) -> int:
         """Bytes that the index may take."""
-        return _half_of_this_machine() if self.memory_bytes is None else self.memory_bytes
+        return _half_of_what_there_is() if self.memory_bytes is None else self.memory_bytes
 
     def kind_for(self, count: int, dim: int) -> IndexKind:
         """Return the kind to build for vectors (count, dim).
@@ -162,5 +162,8 @@ def _gib(size_bytes: int) -> str:
     return f"{math.ceil(size_bytes / 2**30 * 10) / 10:.1f}GiB"
 
 
-def _half_of_this_machine() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+def _half_of_what_there_is() -> int:
+    total = total_bytes()
+    if total is None:
+        raise ConfigError(["memory: this system does not say how much it has; give --memory 8GiB"])
+    return total // 2
