@@ -75,7 +75,8 @@ class Build(Command):
     )
     memory: ByteSize | None = Field(
         default=None,
-        description="what a vector index may take, such as 8GiB; default: half of this machine's or container's",
+        description="what a vector index may take, such as 8GiB; default: half of what this "
+        "machine or container has",
     )
     recall: float = Field(
         default=0.95,
