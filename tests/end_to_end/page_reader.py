@@ -69,7 +69,7 @@ class PageReader:
         text = block.text.replace("8000", str(self.port))
         if block.language == "python":
             text = f"python - <<'PYTHON'\n{text}PYTHON\n"
-        serving = [bool(_SERVES.match(command)) for command in block.commands]
+        serving = [_stays(command) for command in block.commands]
         assert not any(serving[:-1]), f"{block}: what stays in the foreground must come last"
         if block.language == "bash" and serving[-1]:
             self._serve(block, text)
@@ -150,6 +150,11 @@ class PageReader:
                 "PYTHONPATH": "",
             }
         )
+
+
+def _stays(command: str) -> bool:
+    # One whose failure is caught is meant to fail.
+    return bool(_SERVES.match(command)) and "||" not in command
 
 
 def furnish(folder: Path, demo: Path) -> Path:
