@@ -40,7 +40,7 @@ __all__ = [
     "Command",
     "Names",
     "Numbers",
-    "bounds_of",
+    "description_of",
     "load_settings",
     "run_command",
     "run_commands",
@@ -312,16 +312,20 @@ def settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[st
 
 def _print_help(prog: str, command: type[Command]) -> None:
     for _, field in settings_of(command):
-        bounds = bounds_of(field)
-        if bounds not in (field.description or ""):
-            field.description = f"{field.description} {bounds}"
+        field.description = description_of(field)
     with contextlib.suppress(SystemExit):
         _cli_source(prog, command, ["--help"], ignore_unknown=False)
     if command.examples:
         console.result("\nexamples:\n" + "\n".join(f"  {line}" for line in command.examples))
 
 
-def bounds_of(field: FieldInfo) -> str:
+def description_of(field: FieldInfo) -> str:
+    """Return what a setting does, with the bounds of a number."""
+    described, bounds = field.description or "", _bounds(field)
+    return described if bounds in described else f"{described} {bounds}".strip()
+
+
+def _bounds(field: FieldInfo) -> str:
     """Return the bounds of a number as people write them, e.g. "[>= 0, < 1]"."""
     signs = {Gt: ">", Ge: ">=", Lt: "<", Le: "<="}
     told = [

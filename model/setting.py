@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from model.command_line import Command, bounds_of, settings_of
+from model.command_line import Command, description_of, settings_of
 
 __all__ = ["Setting", "list_settings"]
 
@@ -38,10 +38,6 @@ def list_settings(command: type[Command]) -> Iterator[Setting]:
         kind: Any = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             continue
-        bounds = bounds_of(field)
-        description = field.description or ""
-        if bounds not in description:
-            description = f"{description} {bounds}"
         default = field.get_default(call_default_factory=True, validated_data={})
         variable = f"HREM_{name.replace('.', '__').upper()}"
         yield Setting(
@@ -49,7 +45,7 @@ def list_settings(command: type[Command]) -> Iterator[Setting]:
             variable="" if name in Command.model_fields else variable,
             kind=_named(kind),
             default="required" if default is PydanticUndefined else _shown(default),
-            description=description.strip(),
+            description=description_of(field),
         )
 
 

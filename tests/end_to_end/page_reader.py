@@ -6,6 +6,7 @@ that no network is needed. Runs are kept short by the variables in `SHORT`, as a
 them; every command is the page's, to the letter, but for the port.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -102,11 +103,10 @@ class PageReader:
             self._served = self._start(text, lines)
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline and self._served.poll() is None:
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.port}/health/ready").status_code == 200:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{self.port}/health/ready").is_success:
                     return
-            except httpx.TransportError:
-                time.sleep(0.2)
+            time.sleep(0.2)
         raise AssertionError(f"{block} serves nothing\n{text}\n{log.read_text()}")
 
     def _start(self, text: str, output: IO[str]) -> subprocess.Popen[str]:

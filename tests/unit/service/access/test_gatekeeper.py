@@ -1,7 +1,7 @@
 """Keys over HTTP: who is let in where, how often, and what the others are told."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,7 @@ from fastapi import FastAPI
 from service.access.gatekeeper import AccessControl
 from service.access.token_bucket import TokenBucket
 from service.access.wrong_keys import WrongKeys
-from service.app import create_app
-from service.config import ServiceConfig
 from tests.unit.service.conftest import ClientOf
-from tests.unit.service.guarding import start_afresh
 
 pytestmark = pytest.mark.anyio
 
@@ -42,35 +39,6 @@ CLOSED = [
     "/session", "http://localhost//info", "/page", "/healthy", "/health",
     "/page/../info", "/docsx", "/%69nfo",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    path = tmp_path / "keys.toml"
-    path.touch(mode=0o600)
-    path.write_text(KEYS)
-    return path
-
-
-@pytest.fixture(scope="module")
-def guarded_app(index_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
-    keys = tmp_path_factory.mktemp("keys") / "keys.toml"
-    keys.write_text(KEYS)
-    app = create_app(ServiceConfig(index=index_folder, device="cpu", keys=keys))
-    yield app
-    app.state.served.close()
-
-
-@pytest.fixture
-def guarded(guarded_app: FastAPI, keys: Path) -> FastAPI:
-    start_afresh(guarded_app.state.access, keys)
-    return guarded_app
-
-
-@pytest.fixture
-async def client(guarded: FastAPI, connect: ClientOf) -> AsyncIterator[httpx.AsyncClient]:
-    async with connect(guarded) as client:
-        yield client
 
 
 def bearer(key: str) -> dict[str, str]:

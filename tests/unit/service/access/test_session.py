@@ -1,6 +1,5 @@
 """Sessions of browsers: a cookie that stands for a key, for this very page alone."""
 
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -12,10 +11,7 @@ from fastapi import FastAPI
 from service.access.api_keys import ApiKey, KeyRing, digest_of, read_key_ring
 from service.access.gatekeeper import SESSION_COOKIE
 from service.access.sessions import SESSION_LIFETIME_S, open_session, session_key
-from service.app import create_app
-from service.config import ServiceConfig
 from tests.unit.service.conftest import ClientOf
-from tests.unit.service.guarding import start_afresh
 
 pytestmark = pytest.mark.anyio
 
@@ -26,35 +22,6 @@ KEYS = (
     f'[[keys]]\nname = "operator"\nkey = "{ADMIN_KEY}"\nadmin = true\n'
 )
 SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Path:
-    path = tmp_path / "keys.toml"
-    path.touch(mode=0o600)
-    path.write_text(KEYS)
-    return path
-
-
-@pytest.fixture(scope="module")
-def guarded_app(index_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
-    keys = tmp_path_factory.mktemp("keys") / "keys.toml"
-    keys.write_text(KEYS)
-    app = create_app(ServiceConfig(index=index_folder, device="cpu", keys=keys))
-    yield app
-    app.state.served.close()
-
-
-@pytest.fixture
-def guarded(guarded_app: FastAPI, keys: Path) -> FastAPI:
-    start_afresh(guarded_app.state.access, keys)
-    return guarded_app
-
-
-@pytest.fixture
-async def client(guarded: FastAPI, connect: ClientOf) -> AsyncIterator[httpx.AsyncClient]:
-    async with connect(guarded) as client:
-        yield client
 
 
 def code_of(answer: httpx.Response) -> tuple[int, str]:
