@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check lock image-check fix parity kills kills-index fuzz swaps browser experiments \
-	benchmarks load scenes-report serve openapi docs clean
+	benchmarks load scenes-report serve figures openapi docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
@@ -89,6 +89,13 @@ serve: $(READY)  ## serve INDEX=path
 docs: $(READY)  ## build the documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m properdocs build --strict -q -f mkdocs.yml
 	@echo "look at it with: $(RUN) -m http.server -d site 8001"
+
+# SVG, because neither the site nor a reader without the forge's pages draws Mermaid.
+MERMAID := PUPPETEER_SKIP_DOWNLOAD=1 PUPPETEER_EXECUTABLE_PATH=$$(command -v chromium) npx --yes @mermaid-js/mermaid-cli@11
+figures:  ## draw docs/figures/*.mmd as SVG again (wants Node and Chromium)
+	@for source in docs/figures/*.mmd; do \
+		$(MERMAID) -q -p docs/figures/browser.json -c docs/figures/mermaid.json -b white \
+			-i $$source -o $${source%.mmd}.svg || exit 1; done
 
 openapi: $(READY)  ## write docs/openapi.json again
 	@$(RUN) -m service.openapi docs/openapi.json
