@@ -23,10 +23,11 @@ setup: $(READY)  ## the environment alone, in .venv/
 # torch comes first, alone, and from TORCH_INDEX_URL where it is set: on Linux the default index has the CUDA
 # build, which works without a GPU too but takes some 5 GB.
 $(READY): pyproject.toml constraints.txt
-	@echo "environment  $(VENV)/ (about a minute)"
+	@echo "environment  $(VENV)/ [1/2] torch$(if $(TORCH_INDEX_URL),, (on Linux with CUDA; TORCH_INDEX_URL= says from where))"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps \
 		$(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
+	@echo "environment  $(VENV)/ [2/2] $$(grep -c == constraints.txt) other packages: minutes, with nothing to see"
 	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,parquet,docs,dev]"
 	@touch $@
 
