@@ -15,8 +15,11 @@ help:  ## list the targets
 demo: $(READY)  ## train on generated scenes, index, serve the search page (PORT=8000)
 	@$(RUN) -m deploy.demo --port $(PORT)
 
+# Tests of whole programs, loads and browsers want the machine to themselves; the others share it.
+WHOLE := tests/browser tests/end_to_end tests/hostile tests/load
 test: $(READY)  ## every test that needs no extra hardware, browser included
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile tests $(addprefix --ignore=,$(WHOLE))
+	@$(RUN) -m pytest $(WHOLE)
 
 setup: $(READY)  ## the environment alone, in .venv/
 
