@@ -13,6 +13,7 @@ from typing import Any
 
 from model.data.captioned_images import CaptionedImages
 from model.data.picture_files import path_below, refuse_missing_pictures
+from model.data.text_lines import read_lines
 from model.errors import DataError
 from model.identifiers import check_item_id, image_id_for_path
 
@@ -106,18 +107,17 @@ def _gather(images_root: Path, captions_file: Path) -> list[_Entry]:
 
 def _rows(captions_file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (file name and line, object) for every line that is not empty."""
-    with captions_file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{captions_file.name} line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where}: not JSON ({error.msg})") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{where}: expected an object, found {type(row).__name__}")
-            yield where, row
+    for number, line in enumerate(read_lines(captions_file), start=1):
+        if not line.strip():
+            continue
+        where = f"{captions_file.name} line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected an object, found {type(row).__name__}")
+        yield where, row
 
 
 def _captions_of(row: Mapping[str, Any], where: str) -> list[str]:

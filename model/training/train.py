@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from model import console
 from model.command_line import Command
+from model.config import first_problem
 from model.device import choose_device
 from model.durable import write_file
 from model.errors import CheckpointError, ConfigError
@@ -311,7 +312,13 @@ class Train(Command):
         path = self.output / _SETTINGS
         if not path.is_file():
             raise CheckpointError(f"'{self.output}' holds no run to go on with")
-        saved = Train(**json.loads(path.read_text()))
+        try:
+            saved = Train(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            told = first_problem(error) if isinstance(error, ValidationError) else error
+            raise CheckpointError(
+                f"'{path}' is damaged, or was written by another version ({told}); start a new run"
+            ) from error
         free = _PLACES | {f"schedule.{name}" for name in _SAVING}
         differing = [
             f"{name}: a resumed run keeps its settings; leave it out, or start a new run"

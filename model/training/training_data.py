@@ -55,7 +55,8 @@ def load_training_data(source: DataSource, config: DatasetConfig, *, seed: int) 
     """Return the training and dev images of a data set.
 
     The dev images are, in this order: the last `dev_last_count` of the training splits; those of
-    `dev_splits`; those of a split named dev or val; a seeded share of a file without splits.
+    `dev_splits`; those of a split named dev or val. Every image of a file without splits is of the
+    training splits; where `dev_last_count` is not set, a seeded share of them selects.
 
     Raises:
         DataError: The data set cannot be used, or one of the two sets would be empty.
@@ -81,9 +82,12 @@ def _cut(
     images: CaptionedImages, captions_file: Path, config: DatasetConfig, *, seed: int
 ) -> TrainingData:
     found = sorted(set(images.splits))
-    if found == [""]:
+    has_splits = found != [""]
+    if not has_splits and config.dev_splits is not None:
+        raise DataError(f"{captions_file} names no splits; leave --dataset.dev-splits out")
+    if not has_splits and config.dev_last_count is None:
         return _seeded_cut(images, config, seed=seed)
-    train = images.positions_of_splits(config.train_splits)
+    train = images.positions_of_splits(config.train_splits if has_splits else [""])
     if not train:
         raise DataError(
             f"{captions_file}: no image is of split {' or '.join(config.train_splits)}; "

@@ -380,6 +380,30 @@ def test_a_run_killed_before_its_first_save_begins_with_its_first_step(
     assert are_equal(last_weights_of(output), last_weights_of(trained))
 
 
+@pytest.mark.parametrize("name", ["settings.json", "state.json", "step-*.safetensors"])
+def test_a_run_does_not_go_on_from_a_damaged_file(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    (path,) = (run_folder / "training").glob(name)
+    path.write_bytes(path.read_bytes()[:100])
+    assert run("train", "--resume", "--output", run_folder) == 1
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_a_setting_that_is_gone(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run" / "training" / "settings.json"
+    path.parent.mkdir(parents=True)
+    settings = json.loads((trained / "training" / "settings.json").read_text())
+    path.write_text(json.dumps(settings | {"momentum": 0.9}))
+    assert run("train", "--resume", "--output", tmp_path / "run") == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "written by another version (momentum: " in said
+
+
 def test_a_run_does_not_go_on_with_other_captions(
     trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
