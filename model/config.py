@@ -147,6 +147,13 @@ class HremConfig(Section):
             raise ValueError("fragments = 'grid' needs a preprocessor, 'regions' must have none")
         return self
 
+    @property
+    def summary(self) -> str:
+        """Kind of image fragments, word encoder and size, in a few words for people."""
+        backbone = self.image.backbone
+        images = "regions" if backbone is None else backbone.architecture.get("model_type", "grid")
+        return f"{images} + {self.text.kind}, {self.embedding_dim}-d"
+
 
 def first_problem(error: ValidationError) -> str:
     """Return the first of pydantic's complaints in one line: which field, and what is wrong."""
