@@ -24,7 +24,7 @@ from model.config import Section
 from model.errors import ConfigError
 from model.training.train import Train
 
-__all__ = ["ABLATIONS", "Row", "Run", "append_line", "finished_lines", "read_rows"]
+__all__ = ["ABLATIONS", "Row", "Run", "append_line", "finished_lines", "read_rows", "runs_of"]
 
 ABLATIONS = Path(__file__).with_name("ablations.toml")
 

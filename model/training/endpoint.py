@@ -32,7 +32,7 @@ from model.errors import HremError
 from model.metrics import RetrievalReport, report_from_ranks
 from model.retries import REFUSED_FOR_NOW, Retries, read_retry_after_s
 
-__all__ = ["Endpoint", "EndpointError", "evaluate_endpoint"]
+__all__ = ["Endpoint", "EndpointError", "evaluate_endpoint", "rank_of"]
 
 _HIT_COUNT = 100
 _QUERIES = 32

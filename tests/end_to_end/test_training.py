@@ -21,8 +21,8 @@ from model.identifiers import image_id_for_path
 from model.inputs.pictures import open_picture
 from model.training.batches import BatchMaker
 from model.training.evaluate import Evaluate
+from model.training.learner import Learner
 from model.training.train import RECIPES, Train
-from model.training.trainer import Trainer
 from tests.tiny_parts import write_tiny_bert
 from tests.worlds import BACKBONES, IMAGE_SIDE, captions_of, tiny_hrem, write_world
 
@@ -213,14 +213,14 @@ def test_a_batch_that_does_not_fit_in_memory_is_named_and_the_state_kept(
         tmp_path / "large.toml", SETTINGS | {"network": network, "schedule": schedule}
     )
     given = world.arguments("unused", "--config", config, "--output", output)
-    plain = Trainer._take_step
+    plain = Learner.take_step
 
-    def stopping(self: Trainer, step: int, batches: Any) -> Any:
+    def stopping(self: Learner, step: int, batches: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return plain(self, step, batches)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_take_step", stopping)
+        patch.setattr(Learner, "take_step", stopping)
         assert run("train", *given) == 130
     # What is in use when everything is imported, and 150 MB.
     bounded = (
@@ -295,9 +295,9 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(
     assert ("sampler.clusters" in whole) == (name == "neighbours")
     stopped = world.folder / f"stopped-{name}"
     seen = 0
-    plain = Trainer._take_step
+    plain = Learner.take_step
 
-    def stopping(self: Trainer, step: int, batch: Any) -> Any:
+    def stopping(self: Learner, step: int, batch: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == stop_after:
@@ -305,7 +305,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(
         return plain(self, step, batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_take_step", stopping)
+        patch.setattr(Learner, "take_step", stopping)
         assert run("train", *world.arguments(stopped.name, *settings)) == 130
     state = json.loads((stopped / "training" / "state.json").read_text())
     assert state["position"]["step"] == stop_after
@@ -575,12 +575,12 @@ def test_without_a_pretrained_backbone_a_run_opens_with_all_violations(
     given: tuple[str, ...], fraction: float
 ) -> None:
     settings = load_settings("train", Train, ["--data", "somewhere", *given])
-    assert settings._opening_fraction(reads_regions=False) == fraction
+    assert settings.opening_fraction(reads_regions=False) == fraction
 
 
 def test_region_features_are_trained_already_so_a_run_does_not_open() -> None:
     settings = load_settings("train", Train, ["--data", "somewhere"])
-    assert settings._opening_fraction(reads_regions=True) == 0
+    assert settings.opening_fraction(reads_regions=True) == 0
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.toml")))
@@ -606,7 +606,7 @@ def test_the_recipes_of_the_paper_hold_the_authors_settings(
     assert (settings.schedule.batch_size, settings.schedule.epochs) == (batch_size, 30)
     assert (settings.loss.cutoff, settings.loss.margin) == (cutoff, 0.2)
     assert settings.loss.kind == "distance_weighted"
-    assert settings._opening_fraction(reads_regions=True) == 0
+    assert settings.opening_fraction(reads_regions=True) == 0
     level = settings.instance_level
     assert (level.mechanism, level.relevance_weight) == ("fusion", relevance_weight)
     assert (level.warmup_fraction, level.regulariser_weight, level.top_k) == (0.24, 10, 10)
