@@ -22,6 +22,9 @@ def pieces(folder: Path, max_word_count: int = 8) -> CaptionTokenizer:
     return CaptionTokenizer.from_vocabulary(path, max_word_count=max_word_count)
 
 
+SIX_WORDS = words(max_word_count=6)
+
+
 def texts(tokenizer: CaptionTokenizer, caption: str) -> list[str]:
     return [word.text for word in tokenizer.placed_words(caption)]
 
@@ -58,7 +61,7 @@ def test_rare_words_are_unknown() -> None:
 @given(st.text(max_size=200))
 @settings(max_examples=100, deadline=None)
 def test_any_text_keeps_its_marks_and_its_limit(text: str) -> None:
-    tokenizer = words(max_word_count=6)
+    tokenizer = SIX_WORDS
     (ids,) = tokenizer.encode([text])
     assert 2 <= len(ids) <= 6
     assert ids[-1] == tokenizer.end_id
