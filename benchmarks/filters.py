@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from benchmarks.index_kinds import made_up_rows
-from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
+from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line, timed_rounds
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import NamedKind
@@ -239,13 +239,7 @@ def _search_line(gallery: Gallery, share: float, queries: np.ndarray) -> dict[st
 
 def _median_ms(run: Callable[[], object]) -> float:
     """Return the median of some runs, after one that is not timed."""
-    run()
-    seconds = []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return 1000 * float(np.median(seconds))
+    return 1000 * timed_rounds({"run": run}, rounds=_ROUNDS).median("run")
 
 
 if __name__ == "__main__":
