@@ -321,6 +321,14 @@ def test_a_limit_is_a_number_or_a_share(text):
         RejectionLimit(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "count", "most"),
+    [("7", 3, 7), ("0%", 9, 0), ("32.3%", 1000, 323), ("0.57%", 10_000, 57), ("10%", 19, 1)],
+)
+def test_a_share_is_taken_as_it_is_written_and_rounded_down(text, count, most):
+    assert RejectionLimit(text).most_of(count) == most
+
+
 def test_a_source_that_vanishes_sets_nothing_aside_and_can_be_gone_on_with(
     build, index, encoded, photos, tmp_path, monkeypatch
 ):
