@@ -11,7 +11,7 @@ import numpy as np
 
 from index_builder.encoding.parts import PART_SIZE
 from index_builder.encoding.plans import GalleryPlan, caption_plan, image_plan
-from index_builder.encoding.work import remove_finished_work, tell_foreign_work
+from index_builder.encoding.work import remove_finished_work, tell_unfinished_work
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.manifest import GalleryKind
 from index_builder.index_folder.publishing import publish_galleries
@@ -127,7 +127,7 @@ def add_items(
         for written in (image_gallery, caption_gallery):
             if written is not None:
                 written.finish()
-        tell_foreign_work(index.galleries)
+        tell_unfinished_work(index.galleries)
         return report
 
 

@@ -25,7 +25,6 @@ __all__ = ["ColumnStore", "ColumnSummary", "Scalar"]
 
 Scalar = bool | int | float | str
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-_SUMMED_UP_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 
-from index_builder.encoding.work import foreign_work
+from index_builder.encoding.work import work_folders
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.gallery_files import file_names
 from index_builder.galleries.manifest import FileRecord, GalleryKind, Manifest, parse_record
@@ -73,7 +73,7 @@ def check_versions(index: IndexFolder, check: Check) -> None:
     places = sorted(path.relative_to(index.path).as_posix() for path in below)
     if unneeded := [place for place in places if place not in named]:
         check.notes.append(f"no version names {Found(unneeded)}; prune removes it")
-    if unfinished := foreign_work(index.galleries) + index.drafts():
+    if unfinished := work_folders(index.galleries) + index.drafts():
         check.notes.append(
             f"{Found([path.name for path in unfinished])}: work that was not finished; build "
             "again to go on with it, or use `prune --unfinished`"
