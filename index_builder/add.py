@@ -20,7 +20,7 @@ from index_builder.listing.freshness import fresh_listing
 from index_builder.listing.inputs import Inputs, Listings
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionLimit
-from index_builder.listing.stamps import stamp_of
+from index_builder.sources.stamps import stamp_of
 from index_builder.vector_index import IndexRequest
 from index_builder.writing.addition import ChangeCount
 from index_builder.writing.changes import ChangeReport, GalleryChange, gallery_change

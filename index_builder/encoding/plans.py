@@ -6,11 +6,12 @@ from pathlib import Path
 
 from index_builder.encoding.encodings import CaptionEncoding, Encoding, PictureEncoding
 from index_builder.encoding.known_contents import KnownContents
-from index_builder.encoding.region_encoding import RegionEncoding, RegionSource
+from index_builder.encoding.region_encoding import RegionEncoding
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.listing.listed_source import Listing
 from index_builder.sources import ImageSource
+from index_builder.sources.region_array import RegionSource
 from model.dual_encoder import DualEncoder
 
 __all__ = ["GalleryPlan", "OpenEncoding", "caption_plan", "image_plan"]

@@ -21,7 +21,7 @@ from index_builder.galleries.gallery_files import (
     is_hashed_on_opening,
     refuse,
 )
-from index_builder.galleries.items import Item, ItemStore, Rejection
+from index_builder.galleries.items import Item, ItemStore
 from index_builder.galleries.manifest import GalleryKind, Manifest, parse_record
 from index_builder.galleries.thumbnails import ThumbnailStore
 from index_builder.galleries.tombstones import live_rows, read_tombstones
@@ -29,6 +29,7 @@ from index_builder.lookups.column_store import ColumnStore, ColumnSummary
 from index_builder.lookups.filter_masks import FilterMasks
 from index_builder.lookups.filters import Filter
 from index_builder.lookups.word_store import WordHit, WordStore
+from index_builder.sources.entries import Rejection
 from index_builder.vector_index import (
     AllowedRows,
     FoundRows,

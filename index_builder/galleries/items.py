@@ -11,18 +11,17 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
-from index_builder.listing.stamps import NO_STAMP, Stamp
+from index_builder.sources.entries import Rejection, Span
+from index_builder.sources.stamps import NO_STAMP, Stamp
 from model.errors import GalleryIndexError
 
 __all__ = [
     "ITEM_COLUMNS",
     "Item",
     "ItemStore",
-    "Rejection",
-    "Span",
     "immutable_address",
     "open_immutable",
 ]
@@ -33,18 +32,6 @@ ITEM_COLUMNS = (
     "id, row, caption, image_id, path, width, height, metadata, content_hash, "
     "stamp_size, stamp_time, span_offset, span_size"
 )
-
-
-class Span(NamedTuple):
-    """Where the bytes of a picture lie in the file that holds it and others.
-
-    Attributes:
-        offset: Of the first byte.
-        size: In bytes.
-    """
-
-    offset: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +64,6 @@ class Item:
     content_hash: str = ""
     stamp: Stamp = NO_STAMP
     span: Span | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """An input that was set aside.
-
-    Attributes:
-        place: Where it came from: a path, or file:line.
-        code: `missing`, `unreadable`, `too_many_pixels`, `too_large`, `outside_root`, `changed`,
-            `crashed`, `no_picture`, `empty`.
-        reason: One sentence.
-    """
-
-    place: str
-    code: str
-    reason: str
 
 
 def open_immutable(path: Path) -> sqlite3.Connection:

@@ -15,10 +15,9 @@ from dataclasses import replace
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.listing.listed_source import ListedEntry, Listing
-from index_builder.writing.assembly import image_ids_of
-from model.identifiers import caption_id
+from model.identifiers import caption_id, image_id_for_path
 
-__all__ = ["Identification"]
+__all__ = ["Identification", "image_ids_of"]
 
 
 class Identification:
@@ -103,3 +102,15 @@ class Identification:
 
 def _text_hash(entry: ListedEntry) -> str:
     return hashlib.sha256((entry.caption or "").encode()).hexdigest()
+
+
+def image_ids_of(entries: Sequence[ListedEntry], images: Gallery | None) -> list[str | None]:
+    """Return the picture that each caption belongs to, looked up where named by its path."""
+    paths = sorted({e.image_path for e in entries if e.image_id is None and e.image_path})
+    known = images.ids_of_paths(paths) if images is not None and paths else {}
+    return [
+        known.get(entry.image_path) or image_id_for_path(entry.image_path)
+        if entry.image_id is None and entry.image_path is not None
+        else entry.image_id
+        for entry in entries
+    ]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from index_builder.galleries.items import Rejection
 from index_builder.galleries.manifest import GalleryKind
+from index_builder.sources.entries import Rejection
 from model.durable import write_lines
 from model.errors import DataError
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from index_builder.galleries.items import Rejection
 from index_builder.sources.caption_table import caption_texts
-from index_builder.sources.entries import CaptionEntry
+from index_builder.sources.entries import CaptionEntry, Rejection
 from index_builder.sources.problems import Problems
 from index_builder.sources.shard_files import ShardFiles
 from index_builder.sources.tar_samples import Sample, find_samples

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from index_builder.encoding.part_making import rejections_of
 from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.items import Item, Rejection
+from index_builder.galleries.items import Item
 from index_builder.listing.listed_source import Listing
+from index_builder.sources.entries import Rejection
 from index_builder.vector_index import TuningQueries
 from index_builder.writing.assembly import Assembly, Step
 from index_builder.writing.change_draft import ChangeDraft
