@@ -1,5 +1,6 @@
 """The captions of tar shards: the `.txt` of a sample, one a line, or else those of its `.json`."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,7 +64,8 @@ class ShardCaptions:
 
 def _texts(sample: Sample) -> list[str]:
     """Return the captions of a sample, none of them empty."""
-    texts = [line.strip() for line in (sample.text or "").splitlines()]
+    # Lines as those of a file: `str.splitlines` would also cut at characters such as U+2028.
+    texts = [line.strip() for line in io.StringIO(sample.text or "", newline=None)]
     if not any(texts) and {"caption", "captions"} & set(sample.values):
         texts = caption_texts(sample.values)
     return [text for text in texts if text]
