@@ -115,7 +115,7 @@ def _plan(index: IndexFolder, keep: int, *, unfinished: bool, is_dry_run: bool) 
         begun = [folder for folder in work if folder not in finished]
     removed = [
         *index.drafts(),
-        *index.outlived_asides(),
+        *index.old_never_served_records(),
         *(folder for folder in work if folder not in begun),
         *_unneeded(index.galleries, needed),
         *_unneeded(index.checkpoints, needed),

@@ -4,8 +4,8 @@
     a caption     an item with its text that belongs to the same picture; made ids are of the place
                   in the source, which says nothing about another source
 
-What a source has no column for it does not change: the metadata of an item stays as it is when no
-entry of the source has any, and so does the picture of a caption.
+A column that a source lacks changes nothing: an item keeps its metadata where no entry of the
+source has any, and a caption keeps its picture where none names one.
 """
 
 import hashlib
@@ -62,7 +62,8 @@ class Identification:
     def _captions(self, entries: Sequence[ListedEntry]) -> list[ListedEntry]:
         nameless = [entry for entry in entries if not entry.has_own_id]
         items: dict[str | None, list[Item]] = {}
-        for item in self._before.items_showing([_text_hash(entry) for entry in nameless]):
+        hashes = [_text_hash(entry) for entry in nameless]
+        for item in self._before.item_store.items_showing(hashes):
             items.setdefault(item.caption, []).append(item)
         image_ids = image_ids_of(entries, self._images)
         taken = self._before.rows_of_ids([entry.id for entry in nameless])

@@ -60,13 +60,11 @@ class ColumnStore:
     """
 
     def __init__(self, path: Path, row_count: int) -> None:
-        self.path = path
         self._row_count = row_count
         self._file = ImmutableFile(path)
         statement = "SELECT name, number, type, posting_count FROM columns ORDER BY number"
         try:
-            with self._file.reading() as connection:
-                found = connection.execute(statement).fetchall()
+            found = self._file.select(statement)
         except GalleryIndexError:
             self._file.close()
             raise

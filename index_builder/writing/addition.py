@@ -102,7 +102,7 @@ class Addition:
     def has_other_rejections(self) -> bool:
         """Return whether something else is set aside, of these entries, than was before."""
         return any(
-            set(rejections) != set(self._before.rejected_of(places))
+            set(rejections) != set(self._before.item_store.rejected_of(places))
             for places, rejections in self._rejections()
         )
 
