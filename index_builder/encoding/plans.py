@@ -26,7 +26,8 @@ class GalleryPlan:
     Attributes:
         kind: Images or captions.
         listing: What the source named.
-        open_encoding: Makes of the work folder and of what is known the way to vectors.
+        open_encoding: Opens the way from entries to vectors, given the work folder and the
+            contents that need no encoding.
         index_kind: Of its vector index.
         root: Of pictures; None where there are none.
         served: The gallery of this kind that is served now.

@@ -24,7 +24,7 @@ def fresh_listing(
     images_root: Path | None,
     images: Gallery | None = None,
 ) -> Listing:
-    """Return the entries that are not in a gallery just so, listed in a new file at `path`.
+    """Return the entries that a gallery lacks or has otherwise, listed in a new file at `path`.
 
     Args:
         path: To be written.
