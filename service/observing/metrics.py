@@ -31,6 +31,8 @@ __all__ = ["Metrics"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BATCH_STAGES = ("encode", "search")
+# A client may call its method anything; each new label would be a series that is kept for ever.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 QUERY_KINDS = ("text", "image")
 
 
@@ -115,6 +117,7 @@ class Metrics:
     ) -> None:
         """Count one answered request."""
         self._running.dec()
+        method = method if method in METHODS else "other"
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
         if problem is not None:
