@@ -48,7 +48,7 @@ async def read_liveness() -> HealthAnswer:
 )
 async def read_readiness(served: ServedHere) -> HealthAnswer:
     """Answer 200 only if a query would be answered now."""
-    reason = await served.retriever.why_not_ready()
+    reason = await served.readiness.why_not()
     if reason is not None:
         raise Problem("not_ready", reason, headers={"Retry-After": "1"})
     return HealthAnswer(status="ready")
