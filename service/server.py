@@ -163,8 +163,9 @@ def _claimed_address(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except socket.gaierror as error:
-        raise ServiceError(f"--host {host}: {error.strerror}; try 127.0.0.1") from error
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no host name at all
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise ServiceError(f"--host {host}: {reason}; try 127.0.0.1") from error
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
