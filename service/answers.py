@@ -1,49 +1,49 @@
-"""Answers, as they go over the wire: always in their whole shape; what does not apply is null."""
+"""Answers, as they go over the wire: always in their whole shape; what does not apply is null.
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, Literal, Self, TypeVar
+The service fills them (`filled_answers`), the client reads them (`client`): this file is all that
+both need, so it loads nothing but pydantic. A client ignores fields that a later service adds.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated, Any, Literal
 
-from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.items import Item
-from index_builder.galleries.manifest import ColumnType
-from index_builder.lookups.column_store import ColumnSummary
-from service.explanation_answer import ExplanationAnswer
-from service.pairs.pair import ServedIndex
-from service.pairs.serving import Reload
-from service.schemas import Part
-from service.searches.found_hits import FoundHit
-from service.searches.retriever import EmbeddedQueries, Retrieval
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 __all__ = [
+    "COLUMN_TYPES",
+    "MOST_VALUES",
+    "CaptionAnswer",
+    "DuplicateAnswer",
     "EmbeddingAnswer",
+    "ExplanationAnswer",
     "FacetAnswer",
     "GalleriesAnswer",
     "GalleryAnswer",
     "HealthAnswer",
+    "HitAnswer",
+    "ImageAnswer",
     "IndexAnswer",
     "InfoAnswer",
     "ItemAnswer",
+    "QueryAnswer",
+    "RegionAnswer",
     "ReloadAnswer",
     "SearchAnswer",
+    "TimingAnswer",
+    "WordAnswer",
 ]
 
 # As many as a list on a page can show.
 MOST_VALUES = 50
+# Those of the manifest, in words; a client takes any other that a later service may have.
+COLUMN_TYPES = (
+    "boolean", "integer", "number", "text",
+    "boolean_list", "integer_list", "number_list", "text_list",
+    "json",
+)  # fmt: skip
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-A = TypeVar("A", bound=_Answer)
-
-
-def _answers(kind: type[A], found: Sequence[Any] | None) -> list[A] | None:
-    """Return what has the same fields as its answer; None stays None."""
-    return None if found is None else [kind(**asdict(one)) for one in found]
 
 
 class ImageAnswer(_Answer):
@@ -55,17 +55,32 @@ class ImageAnswer(_Answer):
     width: int | None
     height: int | None
 
-    @classmethod
-    def of(cls, item: Item) -> Self:
-        """Return the answer's picture of an item of the images gallery."""
-        url = None if item.path is None else f"/images/{item.id}"
-        return cls(
-            id=item.id,
-            url=url,
-            thumbnail_url=url and f"{url}/thumbnail",
-            width=item.width,
-            height=item.height,
-        )
+
+class WordAnswer(_Answer):
+    """A column of an explanation: a word, word piece or mark of the caption."""
+
+    text: str = Field(description="as the vocabulary has it; marks and unknown words by their name")
+    start: int = Field(description="its first character in the caption, from 0, in code points")
+    end: int = Field(description="behind its last character; equal to start for a mark")
+
+
+class RegionAnswer(_Answer):
+    """A row of an explanation: a cell of the picture; all null for region features."""
+
+    row: int | None = Field(description="of the grid, from the top")
+    column: int | None = Field(description="of the grid, from the left")
+    box: tuple[float, float, float, float] | None = Field(
+        description="left, top, right, bottom as fractions of the upright picture's sides"
+    )
+
+
+class ExplanationAnswer(_Answer):
+    """What each region with each word adds to the score."""
+
+    score: float = Field(description="the sum of the matrix: the hit's score to 1e-4")
+    matrix: list[list[float]] = Field(description="one row for each region, one column a word")
+    words: list[WordAnswer]
+    regions: list[RegionAnswer]
 
 
 class DuplicateAnswer(_Answer):
@@ -107,24 +122,6 @@ class HitAnswer(_Answer):
         description="what each region with each word adds to the score, if `explain` asked for it"
     )
 
-    @classmethod
-    def of(cls, found: FoundHit, include: list[Part]) -> Self:
-        """Return the answer's hit, with the parts that were asked for."""
-        item, picture = found.item, found.picture
-        return cls(
-            rank=found.hit.rank,
-            id=found.hit.item_id,
-            score=found.hit.score,
-            relevance=found.relevance,
-            image=ImageAnswer.of(picture) if picture and "image" in include else None,
-            caption=item.caption if "caption" in include else None,
-            image_id=picture.id if picture and picture is not item else None,
-            metadata=item.metadata if "metadata" in include else None,
-            duplicates=_answers(DuplicateAnswer, found.duplicates),
-            captions=_answers(CaptionAnswer, found.captions),
-            explanation=found.explanation and ExplanationAnswer.of(found.explanation),
-        )
-
 
 class QueryAnswer(_Answer):
     """What one query found, best first."""
@@ -149,11 +146,6 @@ class IndexAnswer(_Answer):
 
     version: int
     checkpoint: str = Field(description="first 16 hex digits of the checkpoint's fingerprint")
-
-    @classmethod
-    def of(cls, served: ServedIndex) -> Self:
-        """Return the answer's name of the served index."""
-        return cls(version=served.version, checkpoint=served.fingerprint[:16])
 
 
 class TimingAnswer(_Answer):
@@ -225,23 +217,16 @@ class SearchAnswer(_Answer):
     index: IndexAnswer
     timing_ms: TimingAnswer
 
-    @classmethod
-    def of(cls, retrieval: Retrieval, include: list[Part]) -> Self:
-        """Return the answer of a whole request."""
-        return cls(
-            results=[
-                QueryAnswer(
-                    query_index=place,
-                    hits=[HitAnswer.of(found, include) for found in page.hits],
-                    next_offset=page.next_offset,
-                    fits=page.fits,
-                    warnings=page.warnings,
-                )
-                for place, page in enumerate(retrieval.pages)
-            ],
-            index=IndexAnswer.of(retrieval.served),
-            timing_ms=TimingAnswer(**retrieval.timing_ms),
-        )
+    @property
+    def hits(self) -> list[HitAnswer]:
+        """The hits of the only query.
+
+        Raises:
+            ValueError: There were several queries; `results` has the hits of each.
+        """
+        if len(self.results) != 1:
+            raise ValueError(f"{len(self.results)} queries were asked; see results[i].hits")
+        return self.results[0].hits
 
 
 class ItemAnswer(_Answer):
@@ -253,37 +238,18 @@ class ItemAnswer(_Answer):
     image_id: str | None
     metadata: dict[str, Any]
 
-    @classmethod
-    def of(cls, item: Item, picture: Item | None) -> Self:
-        """Return the answer of an item and the picture that it is or names."""
-        return cls(
-            id=item.id,
-            caption=item.caption,
-            image=ImageAnswer.of(picture) if picture else None,
-            image_id=picture.id if picture and picture is not item else None,
-            metadata=item.metadata,
-        )
-
 
 class FacetAnswer(_Answer):
     """What the items have in a metadata column, for those who write a filter."""
 
-    type: ColumnType = Field(description="of the values; json cannot be filtered")
+    type: Annotated[str, WithJsonSchema({"type": "string", "enum": list(COLUMN_TYPES)})] = Field(
+        description="of the values; json cannot be filtered"
+    )
     minimum: int | float | None = Field(description="the least number, or element of a list")
     maximum: int | float | None = Field(description="the greatest")
     values: list[bool | int | float | str] | None = Field(
         description=f"all values in order, if they are at most {MOST_VALUES} texts or booleans"
     )
-
-    @classmethod
-    def of(cls, column_type: ColumnType, summary: ColumnSummary | None) -> Self:
-        """Return the answer's view of a column; one of type json has no summary."""
-        if summary is None:
-            return cls(type=column_type, minimum=None, maximum=None, values=None)
-        values = None if summary.values is None else list(summary.values)
-        return cls(
-            type=column_type, minimum=summary.minimum, maximum=summary.maximum, values=values
-        )
 
 
 class GalleryAnswer(_Answer):
@@ -294,22 +260,6 @@ class GalleryAnswer(_Answer):
     recall_at_10: float | None = Field(description="measured against exact search, 0 to 1")
     columns: list[str] = Field(description="metadata columns")
     facets: dict[str, FacetAnswer] = Field(description="what each of these columns holds")
-
-    @classmethod
-    def of(cls, gallery: Gallery) -> Self:
-        """Return the answer's view of a gallery; reads its columns, so not on the event loop."""
-        manifest = gallery.manifest
-        summaries = gallery.column_summaries(most_values=MOST_VALUES)
-        return cls(
-            count=gallery.count,
-            kind=manifest.index.kind,
-            recall_at_10=manifest.index.recall_at_10,
-            columns=list(manifest.columns),
-            facets={
-                name: FacetAnswer.of(kind, summaries.get(name))
-                for name, kind in manifest.columns.items()
-            },
-        )
 
 
 class GalleriesAnswer(_Answer):
@@ -337,15 +287,6 @@ class ReloadAnswer(_Answer):
     )
     changed: bool = Field(description="false if the very same version was served already")
 
-    @classmethod
-    def of(cls, reload: Reload) -> Self:
-        """Return the answer of a reload."""
-        return cls(
-            index=IndexAnswer(version=reload.version, checkpoint=reload.fingerprint[:16]),
-            previous_version=reload.previous_version,
-            changed=reload.is_changed,
-        )
-
 
 class EmbeddingAnswer(_Answer):
     """Sentences or pictures in the space that this index is searched in."""
@@ -356,18 +297,6 @@ class EmbeddingAnswer(_Answer):
     warnings: list[str] = Field(
         description="caption_truncated: a sentence was cut to what the model reads"
     )
-
-    @classmethod
-    def of(cls, found: EmbeddedQueries) -> Self:
-        """Return the answer of a whole request, each warning once."""
-        embedded, served = found.embedded, found.served
-        codes = [code for warnings in embedded.warnings for code in warnings]
-        return cls(
-            embeddings=[embedding.tolist() for embedding in embedded.embeddings],
-            dim=served.dim,
-            checkpoint=served.fingerprint[:16],
-            warnings=list(dict.fromkeys(codes)),
-        )
 
 
 class HealthAnswer(_Answer):

@@ -21,6 +21,7 @@ from service.observing.observability import ObservedRequests
 from service.openapi import openapi_document
 from service.pairs.batching import BatchLimits
 from service.pairs.pair import PairOpener
+from service.pairs.readiness import Readiness
 from service.pairs.serving import Serving
 from service.pairs.workers import Workers
 from service.problems import install_problem_handlers
@@ -105,6 +106,7 @@ def open_served(config: ServiceConfig) -> Served:
     metrics.watch(serving, admission)
     return Served(
         serving=serving,
+        readiness=Readiness(serving, admission),
         admission=admission,
         workers=workers,
         retriever=Retriever(serving, admission, workers, max_pixels=config.max_pixels),

@@ -42,6 +42,7 @@ from service.searches.filters import PROBLEMS_OF_FILTER
 
 __all__ = [
     "PROBLEMS",
+    "QUERY_ERRORS",
     "Problem",
     "ProblemDetail",
     "ProblemItem",

@@ -56,7 +56,7 @@ def serve(config: ServiceConfig) -> int:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=bounded_protocol(bounds, app.state.turnstile),
+                http=bounded_protocol(bounds, app.state.turnstile, app.state.served.metrics),
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=bounds.idle_timeout_s,
@@ -163,8 +163,9 @@ def _claimed_address(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except socket.gaierror as error:
-        raise ServiceError(f"--host {host}: {error.strerror}; try 127.0.0.1") from error
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no host name at all
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise ServiceError(f"--host {host}: {reason}; try 127.0.0.1") from error
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

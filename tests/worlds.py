@@ -25,6 +25,7 @@ from model.inputs.captions import CaptionTokenizer
 __all__ = [
     "BACKBONES",
     "captions_of",
+    "index_world",
     "made_up_picture",
     "tiny_checkpoint",
     "tiny_config",
@@ -211,16 +212,21 @@ def tiny_checkpoint(folder: Path, *, seed: int = 0, **sizes: Any) -> Path:
 
 def tiny_index(folder: Path, *, image_count: int = 12, **sizes: Any) -> Path:
     """Write a world, a checkpoint and an index of both galleries; return `folder`/index."""
+    world = write_world(folder / "world", image_count=image_count)
+    return index_world(world, tiny_checkpoint(folder, **sizes), folder / "index")
+
+
+def index_world(world: Path, checkpoint: Path, output: Path) -> Path:
+    """Build an index of the pictures and captions of a world, and return it."""
     from index_builder.build import build_index  # the model's own tests do without it
 
-    world = write_world(folder / "world", image_count=image_count)
     build_index(
-        checkpoint=tiny_checkpoint(folder, **sizes),
+        checkpoint=checkpoint,
         images=world / "images",
         captions=world / "captions.jsonl",
-        output=folder / "index",
+        output=output,
     )
-    return folder / "index"
+    return output
 
 
 def _colour_and_shape(number: int) -> tuple[str, str]:

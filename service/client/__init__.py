@@ -11,7 +11,7 @@ anything, so `SearchClient` and `AsyncSearchClient` differ in the sending alone.
 """
 
 from model.retries import Retries
-from service.client.answers import (
+from service.answers import (
     EmbeddingAnswer,
     HitAnswer,
     InfoAnswer,

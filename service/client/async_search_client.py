@@ -9,8 +9,8 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 import httpx
 
 from model.retries import Retries
+from service.answers import SearchAnswer
 from service.client import calls
-from service.client.answers import SearchAnswer
 from service.client.calls import Call
 from service.client.exchange import Attempt, Outcome, exchange
 from service.client.methods import described_by, http_settings

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from service.client.answers import (
+from service.answers import (
     EmbeddingAnswer,
     InfoAnswer,
     ItemAnswer,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeAlias, TypeGuard, cast
 
-from service.client.answers import SearchAnswer
+from service.answers import SearchAnswer
 from service.client.calls import Call, search, search_image, search_text
 from service.client.pictures import ImageSource
 from service.client.search_fields import Part, SearchFields

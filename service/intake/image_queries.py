@@ -8,20 +8,23 @@ from service.errors import (
     UrlNotAllowedError,
     UrlUnreachableError,
 )
+from service.intake.remote_pictures import PictureFetcher
 from service.problems import QUERY_ERRORS, Problem, ProblemItem
-from service.routes.served import Served
 from service.schemas import ImageQuery
 from service.searches.queries import IndexedImageQuery, PictureQueries, Queries, Upload
 
 __all__ = ["image_queries"]
 
 
-async def image_queries(image: ImageQuery, served: Served, *, where: str = "image") -> Queries:
+async def image_queries(
+    image: ImageQuery, fetcher: PictureFetcher, *, max_pixels: int, where: str = "image"
+) -> Queries:
     """Return the query that `image` stands for; a URL has been fetched by then.
 
     Args:
         image: One source of a picture.
-        served: What fetches it, and within which bounds.
+        fetcher: Fetches it, where it is a URL.
+        max_pixels: The largest picture that is decoded.
         where: Its place in the request, such as `parts[0].image`.
 
     Raises:
@@ -32,17 +35,17 @@ async def image_queries(image: ImageQuery, served: Served, *, where: str = "imag
         return IndexedImageQuery(image.id)
     if image.url is not None:
         where = f"{where}.url"
-        content = await _fetched(image.url, served, where)
+        content = await _fetched(image.url, fetcher, where)
     else:
         where = f"{where}.base64"
         content = image.base64 or b""
-    return PictureQueries([Upload(where, content)], served.max_pixels)
+    return PictureQueries([Upload(where, content)], max_pixels)
 
 
-async def _fetched(url: str, served: Served, where: str) -> bytes:
+async def _fetched(url: str, fetcher: PictureFetcher, where: str) -> bytes:
     # Not admitted yet: what waits for a stranger's server takes no place from other queries.
     try:
-        return await served.fetcher.fetch(url)
+        return await fetcher.fetch(url)
     except UnreadablePictureError as error:
         raise BadPicturesError([BadPicture(where, error)]) from error
     except (UrlNotAllowedError, UrlUnreachableError, FetchTooLargeError) as error:

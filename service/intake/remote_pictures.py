@@ -36,6 +36,8 @@ __all__ = ["PictureFetcher"]
 
 MAX_REDIRECTS = 3
 MAX_ADDRESSES_TRIED = 3
+# An address that says nothing, as IPv6 ones do where only IPv4 leads out, leaves time for the next.
+SILENT_ADDRESS_S = 2.0
 MAX_FETCHES = 8
 MAX_UNDER_WAY = 32
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -224,8 +226,10 @@ class _PinnedNetwork(httpcore.AsyncNetworkBackend):
         *others, last = self._addresses
         for address in others:
             try:
-                return await self._connect(address, port, timeout, local_address, socket_options)
-            except httpcore.ConnectError:
+                return await self._connect(
+                    address, port, SILENT_ADDRESS_S, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
         return await self._connect(last, port, timeout, local_address, socket_options)
 

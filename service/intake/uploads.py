@@ -24,6 +24,9 @@ from service.schemas import MAX_QUERIES
 from service.searches.queries import Upload
 
 __all__ = [
+    "JSON",
+    "MULTIPART",
+    "NPY",
     "BodyBounds",
     "media_type_of",
     "read_json",
@@ -32,6 +35,9 @@ __all__ = [
     "unsupported_media_type",
 ]
 
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+NPY = "application/x-npy"
 PICTURE_PART = "file"
 PARAMS_PART = "params"
 
@@ -66,8 +72,10 @@ async def read_json(request: Request, schema: type[S], bounds: BodyBounds) -> S:
     """Return the JSON body of `request` as a `schema`.
 
     Raises:
-        Problem: Too large, too slow, not JSON, or not what the schema says.
+        Problem: Another content type, too large, too slow, no JSON, or not what the schema says.
     """
+    if media_type_of(request) != JSON:
+        raise unsupported_media_type(request, JSON)
     body = bytearray()
     await _receive(request, bounds, body.extend)
     return _validated(schema, body)
@@ -101,8 +109,8 @@ async def read_regions(
     """Return the parameters, as a `schema`, and the features of an npy body.
 
     The features are (region, region_dim), float32. The parameters are JSON in the query parameter
-    `params`. The header is refused before anything
-    of the size that it claims is allocated.
+    `params`. A header that cannot be right is refused before anything of the size that it claims is
+    allocated.
 
     Raises:
         Problem: Too large, too slow, or no features of this width.

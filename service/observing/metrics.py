@@ -6,6 +6,7 @@ zeros: a rate over a series that appears with its first event misses that event.
 """
 
 from collections.abc import Iterator
+from typing import Literal, TypeAlias, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -31,7 +32,11 @@ __all__ = ["Metrics"]
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BATCH_STAGES = ("encode", "search")
+# A client may call its method anything; each new label would be a series that is kept for ever.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 QUERY_KINDS = ("text", "image")
+# Of a connection beyond --max-connections: another one made way for it, or it was refused.
+FullOutcome: TypeAlias = Literal["made_way", "refused"]
 
 
 class Metrics:
@@ -56,6 +61,12 @@ class Metrics:
             "hrem_problems",
             "Requests not answered as asked, by problem",
             ("code",),
+            registry=self.registry,
+        )
+        self._full = Counter(
+            "hrem_connections_when_full",
+            "Connections that came when --max-connections were open, by what became of that",
+            ("outcome",),
             registry=self.registry,
         )
         self._request_seconds = Histogram(
@@ -94,6 +105,8 @@ class Metrics:
     def _begin_with_zeros(self) -> None:
         for code in PROBLEMS:
             self._problems.labels(code)
+        for outcome in get_args(FullOutcome):
+            self._full.labels(outcome)
         for kind in QUERY_KINDS:
             self._queries.labels(kind)
         for stage in (*STAGES, "total"):
@@ -115,10 +128,19 @@ class Metrics:
     ) -> None:
         """Count one answered request."""
         self._running.dec()
+        method = method if method in METHODS else "other"
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
         if problem is not None:
-            self._problems.labels(problem).inc()
+            self.count_problem(problem)
+
+    def count_problem(self, code: str) -> None:
+        """Count what was not answered as asked."""
+        self._problems.labels(code).inc()
+
+    def count_full(self, outcome: FullOutcome) -> None:
+        """Count a connection that came when as many as may be were open."""
+        self._full.labels(outcome).inc()
 
     def count_queries(self, kind: str, count: int, timing_ms: dict[str, float]) -> None:
         """Count the answered queries of a search and the time of its stages."""

@@ -17,7 +17,7 @@ from service.observing.json_log import access_log, error_log
 from service.observing.metrics import Metrics
 from service.problems import Problem, answer_problem
 
-__all__ = ["ObservedRequests", "record_request", "request_id_of"]
+__all__ = ["ObservedRequests", "record_refusal", "record_request", "request_id_of"]
 
 CLIENT_CLOSED_REQUEST = 499
 
@@ -98,6 +98,24 @@ def record_request(
                 "duration_ms": round(seconds * 1000, 2),
                 "client": client,
                 "key": key,
+            }
+        },
+    )
+
+
+def record_refusal(
+    metrics: Metrics, request_id: str, *, problem: Problem, client: str | None
+) -> None:
+    """Count and log what was refused before it was a request: there is no route or method yet."""
+    metrics.count_problem(problem.code)
+    access_log.info(
+        "refused connection",
+        extra={
+            "fields": {
+                "request_id": request_id,
+                "status": problem.status,
+                "code": problem.code,
+                "client": client,
             }
         },
     )

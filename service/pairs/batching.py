@@ -3,23 +3,16 @@
 - **No wait while idle**: what arrives at an idle thread runs at once. While a batch runs, more
   arrives; when it ends, the thread waits a few milliseconds at most for those it has just answered
   to ask again, and takes what is there by then.
-- **Fair**: a request of 32 queries does not go before 32 requests of one. Items are taken in the
-  order of weighted fair queueing with equal weights: an item's tag is the virtual time at which its
-  request came plus its place in it, and virtual time passes more slowly the more requests wait. So
-  every request gets its share of each batch, and a large one is not starved by many small ones.
+- **Fair**: a request of 32 queries does not go before 32 requests of one, nor is it starved by them
+  (`fair_queue`).
 - **Nothing for those who have gone**: items of a request that was given up (its deadline passed,
   its client left) are dropped when their turn comes.
 - **No one pays for a neighbour**: if a batch fails, its items run one by one, and only those that
   fail alone are told so.
-
-Source: Parekh and Gallager, A Generalized Processor Sharing Approach to Flow Control in Integrated
-Services Networks, IEEE/ACM Transactions on Networking 1 (3), 1993, for virtual time.
 """
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 import os
 import sys
 import threading
@@ -29,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from service.errors import QueueFullError
+from service.pairs.fair_queue import FairQueue, QueuedItem, QueuedRequest
 from service.traffic.admission import Stopwatch
 
 __all__ = ["BatchLimits", "BatchReport", "SharedBatches", "Work", "ignore_report"]
@@ -82,34 +76,32 @@ def ignore_report(_: BatchReport) -> None:
 
 
 @dataclass(eq=False)
-class _Request:
-    """The items of one request that share a work."""
+class _Request(QueuedRequest):
+    """The items of one request that share a work, and what became of them.
+
+    Attributes:
+        deliver: Called on the owner thread when all items are answered or refused.
+        submitted: When it came; by the clock of `time.perf_counter`, as the two below.
+        begun: When the first batch with an item of it began; None before that.
+        ended: When the last batch with an item of it had ended.
+        results: One for each item that is answered.
+        error: What the last item that failed was refused with.
+        unanswered_count: Items whose batch has not ended.
+    """
 
     work: Work[Any, Any]
-    items: Sequence[Any]
-    deliver: Callable[["_Request"], None]
+    deliver: Callable[[], None]
     submitted: float = field(default_factory=time.perf_counter)
     begun: float | None = None
     ended: float = 0.0
     results: list[Any] = field(init=False)
     error: Exception | None = None
-    waiting_count: int = field(init=False)
     unanswered_count: int = field(init=False)
-    is_given_up: bool = False
 
     def __post_init__(self) -> None:
-        self.waiting_count = self.unanswered_count = len(self.items)
+        super().__post_init__()
+        self.unanswered_count = len(self.items)
         self.results = [None] * len(self.items)
-
-
-@dataclass(order=True, slots=True)
-class _Entry:
-    """One item in the queue; the first of equal tags came first."""
-
-    tag: float
-    number: int
-    request: _Request = field(compare=False)
-    place: int = field(compare=False)
 
 
 class SharedBatches:
@@ -132,11 +124,7 @@ class SharedBatches:
         self._limits = limits
         self._observe = observe
         self._condition = threading.Condition()
-        self._queue: list[_Entry] = []
-        self._numbers = itertools.count()
-        self._virtual_time = 0.0
-        self._waiting_items = 0
-        self._waiting_requests = 0
+        self._queue: FairQueue[_Request] = FairQueue()
         self._last_size = 0
         self._is_closed = False
         self._thread = threading.Thread(target=self._serve, name=f"{stage}-owner", daemon=True)
@@ -145,7 +133,7 @@ class SharedBatches:
     @property
     def waiting_items(self) -> int:
         """Items that no batch has taken yet."""
-        return self._waiting_items
+        return self._queue.waiting_items
 
     async def run(
         self, work: Work[Item, Found], items: Sequence[Item], stopwatch: Stopwatch | None = None
@@ -168,7 +156,7 @@ class SharedBatches:
             if not answered.done():
                 answered.set_result(None)
 
-        def deliver(_: _Request) -> None:
+        def deliver() -> None:
             try:
                 loop.call_soon_threadsafe(resolve)
             except RuntimeError:
@@ -193,7 +181,7 @@ class SharedBatches:
             Exception: What `work` raises for one of the items.
         """
         answered = threading.Event()
-        request = _Request(work, items, lambda _: answered.set())
+        request = _Request(work, items, answered.set)
         self._submit(request)
         answered.wait()
         return _results_of(request)
@@ -209,26 +197,19 @@ class SharedBatches:
         with self._condition:
             if self._is_closed:
                 raise _stopped()
-            for place in range(len(request.items)):
-                tag = self._virtual_time + place
-                heapq.heappush(self._queue, _Entry(tag, next(self._numbers), request, place))
-            self._waiting_items += len(request.items)
-            self._waiting_requests += 1
+            self._queue.put(request)
             self._condition.notify_all()
 
     def _give_up(self, request: _Request) -> None:
         with self._condition:
-            if request.waiting_count and not request.is_given_up:
-                self._waiting_items -= request.waiting_count
-                self._waiting_requests -= 1
-            request.is_given_up = True
+            self._queue.give_up(request)
 
     def _serve(self) -> None:
         _stand_back()
         while batch := self._next_batch():
             started = time.perf_counter()
             answered = self._run(batch, started)
-            requests = {id(entry.request) for entry in batch}
+            requests = {id(item.request) for item in batch}
             self._observe(
                 BatchReport(self.stage, len(batch), len(requests), time.perf_counter() - started)
             )
@@ -238,66 +219,43 @@ class SharedBatches:
             del batch, answered
         self._refuse_the_rest()
 
-    def _next_batch(self) -> list[_Entry]:
+    def _next_batch(self) -> list[QueuedItem[_Request]]:
         """Return what runs next, waiting until there is something; empty at the end."""
         with self._condition:
             # Those who have just been answered may ask again; who comes later finds us idle.
-            likely_count = min(self._limits.max_items, self._last_size + self._waiting_items)
+            likely_count = min(self._limits.max_items, self._last_size + self.waiting_items)
             until = time.monotonic() + self._limits.max_wait_ms / 1000
             while not self._is_closed:
-                if self._waiting_items == 0:
+                if self.waiting_items == 0:
                     self._condition.wait()
                     continue
                 if (left := until - time.monotonic()) > 0:
                     self._condition.wait_for(
-                        lambda: self._is_closed or self._waiting_items >= likely_count, left
+                        lambda: self._is_closed or self.waiting_items >= likely_count, left
                     )
-                if batch := self._take():
+                if batch := self._queue.take(self._limits.max_items):
+                    self._last_size = len(batch)
                     return batch
             return []
 
-    def _take(self) -> list[_Entry]:
-        taken: list[_Entry] = []
-        others: list[_Entry] = []
-        while self._queue and len(taken) < self._limits.max_items:
-            entry = heapq.heappop(self._queue)
-            request = entry.request
-            if request.is_given_up:
-                continue
-            if taken and request.work != taken[0].request.work:
-                others.append(entry)
-                continue
-            taken.append(entry)
-            self._virtual_time += 1 / self._waiting_requests
-            self._waiting_items -= 1
-            request.waiting_count -= 1
-            if request.waiting_count == 0:
-                self._waiting_requests -= 1
-        for entry in others:
-            heapq.heappush(self._queue, entry)
-        if not self._queue:
-            self._virtual_time = 0.0
-        self._last_size = len(taken)
-        return taken
-
-    def _run(self, batch: list[_Entry], started: float) -> list[_Request]:
+    def _run(self, batch: list[QueuedItem[_Request]], started: float) -> list[_Request]:
         """Work on a batch; return the requests of which nothing is left to do."""
         work = batch[0].request.work
-        for entry in batch:
-            if entry.request.begun is None:
-                entry.request.begun = started
+        for item in batch:
+            if item.request.begun is None:
+                item.request.begun = started
         try:
-            results = _checked(work, [entry.request.items[entry.place] for entry in batch])
+            results = _checked(work, [item.request.items[item.place] for item in batch])
         except Exception as error:
             if len(batch) > 1:
-                return [one for entry in batch for one in self._run([entry], started)]
+                return [one for item in batch for one in self._run([item], started)]
             batch[0].request.error = error
             results = [None]
         ended = time.perf_counter()
         answered = []
-        for entry, result in zip(batch, results, strict=True):
-            request = entry.request
-            request.results[entry.place] = result
+        for item, result in zip(batch, results, strict=True):
+            request = item.request
+            request.results[item.place] = result
             request.unanswered_count -= 1
             request.ended = ended
             if request.unanswered_count == 0:
@@ -306,17 +264,15 @@ class SharedBatches:
 
     def _refuse_the_rest(self) -> None:
         with self._condition:
-            requests = {id(entry.request): entry.request for entry in self._queue}
-            self._queue.clear()
-            self._waiting_items = self._waiting_requests = 0
-        for request in requests.values():
+            requests = self._queue.clear()
+        for request in requests:
             request.error = _stopped()
-        _deliver(list(requests.values()))
+        _deliver(requests)
 
 
 def _deliver(requests: list[_Request]) -> None:
     for request in requests:
-        request.deliver(request)
+        request.deliver()
 
 
 def _stand_back() -> None:

@@ -1,25 +1,20 @@
 """What only the operator may do: serve another version, index or checkpoint."""
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request
 
 from service.answers import ReloadAnswer
-from service.intake.uploads import media_type_of, read_json, unsupported_media_type
+from service.filled_answers import reload_answer
+from service.intake.uploads import read_json
 from service.problems import describe_problems
+from service.routes.described_bodies import json_body
 from service.routes.served import ServedHere
 from service.schemas import ReloadRequest
 
 __all__ = ["router"]
 
-JSON = "application/json"
-
 router = APIRouter(tags=["operations"])
-RELOAD_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {JSON: {"schema": {"$ref": "#/components/schemas/ReloadRequest"}}},
-}
 
 
 @router.post(
@@ -33,7 +28,7 @@ RELOAD_BODY: dict[str, Any] = {
         "invalid_request",
         "malformed_json",
     ),
-    openapi_extra={"requestBody": RELOAD_BODY},
+    openapi_extra=json_body("ReloadRequest"),
 )
 async def reload(request: Request, served: ServedHere) -> ReloadAnswer:
     """Open index and checkpoint beside those served, try them, and swap both at once.
@@ -41,9 +36,7 @@ async def reload(request: Request, served: ServedHere) -> ReloadAnswer:
     Queries under way finish on the pair that they began with. A pair that fails its checks is
     refused, and what was served still is.
     """
-    if media_type_of(request) != JSON:
-        raise unsupported_media_type(request, JSON)
     asked = await read_json(request, ReloadRequest, served.bounds)
     index = None if asked.index is None else Path(asked.index)
     checkpoint = None if asked.checkpoint is None else Path(asked.checkpoint)
-    return ReloadAnswer.of(await served.serving.reload(index, checkpoint))
+    return reload_answer(await served.serving.reload(index, checkpoint))

@@ -1,32 +1,21 @@
 """Embeddings themselves, for whoever searches or clusters elsewhere."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 
 from service.answers import EmbeddingAnswer
-from service.intake.uploads import media_type_of, read_json, unsupported_media_type
+from service.filled_answers import embedding_answer
+from service.intake.uploads import read_json
 from service.problems import describe_problems
-from service.routes.image_bodies import (
-    IMAGE_BODY_PROBLEMS,
-    TINY_GIF,
-    describe_image_body,
-    read_image_queries,
-)
+from service.routes.described_bodies import TINY_GIF, image_body, json_body
+from service.routes.image_bodies import IMAGE_BODY_PROBLEMS, read_image_queries
 from service.routes.served import ServedHere
 from service.schemas import ImageEmbedding, ImageEmbeddingParams, TextEmbedding
 from service.searches.queries import CaptionQueries
 
 __all__ = ["router"]
 
-JSON = "application/json"
-
 router = APIRouter(tags=["embed"])
-TEXT_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {JSON: {"schema": {"$ref": "#/components/schemas/TextEmbedding"}}},
-}
-IMAGE_BODY = describe_image_body(
+IMAGE_BODY = image_body(
     "ImageEmbedding",
     "ImageEmbeddingParams",
     examples={
@@ -49,14 +38,12 @@ IMAGE_BODY = describe_image_body(
         "overloaded",
         "deadline_exceeded",
     ),
-    openapi_extra={"requestBody": TEXT_BODY},
+    openapi_extra=json_body("TextEmbedding"),
 )
 async def embed_text(request: Request, served: ServedHere) -> EmbeddingAnswer:
     """Return the embedding of each of 1 to 32 sentences, as the service searches with it."""
-    if media_type_of(request) != JSON:
-        raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextEmbedding, served.bounds)
-    return EmbeddingAnswer.of(await served.retriever.embed(CaptionQueries(asked.query)))
+    return embedding_answer(await served.retriever.embed(CaptionQueries(asked.query)))
 
 
 @router.post(
@@ -73,4 +60,4 @@ async def embed_image(request: Request, served: ServedHere) -> EmbeddingAnswer:
     _, queries = await read_image_queries(
         request, served, whole=ImageEmbedding, params=ImageEmbeddingParams
     )
-    return EmbeddingAnswer.of(await served.retriever.embed(queries))
+    return embedding_answer(await served.retriever.embed(queries))

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from index_builder.galleries.manifest import GalleryKind
 from service.answers import ItemAnswer
 from service.errors import MissingGalleryError, SourceGoneError
+from service.filled_answers import item_answer
 from service.problems import describe_problems
 from service.routes.served import ServedHere
 
@@ -74,7 +75,7 @@ async def read_item(gallery: str, id: str, served: ServedHere) -> ItemAnswer:
     """Return what is known about an item of the gallery `images` or `captions`."""
     for kind in get_args(GalleryKind):
         if gallery == kind:
-            return ItemAnswer.of(*await served.items.find_item(kind, id))
+            return item_answer(*await served.items.find_item(kind, id))
     raise MissingGalleryError("there is no such gallery; galleries are images and captions")
 
 

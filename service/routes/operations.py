@@ -5,13 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.answers import (
-    GalleriesAnswer,
-    GalleryAnswer,
-    HealthAnswer,
-    IndexAnswer,
-    InfoAnswer,
-)
+from service.answers import GalleriesAnswer, HealthAnswer, InfoAnswer
+from service.filled_answers import gallery_answer, index_answer
 from service.problems import Problem, describe_problems
 from service.routes.served import ServedHere
 
@@ -26,12 +21,12 @@ async def read_info(served: ServedHere) -> InfoAnswer:
     with served.serving.leased() as pair:
         workers = served.workers
         galleries = {
-            kind: await workers.run(workers.readers, GalleryAnswer.of, gallery)
+            kind: await workers.run(workers.readers, gallery_answer, gallery)
             for kind, gallery in pair.galleries.items()
             if gallery is not None
         }
     return InfoAnswer(
-        index=IndexAnswer.of(pair.served),
+        index=index_answer(pair.served),
         galleries=GalleriesAnswer(
             images=galleries.get("images"), captions=galleries.get("captions")
         ),
@@ -53,7 +48,7 @@ async def read_liveness() -> HealthAnswer:
 )
 async def read_readiness(served: ServedHere) -> HealthAnswer:
     """Answer 200 only if a query would be answered now."""
-    reason = await served.retriever.why_not_ready()
+    reason = await served.readiness.why_not()
     if reason is not None:
         raise Problem("not_ready", reason, headers={"Retry-After": "1"})
     return HealthAnswer(status="ready")

@@ -2,21 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from fastapi import APIRouter, Request
 
 from index_builder.galleries.manifest import GalleryKind
 from service.answers import SearchAnswer
+from service.filled_answers import search_answer
 from service.intake.image_queries import image_queries
-from service.intake.uploads import media_type_of, read_json, unsupported_media_type
+from service.intake.uploads import JSON, media_type_of, read_json
 from service.problems import describe_problems
-from service.routes.image_bodies import (
-    IMAGE_BODY_PROBLEMS,
-    TINY_GIF,
-    describe_image_body,
-    read_image_queries,
-)
+from service.routes.described_bodies import TINY_GIF, image_body, json_body
+from service.routes.image_bodies import IMAGE_BODY_PROBLEMS, read_image_queries
 from service.routes.served import Served, ServedHere
 from service.schemas import (
     ImageSearch,
@@ -33,7 +29,6 @@ from service.searches.weighted_queries import WeightedParts, WeightedQuery
 
 __all__ = ["router"]
 
-JSON = "application/json"
 FILTER_OF_PARAMS = "params.filter"
 
 router = APIRouter(tags=["search"])
@@ -75,70 +70,46 @@ PARTS_SEARCH_PROBLEMS = describe_problems(
 )
 
 
-def _schema(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-TEXT_BODY = {
-    "required": True,
-    "content": {
-        JSON: {
-            "schema": _schema("TextSearch"),
-            "examples": {
-                "one sentence": {"value": {"query": "a red circle"}},
-                "several, the second page": {
-                    "value": {
-                        "query": ["a red circle", "two blue squares"],
-                        "limit": 5,
-                        "offset": 5,
-                    }
-                },
-                "captions like this one": {
-                    "value": {"query": "a red circle", "target": "captions"}
-                },
-            },
-        }
+TEXT_BODY = json_body(
+    "TextSearch",
+    examples={
+        "one sentence": {"query": "a red circle"},
+        "several, the second page": {
+            "query": ["a red circle", "two blue squares"],
+            "limit": 5,
+            "offset": 5,
+        },
+        "captions like this one": {"query": "a red circle", "target": "captions"},
     },
-}
+)
 
 
 @router.post(
     "/search/text",
     summary="Search with sentences",
     responses=SEARCH_PROBLEMS,
-    openapi_extra={"requestBody": TEXT_BODY},
+    openapi_extra=TEXT_BODY,
 )
 async def search_text(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the images (or captions) by how well they fit each of 1 to 32 sentences."""
-    if media_type_of(request) != JSON:
-        raise unsupported_media_type(request, JSON)
     asked = await read_json(request, TextSearch, served.bounds)
     return await _search(served, "text", CaptionQueries(asked.query), asked, asked.target)
 
 
-PARTS_BODY = {
-    "required": True,
-    "content": {
-        JSON: {
-            "schema": _schema("PartsSearch"),
-            "examples": {
-                "a picture, but with people and not at night": {
-                    "value": {
-                        "parts": [
-                            {"image": {"id": "b2a3f2d9c1e04f7a8b6d"}},
-                            {"text": "people", "weight": 0.5},
-                            {"text": "at night", "weight": -0.5},
-                        ]
-                    }
-                },
-                "two sentences": {
-                    "value": {"parts": [{"text": "a red circle"}, {"text": "a blue square"}]}
-                },
-            },
-        }
+PARTS_BODY = json_body(
+    "PartsSearch",
+    examples={
+        "a picture, but with people and not at night": {
+            "parts": [
+                {"image": {"id": "b2a3f2d9c1e04f7a8b6d"}},
+                {"text": "people", "weight": 0.5},
+                {"text": "at night", "weight": -0.5},
+            ]
+        },
+        "two sentences": {"parts": [{"text": "a red circle"}, {"text": "a blue square"}]},
     },
-}
-IMAGE_SEARCH_BODY = describe_image_body(
+)
+IMAGE_SEARCH_BODY = image_body(
     "ImageSearch",
     "ImageSearchParams",
     examples={
@@ -174,7 +145,7 @@ async def search_image(request: Request, served: ServedHere) -> SearchAnswer:
     "/search",
     summary="Search with sentences and pictures together",
     responses=PARTS_SEARCH_PROBLEMS,
-    openapi_extra={"requestBody": PARTS_BODY},
+    openapi_extra=PARTS_BODY,
 )
 async def search_parts(request: Request, served: ServedHere) -> SearchAnswer:
     """Rank the images (or captions) by how well they fit the weighted sum of 1 to 32 parts.
@@ -182,8 +153,6 @@ async def search_parts(request: Request, served: ServedHere) -> SearchAnswer:
     Each part is a sentence or a picture; its embedding, of length 1, counts by its weight, and the
     sum is brought to length 1. A weight below 0 leads away from its part.
     """
-    if media_type_of(request) != JSON:
-        raise unsupported_media_type(request, JSON)
     asked = await read_json(request, PartsSearch, served.bounds)
     query = await _weighted_query(asked.parts, served)
     return await _search(served, "parts", query, asked, asked.target)
@@ -196,7 +165,12 @@ async def _weighted_query(parts: Sequence[SearchPart], served: Served) -> Weight
     # At the same time: each may have to be fetched from a stranger's server.
     queries = await asyncio.gather(
         *(
-            image_queries(part.image, served, where=f"parts[{place}].image")
+            image_queries(
+                part.image,
+                served.fetcher,
+                max_pixels=served.max_pixels,
+                where=f"parts[{place}].image",
+            )
             for place, part in images
             if part.image is not None
         )
@@ -241,4 +215,4 @@ async def _search(
     )
     retrieval = await served.retriever.search(queries, page)
     served.metrics.count_queries(kind, len(retrieval.pages), retrieval.timing_ms)
-    return SearchAnswer.of(retrieval, asked.include)
+    return search_answer(retrieval, asked.include)

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from service.intake.remote_pictures import PictureFetcher
 from service.intake.uploads import BodyBounds
 from service.observing.metrics import Metrics
+from service.pairs.readiness import Readiness
 from service.pairs.serving import Serving
 from service.pairs.workers import Workers
 from service.searches.item_reader import ItemReader
@@ -23,6 +24,7 @@ class Served:
 
     Attributes:
         serving: The pairs of index and encoder that are open.
+        readiness: Whether a query would be answered now.
         admission: How much may be under way.
         workers: Threads for pictures and items.
         retriever: Answers searches.
@@ -34,6 +36,7 @@ class Served:
     """
 
     serving: Serving
+    readiness: Readiness
     admission: Admission
     workers: Workers
     retriever: Retriever

@@ -1,25 +1,19 @@
 """A session for a browser: the page gives its key once, and then its pictures load."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from service.access.gatekeeper import SESSION_COOKIE, Access
 from service.access.sessions import SESSION_LIFETIME_S
-from service.intake.uploads import BodyBounds, media_type_of, read_json, unsupported_media_type
+from service.intake.uploads import BodyBounds, read_json
 from service.problems import Problem, describe_problems
+from service.routes.described_bodies import json_body
 from service.routes.served import ServedHere
 from service.schemas import SessionRequest
 
 __all__ = ["router"]
 
-JSON = "application/json"
 # Nobody has shown a key yet.
 MAX_BODY_BYTES = 4_096
-BODY: dict[str, Any] = {
-    "required": True,
-    "content": {JSON: {"schema": {"$ref": "#/components/schemas/SessionRequest"}}},
-}
 
 router = APIRouter(tags=["operations"])
 
@@ -46,7 +40,7 @@ router = APIRouter(tags=["operations"])
             "rate_limited",
         ),
     },
-    openapi_extra={"requestBody": BODY},
+    openapi_extra=json_body("SessionRequest"),
 )
 async def open_session(request: Request, served: ServedHere) -> Response:
     """Take a key and answer with a cookie that stands for it, for 12 hours.
@@ -56,8 +50,6 @@ async def open_session(request: Request, served: ServedHere) -> Response:
     access: Access | None = request.app.state.access
     if access is None:
         raise Problem("not_found", "this service asks for no key, so there is no session to open")
-    if media_type_of(request) != JSON:
-        raise unsupported_media_type(request, JSON)
     bounds = BodyBounds(max_bytes=MAX_BODY_BYTES, timeout_ms=served.bounds.timeout_ms)
     asked = await read_json(request, SessionRequest, bounds)
     answer = Response(status_code=204, headers={"Cache-Control": "no-store"})

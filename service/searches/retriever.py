@@ -1,6 +1,5 @@
 """Query -> embedding -> hits, with items: the walk of a search, on one pair from end to end."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -92,28 +91,10 @@ class Retriever:
     def __init__(
         self, serving: Serving, admission: Admission, workers: Workers, *, max_pixels: int
     ) -> None:
-        self.serving = serving
-        self.admission = admission
-        self.workers = workers
+        self._serving = serving
+        self._admission = admission
+        self._workers = workers
         self._explainer = HitExplainer(workers, max_pixels=max_pixels)
-
-    async def why_not_ready(self) -> str | None:
-        """Return why a query would not be answered now, or None if it would be."""
-        admission = self.admission
-        if admission.is_closed:
-            return "the service is stopping"
-        if admission.waiting_items >= admission.limit:
-            return f"{admission.waiting_items} items are waiting; the queue is full"
-        if admission.is_in_doubt:
-            # Only a query can tell whether what went wrong still does.
-            try:
-                with self.serving.leased() as pair:
-                    async with asyncio.timeout(admission.timeout_s):
-                        await asyncio.to_thread(pair.answer_canary)
-            except Exception as error:
-                return f"queries fail ({type(error).__name__}); the log tells more"
-            admission.is_in_doubt = False
-        return None
 
     async def search(self, queries: Queries, page: Page) -> Retrieval:
         """Return what each query finds.
@@ -121,7 +102,7 @@ class Retriever:
         Raises:
             QueryError: A kind of it says why not.
         """
-        with self.serving.leased(page.version) as pair:
+        with self._serving.leased(page.version) as pair:
             gallery = pair.gallery(page.target)
             arranger = Arranger(pair, gallery, page.arrangement)
             arranger.check(queries.words)
@@ -129,9 +110,9 @@ class Retriever:
             if page.explain:
                 self._explainer.check(queries, page.target, pair.encoder)
                 item_count = max(item_count, MAX_EXPLAINED_HITS)
-            async with self.admission.admitted(item_count) as stopwatch:
+            async with self._admission.admitted(item_count) as stopwatch:
                 allowed = await self._allowed(gallery, page, stopwatch)
-                embedded = await queries.embed(pair, self.workers, stopwatch)
+                embedded = await queries.embed(pair, self._workers, stopwatch)
                 arranger = replace(arranger, allowed=allowed)
                 found = await pair.searcher.search(
                     gallery, embedded.embeddings, page.depth, allowed=allowed, stopwatch=stopwatch
@@ -141,8 +122,8 @@ class Retriever:
                     return _found_pages(found, embedded, queries, arranger, page)
 
                 # In one go: a thread that hands over to another costs as much as all of it.
-                pages = await self.workers.run_stage(
-                    self.workers.readers, "fetch", stopwatch, finish
+                pages = await self._workers.run_stage(
+                    self._workers.readers, "fetch", stopwatch, finish
                 )
                 if page.explain:
                     pages = await self._explained(pages, queries, pair, stopwatch)
@@ -154,9 +135,9 @@ class Retriever:
         Raises:
             QueryError: A kind of it says why not.
         """
-        with self.serving.leased() as pair:
-            async with self.admission.admitted(queries.count) as stopwatch:
-                embedded = await queries.embed(pair, self.workers, stopwatch)
+        with self._serving.leased() as pair:
+            async with self._admission.admitted(queries.count) as stopwatch:
+                embedded = await queries.embed(pair, self._workers, stopwatch)
                 return EmbeddedQueries(embedded, pair.served)
 
     async def _allowed(self, gallery: Gallery, page: Page, stopwatch: Stopwatch) -> RowMask | None:
@@ -168,8 +149,8 @@ class Retriever:
         if page.filter is None:
             return None
         try:
-            return await self.workers.run_stage(
-                self.workers.readers, "search", stopwatch, gallery.matching, page.filter
+            return await self._workers.run_stage(
+                self._workers.readers, "search", stopwatch, gallery.matching, page.filter
             )
         except FilterError as error:
             raise BadFilterError(error, where=page.filter_place) from error

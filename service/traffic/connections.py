@@ -11,21 +11,21 @@ reads, or opens connections by the thousand holds them for as long as it likes. 
 - what is no HTTP is told so in the shape of all other problems.
 """
 
-import heapq
-import math
 import select
 import time
 import uuid
-from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.problems import Problem, answer_problem
+from service.observing.metrics import Metrics
+from service.observing.observability import record_refusal
+from service.problems import Problem
+from service.traffic.owing_connections import OwingConnections
+from service.traffic.problem_bytes import problem_bytes
+from service.traffic.strict_reader import MAX_HEADER_LINES, StrictReader
 from service.traffic.turnstile import Turnstile
 
 __all__ = ["BoundedProtocol", "ConnectionBounds", "bounded_protocol"]
@@ -36,15 +36,6 @@ LINGER_S = 2.0
 SLOWEST_BYTES_PER_S = 10_000
 # Of one segment at most; who sends more at once has its head looked at in pieces.
 HEAD_PIECE_BYTES = 4_096
-MAX_HEADER_LINES = 256
-# A body in so many pieces, each so small, costs far more than its bytes.
-MAX_SMALL_PIECES = 1_000
-SMALL_PIECE_BYTES = 64
-# Looking through a thousand connections for every new one would leave no time for answers: one look
-# finds some that make way, and where it finds few the next one has to wait.
-_MOST_MAKING_WAY = 256
-_FEW_MAKING_WAY = 32
-_LOOK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,12 +57,21 @@ class ConnectionBounds:
     send_timeout_s: float
 
 
-def bounded_protocol(bounds: ConnectionBounds, turnstile: Turnstile) -> "type[BoundedProtocol]":
-    """Return the protocol that uvicorn makes one of for each connection."""
+def bounded_protocol(
+    bounds: ConnectionBounds, turnstile: Turnstile, metrics: Metrics
+) -> "type[BoundedProtocol]":
+    """Return the protocol that uvicorn makes one of for each connection.
+
+    Args:
+        bounds: Of its connections.
+        turnstile: Refuses searches that there is no room for.
+        metrics: Counts what is refused here.
+    """
     shared: dict[str, Any] = {
         "bounds": bounds,
         "turnstile": turnstile,
-        "owing": _Owing(),
+        "metrics": metrics,
+        "owing": OwingConnections(),
         "lingering": {},
     }
     return type("BoundedProtocol", (BoundedProtocol,), shared)
@@ -83,14 +83,15 @@ class BoundedProtocol(H11Protocol):
     # Of all connections of a server.
     bounds: ClassVar[ConnectionBounds]
     turnstile: ClassVar[Turnstile]
-    owing: ClassVar["_Owing"]
+    metrics: ClassVar[Metrics]
+    owing: ClassVar[OwingConnections["BoundedProtocol"]]
     lingering: ClassVar[dict["BoundedProtocol", None]]  # refused ones, the oldest first
 
-    conn: "_StrictReader"
+    conn: StrictReader
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.conn = _StrictReader(self.bounds)
+        self.conn = StrictReader(max_header_bytes=self.bounds.max_header_bytes)
         self._owing_since = 0.0  # the client owes us a whole request since then
         self._refused_at: float | None = None
         self._sending_until: float | None = None
@@ -103,9 +104,13 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._owing_since = time.monotonic()
         count = len(self.connections) - len(self.lingering)
-        if count > self.bounds.max_connections and not self._make_way():
-            headers = {"Retry-After": "1"}
-            self._refuse(Problem("overloaded", "too many connections; try again", headers=headers))
+        if count > self.bounds.max_connections:
+            is_way_made = self._make_way()
+            self.metrics.count_full("made_way" if is_way_made else "refused")
+            if not is_way_made:
+                problem = Problem("overloaded", "too many connections; try again")
+                problem.headers["Retry-After"] = "1"
+                self._refuse(problem)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of a connection."""
@@ -203,6 +208,10 @@ class BoundedProtocol(H11Protocol):
         return bool(poll.poll(0))
 
     @property
+    def _client_address(self) -> str | None:
+        return self.client[0] if self.client else None
+
+    @property
     def _is_left_over(self) -> bool:
         """The answer is given, and the body is still coming."""
         is_answered = self.cycle is not None and self.cycle.response_complete
@@ -223,8 +232,8 @@ class BoundedProtocol(H11Protocol):
             or self.transport.is_closing()
         ):
             return False
-        client = self.client[0] if self.client else None
-        refusal = self.turnstile.refusal(data, client, self.server_state.default_headers)
+        server_headers = self.server_state.default_headers
+        refusal = self.turnstile.refusal(data, self._client_address, server_headers)
         if refusal is None:
             return False
         self._unread_bytes = refusal.unread_bytes
@@ -234,7 +243,8 @@ class BoundedProtocol(H11Protocol):
 
     def _make_way(self) -> bool:
         """Abort the connection whose client has owed us bytes for longest; False if none does."""
-        longest = self.owing.longest(one for one in self.connections if one is not self)
+        others = (one for one in self.connections if isinstance(one, BoundedProtocol))
+        longest = self.owing.longest(one for one in others if one is not self)
         if longest is not None:
             longest.transport.abort()
         return longest is not None
@@ -256,20 +266,11 @@ class BoundedProtocol(H11Protocol):
             self.transport.close()
             return
         request_id = uuid.uuid4().hex
-        answer = answer_problem(request_id, problem)
-        headers = [
-            *answer.raw_headers,
-            (b"x-request-id", request_id.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"connection", b"close"),
-        ]
-        reason = HTTPStatus(problem.status).phrase.encode()
-        for event in (
-            h11.Response(status_code=problem.status, headers=headers, reason=reason),
-            h11.Data(data=bytes(answer.body)),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        problem.headers["Connection"] = "close"
+        server_headers = self.server_state.default_headers
+        self.transport.write(problem_bytes(problem, request_id, server_headers, path=""))
+        self.conn.send_failed()  # h11 has no part in that answer, nor in anything after it
+        record_refusal(self.metrics, request_id, problem=problem, client=self._client_address)
         self._refused_at = time.monotonic()
         self.lingering[self] = None
         if len(self.lingering) > self.bounds.max_connections:
@@ -279,74 +280,3 @@ class BoundedProtocol(H11Protocol):
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-
-class _Owing:
-    """Connections whose clients owe us bytes, in the order in which they make way."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[float, BoundedProtocol]] = deque()
-        self._look_again_at = -math.inf
-
-    def longest(self, connections: Iterable[Any]) -> BoundedProtocol | None:
-        """Return the one whose client has owed us bytes for longest; None if none is known to."""
-        now = time.monotonic()
-        if not self._waiting and now >= self._look_again_at:
-            owing = ((one.owing_since, id(one), one) for one in connections)
-            longest = heapq.nsmallest(
-                _MOST_MAKING_WAY, (one for one in owing if one[0] is not None)
-            )
-            self._waiting.extend((since, one) for since, _, one in longest)
-            self._look_again_at = now + (_LOOK_AGAIN_S if len(longest) < _FEW_MAKING_WAY else 0)
-        while self._waiting:
-            since, one = self._waiting.popleft()
-            # A burst is accepted as a whole before any of it is read: its requests are there.
-            if one.owing_since == since and not one.has_unread:
-                return one
-        return None
-
-
-class _StrictReader(h11.Connection):
-    """h11's reader of requests; remembers why it refused one, and refuses a little more."""
-
-    def __init__(self, bounds: ConnectionBounds) -> None:
-        super().__init__(h11.SERVER, max_incomplete_event_size=bounds.max_header_bytes)
-        self.refusal: h11.RemoteProtocolError | None = None
-        self._piece_count = 0
-        self._body_bytes = 0
-
-    def next_event(self) -> Any:
-        """Return what h11 reads.
-
-        Raises:
-            h11.RemoteProtocolError: h11 refuses it, or we do.
-        """
-        try:
-            event = super().next_event()
-            if isinstance(event, h11.Request):
-                self._piece_count = self._body_bytes = 0
-                _check_head(event)
-            elif isinstance(event, h11.Data):
-                self._check_piece(event)
-        except h11.RemoteProtocolError as error:
-            self.refusal = error
-            raise
-        return event
-
-    def _check_piece(self, event: h11.Data) -> None:
-        self._piece_count += 1
-        self._body_bytes += len(event.data)
-        is_small = self._body_bytes < SMALL_PIECE_BYTES * self._piece_count
-        if is_small and self._piece_count > MAX_SMALL_PIECES:
-            raise h11.RemoteProtocolError("the body comes in too many small pieces")
-
-
-def _check_head(request: h11.Request) -> None:
-    if request.http_version not in (b"1.0", b"1.1"):
-        raise h11.RemoteProtocolError("another version of HTTP")
-    names = [name for name, _ in request.headers]
-    if len(names) > MAX_HEADER_LINES:
-        raise h11.RemoteProtocolError("too many header lines", error_status_hint=431)
-    if b"transfer-encoding" in names and b"content-length" in names:
-        # Of two lengths a proxy may believe the other one.
-        raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")

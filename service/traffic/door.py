@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import QueueFullError
-from service.problems import answer_problem, overloaded
+from service.problems import overloaded, refuse_request
 from service.traffic.admission import Admission
 
 __all__ = ["SEARCHES", "Door"]
@@ -38,10 +38,7 @@ class Door:
             try:
                 self._admission.check_room()
             except QueueFullError as error:
-                problem = overloaded(error)
                 scope["route"] = _Route(scope["path"])
-                state = scope["state"]
-                state["problem_code"] = problem.code
-                await answer_problem(state["request_id"], problem)(scope, receive, send)
+                await refuse_request(overloaded(error), scope, receive, send)
                 return
         await self._app(scope, receive, send)

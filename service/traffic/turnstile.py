@@ -10,16 +10,15 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 
-from service.access.safety_headers import safety_headers
 from service.errors import QueueFullError
 from service.observing.metrics import Metrics
 from service.observing.observability import record_request, request_id_of
-from service.problems import answer_problem, overloaded
+from service.problems import overloaded
 from service.traffic.admission import Admission
 from service.traffic.door import SEARCHES
+from service.traffic.problem_bytes import problem_bytes
 
 __all__ = ["Refusal", "Turnstile"]
 
@@ -96,14 +95,6 @@ class Turnstile:
             return None
         request_id = request_id_of(headers)
         problem = overloaded(error)
-        answer = answer_problem(request_id, problem)
-        lines = [
-            *server_headers,
-            *answer.raw_headers,
-            (b"x-request-id", request_id.encode()),
-            *((name.encode(), value.encode()) for name, value in safety_headers(path).items()),
-        ]
-        phrase = HTTPStatus(problem.status).phrase
         is_forwarded = any(name == b"x-forwarded-for" for name, _ in headers)
         self._metrics.begin_request()
         record_request(
@@ -111,17 +102,7 @@ class Turnstile:
             problem=problem.code, seconds=time.perf_counter() - started,
             client=None if is_forwarded and self._is_proxy(client) else client,
         )  # fmt: skip
-        return Refusal(
-            b"".join(
-                (
-                    f"HTTP/1.1 {problem.status} {phrase}\r\n".encode(),
-                    *(b"%s: %s\r\n" % line for line in lines),
-                    b"\r\n",
-                    answer.body,
-                )
-            ),
-            unread_bytes,
-        )
+        return Refusal(problem_bytes(problem, request_id, server_headers, path=path), unread_bytes)
 
     def _is_proxy(self, client: str | None) -> bool:
         """Return whether the address is that of a proxy, so that the client's is another."""

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from index_builder.build import build_index
 from tests.browser.chromium import TIMEOUT_MS, Watched, open_chromium
 from tests.live_service import Service, start_service, stop_service
-from tests.worlds import tiny_checkpoint, write_world
+from tests.worlds import index_world, tiny_checkpoint, write_world
 
 IMAGE_COUNT = 30  # more than the page shows at once
 
@@ -25,14 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def index(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("index")
-    checkpoint = tiny_checkpoint(folder)
-    build_index(
-        checkpoint=checkpoint,
-        images=world / "images",
-        captions=world / "captions.jsonl",
-        output=folder / "index",
-    )
-    return folder / "index"
+    return index_world(world, tiny_checkpoint(folder), folder / "index")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from deploy.demo import demo_steps
 from tests.live_service import Service, start_service, stop_service
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def prepare_demo(folder: Path) -> str:

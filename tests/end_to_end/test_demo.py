@@ -1,17 +1,16 @@
 """What `make demo` promises, with the model that it trains: minutes, so marked `demo`."""
 
-import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.chromium import Watched, open_chromium
-from tests.end_to_end.conftest import ENVIRONMENT, ROOT, prepare_demo
+from tests.end_to_end.conftest import ROOT, prepare_demo
 from tests.live_service import Service
+from tests.page_blocks import blocks_of
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(1800)]
 
@@ -61,31 +60,15 @@ def test_the_page_finds_red_circles_and_captions_of_a_dropped_picture(
         watched.check()
 
 
-def code_blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
-
-
-def test_the_curl_lines_of_the_readme_answer(demo_service: Service, demo: Path) -> None:
+def test_the_curl_lines_of_the_readme_find_five_hits(demo_service: Service, demo: Path) -> None:
+    """That they end well is asked in test_pages, for all pages; here what they answer."""
     assert shutil.which("curl"), "this test needs curl"
-    (block,) = [block for block in code_blocks("bash") if "curl" in block]
-    lines = (
-        block.replace("\\\n", " ").replace("http://127.0.0.1:8000", demo_service.url).splitlines()
-    )
-    for line in lines:
+    (block,) = [
+        block
+        for block in blocks_of(ROOT / "README.md")
+        if block.language == "bash" and "curl" in block.text
+    ]
+    for command in block.commands:
+        line = command.replace("http://127.0.0.1:8000", demo_service.url)
         ran = subprocess.run(line, shell=True, capture_output=True, text=True, check=True, cwd=demo)
         assert '"rank":5' in ran.stdout.replace(" ", ""), ran.stdout
-
-
-def test_the_python_lines_of_the_readme_run(demo: Path) -> None:
-    (block,) = code_blocks("python")
-    ran = subprocess.run(
-        [sys.executable, "-c", block],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=demo,
-        env=ENVIRONMENT,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "tensor" in ran.stdout

@@ -13,12 +13,12 @@ import pytest
 from benchmarks.bare_queries import BareQueries
 from benchmarks.load_generator import Expected, LoadReport
 from benchmarks.running_service import RunningService
+from benchmarks.service_bounds import markdown
 from benchmarks.service_load import (
     Cores,
     ServiceLoadBenchmark,
     bare_scores,
     ensured_index,
-    markdown,
     measure,
 )
 from tests.load.conftest import TINY, Load

@@ -13,12 +13,11 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
-from index_builder.build import build_index
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from model.hrem import HREM
 from service.app import create_app
 from service.config import ServiceConfig
-from tests.worlds import tiny_checkpoint, write_world
+from tests.worlds import index_world, tiny_checkpoint, write_world
 
 ClientOf = Callable[[FastAPI], Any]
 MakeApp = Callable[..., FastAPI]
@@ -41,14 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def index_folder(world: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("index") / "index"
-    build_index(
-        checkpoint=checkpoint,
-        output=folder,
-        images=world / "images",
-        captions=world / "captions.jsonl",
-    )
-    return folder
+    return index_world(world, checkpoint, tmp_path_factory.mktemp("index") / "index")
 
 
 @pytest.fixture(scope="session")
@@ -112,13 +104,7 @@ def crowded_folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
         for number in range(12):
             lone = {"caption": f"a red triangle of number {number}", "image_id": "elsewhere"}
             lines.write(json.dumps(lone) + "\n")
-    build_index(
-        checkpoint=checkpoint,
-        output=folder / "index",
-        images=world / "images",
-        captions=world / "captions.jsonl",
-    )
-    return folder / "index"
+    return index_world(world, checkpoint, folder / "index")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index_builder.build import build_index
 from index_builder.index_folder.versions import OpenIndex
 from index_builder.vector_index import RowMask
 from model.hrem import HREM
@@ -19,7 +20,6 @@ from service.searches.queries import CaptionQueries, IndexedImageQuery
 from service.searches.weighted_queries import WeightedParts, WeightedQuery
 from tests.unit.service.conftest import MakeApp, all_pages, brute_force, client_of, found_by
 from tests.unit.service.searches.ranking.test_folding import slowly_folded
-from tests.worlds import tiny_index
 
 pytestmark = pytest.mark.anyio
 QUERY = "blue square number 6"
@@ -183,20 +183,14 @@ async def test_a_query_without_words_is_refused(
 
 
 async def test_an_index_without_captions_says_so(
-    crowded_folder: Path, make_app: MakeApp, tmp_path: Path
+    world: Path, checkpoint: Path, make_app: MakeApp, tmp_path: Path
 ) -> None:
-    from index_builder.build import build_index
-
-    world = tmp_path / "world"
-    tiny_index(tmp_path, image_count=3)
-    build_index(
-        checkpoint=tmp_path / "checkpoint", images=world / "images", output=tmp_path / "images-only"
-    )
-    async with client_of(make_app(index=tmp_path / "images-only")) as client:
+    build_index(checkpoint=checkpoint, images=world / "images", output=tmp_path / "index")
+    async with client_of(make_app(index=tmp_path / "index")) as client:
         answer = await client.post("/search/text", json={"query": "red", "mode": "hybrid"})
         assert (answer.status_code, answer.json()["code"]) == (404, "gallery_missing")
         grouped = await found_by(client, query="red", group_by="image")
-        assert [hit["captions"] for hit in grouped["hits"]] == [None] * 3
+        assert [hit["captions"] for hit in grouped["hits"]] == [None] * 10
 
 
 @pytest.mark.parametrize("limits", [[100], [2]])

@@ -145,6 +145,49 @@ async def test_a_service_that_missed_a_deadline_is_ready_when_a_query_is_answere
         assert (await client.get("/health/ready")).status_code == 200
 
 
+async def test_one_query_is_tried_for_all_who_ask_whether_it_is_ready(
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    pair = app.state.served.serving.current
+    released, trials, real = threading.Event(), [], pair.answer_canary
+
+    def slow() -> None:
+        trials.append(1)
+        released.wait(20)
+        real()
+
+    monkeypatch.setattr(pair, "answer_canary", slow)
+    app.state.served.admission.is_in_doubt = True
+    async with connect(app) as client:
+        asking = [asyncio.create_task(client.get("/health/ready")) for _ in range(5)]
+        await wait_until(lambda: bool(trials))
+        released.set()
+        assert [answer.status_code for answer in await asyncio.gather(*asking)] == [200] * 5
+        assert (await client.get("/health/ready")).status_code == 200
+    assert len(trials) == 1
+
+
+async def test_the_log_tells_why_queries_fail(
+    make_app: MakeApp,
+    connect: ClientOf,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = make_app()
+
+    def fail() -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(app.state.served.serving.current, "answer_canary", fail)
+    app.state.served.admission.is_in_doubt = True
+    async with connect(app) as client:
+        problem = check_problem(await client.get("/health/ready"), 503, "not_ready")
+    assert "RuntimeError" in problem["detail"]
+    (line,) = [record for record in caplog.records if record.name == "service.readiness"]
+    assert line.exc_info is not None and line.exc_info[0] is RuntimeError
+
+
 @pytest.mark.parametrize(
     ("address", "busy"),
     [

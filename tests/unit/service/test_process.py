@@ -1,5 +1,6 @@
 """The real command, in a process of its own, on loopback."""
 
+import base64
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +26,9 @@ from tests.worlds import tiny_checkpoint
 
 REPOSITORY = Path(__file__).parents[3]
 DEADLINE_S = 60
+MARKER = "zebra-confidential"
+MARKER_IN_BASE64 = base64.b64encode(MARKER.encode() * 10).decode()
+RELOADED = 'hrem_reloads_total{outcome="unchanged"} 1.0'
 
 
 def environment() -> dict[str, str]:
@@ -63,56 +69,123 @@ def run_here(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
     return status, capsys.readouterr().err
 
 
-def test_it_serves_until_it_is_told_to_stop_and_ends_well(index_folder: Path) -> None:
+@dataclass(frozen=True)
+class Run:
+    """What became of a process that served and was stopped.
+
+    Attributes:
+        answers: To all that it was asked, by what for.
+        began: What it said until it was ready.
+        status: Its exit status.
+        ended: What it said on stderr after that.
+    """
+
+    answers: dict[str, httpx.Response]
+    began: list[str]
+    status: int
+    ended: str
+
+
+@pytest.fixture(scope="module")
+def terminated(index_folder: Path) -> Run:
+    """A process that was asked this and that, most of it wrong, and stopped by SIGTERM."""
     command = ("-m", "service", "--port", 0, "--json", "--index", index_folder, "--device", "cpu")
     with started(*command) as process:
-        url = json.loads("".join(lines_until(process.stdout, "}")))["url"]
-        assert httpx.get(f"{url}/health/ready").json() == {"status": "ready"}
-        answer = httpx.post(f"{url}/search/text", json={"query": "a secret circle"})
-        assert len(answer.json()["results"][0]["hits"]) == 10
-        assert "server" not in answer.headers
-        large = httpx.post(f"{url}/search/image", json={"image": {"base64": "A" * 11_000_000}})
-        assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
+        began = lines_until(process.stdout, "}")
+        url = json.loads("".join(began))["url"]
+        with httpx.Client(base_url=url, timeout=DEADLINE_S) as client:
+            search = partial(client.post, "/search/text")
+            search_image = partial(client.post, "/search/image")
+            answers = {
+                "ready": client.get("/health/ready"),
+                "search": search(json={"query": f"a {MARKER} zebra"}),
+                "many queries": search(json={"query": [MARKER] * 40}),
+                "field": search(json={MARKER: MARKER}),
+                "no JSON": search(content=f'{{"query": "{MARKER}'.encode()),
+                "parameter": client.post(f"/search/text?{MARKER}={MARKER}", json={"query": "red"}),
+                "header": search(json={"query": "red"}, headers={"x-a": MARKER}),
+                "surrogate": search(content=rb'{"query": "zebra \ud800"}'),
+                "no picture": search_image(files={"file": (MARKER, MARKER.encode())}),
+                "base64": search_image(json={"image": {"base64": MARKER_IN_BASE64}}),
+                "large": search_image(json={"image": {"base64": "A" * 11_000_000}}),
+                "id": search_image(json={"image": {"id": MARKER}}),
+                "picture": client.get(f"/images/{MARKER}"),
+                "item": client.get(f"/items/images/{MARKER}"),
+                "page": client.get(f"/{MARKER}"),
+                "request id": client.get("/info", headers={"x-request-id": f"{MARKER} {MARKER}"}),
+            }
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as odd:
+            odd.sendall(f"{MARKER}\r\n\r\n".encode())
+            odd.recv(1000)
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 0
-    assert "Traceback" not in stderr
-    assert stderr.endswith("stopped\n")
-    logged = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
-    assert ("/search/text", 200) in [(line["route"], line["status"]) for line in logged]
-    assert "secret" not in stderr
+        _, ended = process.communicate(timeout=DEADLINE_S)
+    return Run(answers, began, process.returncode, ended)
 
 
-def test_it_says_what_it_serves_imports_no_training_and_ends_well_with_ctrl_c(
-    index_folder: Path,
-) -> None:
-    command = ("-X", "importtime", "-m", "service", "--port", 0, "--index", index_folder)
-    with started(*command, "--no-log-requests") as process:
-        lines = lines_until(process.stderr, "ready")
-        httpx.get(f"{lines[-1].split()[1]}health/ready").raise_for_status()
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 0
-    assert "Traceback" not in rest
-    assert "health/ready" not in rest
-    imported = {line.split("|")[-1].strip() for line in lines if line.startswith("import time")}
-    assert {"model.hrem", "service.app"} <= imported
-    assert not [name for name in imported if name.startswith(("model.training", "tensorboard"))]
-    told = "".join(line for line in lines if not line.startswith("import time"))
-    for fact in ("version 1", "images      12", "captions    60", "HREM resnet", "cpu", "1.15"):
-        assert fact in told
-    assert "http://127.0.0.1:" in lines[-1]
+def test_it_serves_until_it_is_told_to_stop_and_ends_well(terminated: Run) -> None:
+    answers = terminated.answers
+    assert answers["ready"].json() == {"status": "ready"}
+    assert len(answers["search"].json()["results"][0]["hits"]) == 10
+    assert "server" not in answers["search"].headers
+    large = answers["large"]
+    assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
+    assert terminated.status == 0
+    assert "Traceback" not in terminated.ended
+    assert terminated.ended.endswith("stopped\n")
 
 
-def test_a_reload_asked_for_before_it_is_ready_is_done_when_it_is(index_folder: Path) -> None:
-    with started("-m", "service", "--port", 0, "--index", index_folder) as process:
+def test_no_line_holds_what_was_asked_and_every_answer_is_found_by_its_id(terminated: Run) -> None:
+    assert MARKER not in terminated.ended
+    assert MARKER_IN_BASE64 not in terminated.ended
+    # The service's own last word is for people: "stopped".
+    lines = terminated.ended.removesuffix("stopped\n").splitlines()
+    logged = [json.loads(line) for line in lines]
+    assert {"time", "level", "logger", "message"} <= set(logged[0])
+    by_id = {line["request_id"]: line for line in logged if "request_id" in line}
+    for answer in terminated.answers.values():
+        line = by_id[answer.headers["x-request-id"]]
+        assert line["status"] == answer.status_code
+        if answer.is_error:
+            problem = answer.json()
+            assert (line["request_id"], line["code"]) == (problem["request_id"], problem["code"])
+    assert [line["code"] for line in logged if line["message"] == "refused connection"] == [
+        "malformed_http"
+    ]
+    assert [line for line in logged if line["logger"].startswith("uvicorn")]
+
+
+@pytest.fixture(scope="module")
+def interrupted(index_folder: Path) -> Run:
+    """A process that was told to reload as early as it can be, and was stopped by Ctrl-C."""
+    command = ("-m", "service", "--port", 0, "--index", index_folder, "--no-log-requests")
+    with started(*command) as process:
         wait_until_handled(process.pid, signal.SIGHUP)
         process.send_signal(signal.SIGHUP)
-        url = lines_until(process.stderr, "ready")[-1].split()[1]
-        deadline = time.monotonic() + DEADLINE_S
-        while 'hrem_reloads_total{outcome="unchanged"} 1.0' not in httpx.get(f"{url}metrics").text:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        began = lines_until(process.stderr, "ready")
+        with httpx.Client(base_url=began[-1].split()[1], timeout=DEADLINE_S) as client:
+            answers = {"ready": client.get("/health/ready"), "metrics": client.get("/metrics")}
+            deadline = time.monotonic() + DEADLINE_S
+            while RELOADED not in answers["metrics"].text and time.monotonic() < deadline:
+                time.sleep(0.05)
+                answers["metrics"] = client.get("/metrics")
+        process.send_signal(signal.SIGINT)
+        _, ended = process.communicate(timeout=DEADLINE_S)
+    return Run(answers, began, process.returncode, ended)
+
+
+def test_it_says_what_it_serves_and_ends_well_with_ctrl_c(interrupted: Run) -> None:
+    told = "".join(interrupted.began)
+    for fact in ("version 1", "images      12", "captions    60", "HREM resnet", "cpu", "1.15"):
+        assert fact in told
+    assert "http://127.0.0.1:" in interrupted.began[-1]
+    assert interrupted.answers["ready"].status_code == 200
+    assert interrupted.status == 0
+    assert "Traceback" not in interrupted.ended
+    assert "health/ready" not in interrupted.ended
+
+
+def test_a_reload_asked_for_before_it_is_ready_is_done_when_it_is(interrupted: Run) -> None:
+    assert RELOADED in interrupted.answers["metrics"].text
 
 
 def wait_until_handled(process_id: int, wanted: signal.Signals) -> None:
@@ -138,12 +211,13 @@ def test_a_port_in_use_is_one_sentence(
     assert stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("host", ["no host", "a..b", "a" * 64])
 def test_an_unknown_host_is_one_sentence(
-    index_folder: Path, capsys: pytest.CaptureFixture[str]
+    index_folder: Path, capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
-    status, stderr = run_here(capsys, "--index", index_folder, "--host", "no host", "--port", 0)
+    status, stderr = run_here(capsys, "--index", index_folder, "--host", host, "--port", 0)
     assert status == 1
-    assert stderr.startswith("error: --host no host")
+    assert stderr.startswith(f"error: --host {host}: ")
     assert stderr.count("\n") == 1
 
 

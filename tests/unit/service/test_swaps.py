@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -63,30 +63,41 @@ def other_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def growing(tmp_path: Path, checkpoint: Path) -> Path:
-    """An index at version 1 that a test builds again."""
-    world = write_world(tmp_path / "world")
-    build_index(
-        checkpoint=checkpoint,
-        output=tmp_path / "growing",
-        images=world / "images",
-        captions=world / "captions.jsonl",
-    )
-    return tmp_path / "growing"
+def growing(index_folder: Path, tmp_path: Path) -> Path:
+    """An index at version 1, to which a test adds another."""
+    return Path(shutil.copytree(index_folder, tmp_path / "growing"))
 
 
-def second_version(growing: Path, checkpoint: Path) -> None:
-    """Build the index again, over pictures of other ids and fewer captions."""
-    world = write_world(growing.parent / "second world", image_count=6)
+SecondVersion = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def second_version(
+    index_folder: Path,
+    checkpoint: Path,
+    other_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> SecondVersion:
+    """Puts version 2 into an index: pictures of other ids, fewer captions, or another network."""
+    folder = tmp_path_factory.mktemp("second version")
+    world = write_world(folder / "world", image_count=6)
     (world / "images").rename(world / "other")
     rows = [json.loads(line) for line in (world / "captions.jsonl").read_text().splitlines()]
     (world / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:6]))
-    build_index(
-        checkpoint=checkpoint,
-        output=growing,
-        images=world / "other",
-        captions=world / "captions.jsonl",
-    )
+    built: dict[Path, Path] = {}
+    for made_by in (checkpoint, other_checkpoint):
+        built[made_by] = Path(shutil.copytree(index_folder, folder / str(len(built))))
+        build_index(
+            checkpoint=made_by,
+            output=built[made_by],
+            images=world / "other",
+            captions=world / "captions.jsonl",
+        )
+
+    def put(index: Path, made_by: Path = checkpoint) -> None:
+        shutil.copytree(built[made_by], index, dirs_exist_ok=True)
+
+    return put
 
 
 async def searched(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
@@ -99,7 +110,7 @@ async def reload(client: httpx.AsyncClient, **fields: str) -> httpx.Response:
 
 
 async def test_a_reload_serves_the_newest_version(
-    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+    growing: Path, second_version: SecondVersion, make_app: MakeApp, connect: ClientOf
 ) -> None:
     async with connect(make_app(index=growing)) as client:
         fingerprint = (await searched(client))["index"]["checkpoint"]
@@ -109,7 +120,7 @@ async def test_a_reload_serves_the_newest_version(
             "previous_version": None,
             "changed": False,
         }
-        second_version(growing, checkpoint)
+        second_version(growing)
         assert (await searched(client))["index"]["version"] == 1
         changed = (await reload(client)).raise_for_status().json()
         assert (changed["index"]["version"], changed["previous_version"]) == (2, 1)
@@ -120,12 +131,12 @@ async def test_a_reload_serves_the_newest_version(
 
 
 async def test_who_pages_goes_on_in_the_version_before(
-    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+    growing: Path, second_version: SecondVersion, make_app: MakeApp, connect: ClientOf
 ) -> None:
     async with connect(make_app(index=growing)) as client:
         whole = (await searched(client, limit=12))["results"][0]["hits"]
         first = await searched(client, limit=6)
-        second_version(growing, checkpoint)
+        second_version(growing)
         await reload(client)
         rest = await searched(client, limit=6, offset=6, version=first["index"]["version"])
         assert rest["index"]["version"] == 1
@@ -138,11 +149,11 @@ async def test_who_pages_goes_on_in_the_version_before(
 
 
 async def test_the_version_two_swaps_ago_is_closed(
-    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+    growing: Path, second_version: SecondVersion, make_app: MakeApp, connect: ClientOf
 ) -> None:
     app = make_app(index=growing)
     async with connect(app) as client:
-        second_version(growing, checkpoint)
+        second_version(growing)
         first = app.state.served.serving.current
         await reload(client)
         with IndexFolder(growing).writing() as index:
@@ -164,7 +175,7 @@ async def test_the_version_two_swaps_ago_is_closed(
 
 async def test_a_query_under_way_finishes_on_the_pair_it_began_with(
     growing: Path,
-    checkpoint: Path,
+    second_version: SecondVersion,
     other_checkpoint: Path,
     make_app: MakeApp,
     connect: ClientOf,
@@ -213,6 +224,7 @@ def damaged_copies(growing: Path, folder: Path) -> dict[str, Path]:
 
 async def test_a_pair_that_fails_its_checks_is_refused_and_the_old_one_stays(
     growing: Path,
+    second_version: SecondVersion,
     checkpoint: Path,
     other_checkpoint: Path,
     make_app: MakeApp,
@@ -237,18 +249,18 @@ async def test_a_pair_that_fails_its_checks_is_refused_and_the_old_one_stays(
 
 
 async def test_two_indexes_of_the_same_version_are_told_apart_or_refused(
-    growing: Path, make_app: MakeApp, connect: ClientOf, index_folder: Path
+    index_folder: Path, crowded_folder: Path, make_app: MakeApp, connect: ClientOf
 ) -> None:
-    async with connect(make_app(index=growing)) as client:
-        answer = await reload(client, index=str(index_folder))
+    async with connect(make_app(index=index_folder)) as client:
+        answer = await reload(client, index=str(crowded_folder))
         assert "version 1" in check_problem(answer, 409, "reload_refused")["detail"]
         assert (await searched(client))["index"]["version"] == 1
 
 
 async def test_a_canary_notices_vectors_that_the_encoder_does_not_give(
-    growing: Path, make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(index=growing)
+    app = make_app()
     encoder = app.state.served.serving.current.encoder.encoder
     real = encoder.encode_captions
     async with connect(app) as client:
@@ -259,10 +271,10 @@ async def test_a_canary_notices_vectors_that_the_encoder_does_not_give(
 
 
 async def test_only_one_reload_runs_at_a_time(
-    growing: Path, checkpoint: Path, make_app: MakeApp, connect: ClientOf
+    growing: Path, second_version: SecondVersion, make_app: MakeApp, connect: ClientOf
 ) -> None:
     async with connect(make_app(index=growing)) as client:
-        second_version(growing, checkpoint)
+        second_version(growing)
         answers = await asyncio.gather(*(reload(client) for _ in range(3)))
         assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
         assert (await searched(client))["index"]["version"] == 2

@@ -1,6 +1,7 @@
 """Fetching pictures by URL: what works, and everything an attacker would try."""
 
 import asyncio
+import contextlib
 import gzip
 import shutil
 import socket
@@ -20,6 +21,7 @@ from service.errors import (
     UrlNotAllowedError,
     UrlUnreachableError,
 )
+from service.intake import remote_pictures
 from service.intake.public_addresses import is_public
 from service.intake.remote_pictures import PictureFetcher
 from service.intake.url_rules import UrlRules
@@ -111,6 +113,22 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(honest: Hostil
     names = Names(["::1", "127.0.0.1"])
     both = to(honest, names=names, may_connect=lambda one: one in ("::1", "127.0.0.1"))
     assert await both.fetch(url_of(honest)) == PICTURE
+
+
+async def test_an_address_that_says_nothing_leaves_time_for_the_next(
+    honest: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_pictures, "SILENT_ADDRESS_S", 0.3)
+    with contextlib.ExitStack() as opened:
+        silent = socket.create_server(("::1", honest.port), family=socket.AF_INET6, backlog=0)
+        opened.enter_context(silent)
+        for _ in range(4):  # nobody accepts them, so the next one has to wait
+            waiting = opened.enter_context(socket.socket(socket.AF_INET6))
+            waiting.setblocking(False)
+            waiting.connect_ex(("::1", honest.port))
+        names = Names(["::1", "127.0.0.1"])
+        both = to(honest, names=names, may_connect=lambda one: one in ("::1", "127.0.0.1"))
+        assert await both.fetch(url_of(honest)) == PICTURE
 
 
 async def test_proxies_of_the_environment_are_not_used(

@@ -90,6 +90,17 @@ async def test_a_running_request_is_counted_until_it_ends(client: httpx.AsyncCli
     assert await value(client, "hrem_requests_running") == 1
 
 
+async def test_methods_that_clients_make_up_are_no_series_of_their_own(
+    client: httpx.AsyncClient,
+) -> None:
+    for number in range(3):
+        assert (await client.request(f"MADEUP{number}", "/info")).status_code == 405
+    exposed = (await client.get("/metrics")).text
+    assert "MADEUP" not in exposed
+    labels = {"route": "/info", "method": "other", "status": "405"}
+    assert await value(client, "hrem_requests_total", **labels) == 3
+
+
 async def test_what_is_served_is_read_when_it_is_asked(
     client: httpx.AsyncClient, app: FastAPI
 ) -> None:

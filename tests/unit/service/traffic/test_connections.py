@@ -1,6 +1,10 @@
 """How many connections there are; what clients may do with them is in tests/hostile."""
 
 import asyncio
+import json
+import logging
+import threading
+from typing import Any
 
 import pytest
 
@@ -18,7 +22,7 @@ BOUNDS = ConnectionBounds(
 
 async def test_many_refused_at_once_do_not_linger_in_any_number(make_app: MakeApp) -> None:
     app = make_app()
-    protocol = bounded_protocol(BOUNDS, app.state.turnstile)
+    protocol = bounded_protocol(BOUNDS, app.state.turnstile, app.state.served.metrics)
     async with listening(app, http=protocol) as port:
         clients = []
         for _ in range(4):
@@ -30,3 +34,60 @@ async def test_many_refused_at_once_do_not_linger_in_any_number(make_app: MakeAp
             assert len(protocol.lingering) <= BOUNDS.max_connections
         for _, writer in clients:
             writer.close()
+
+
+async def test_who_is_refused_for_too_many_connections_is_counted_logged_and_told(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    metrics, admission = app.state.served.metrics, app.state.served.admission
+    encoder = app.state.served.serving.current.encoder.encoder
+    released = threading.Event()
+    monkeypatch.setattr(encoder, "encode_captions", held(encoder.encode_captions, released))
+    protocol = bounded_protocol(BOUNDS, app.state.turnstile, metrics)
+    async with listening(app, http=protocol) as port:
+        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        late = await asyncio.open_connection("127.0.0.1", port)  # the first one makes way
+        for number, (_, writer) in enumerate((*clients[1:], late)):
+            writer.write(search(f"number {number}"))
+        async with asyncio.timeout(10):
+            while admission.waiting_items < 8:
+                await asyncio.sleep(0.005)
+        with caplog.at_level(logging.INFO, logger="service.access"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        released.set()
+        for connection in (*clients, late, (reader, writer)):
+            connection[1].close()
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert {b"connection: close", b"retry-after: 1"} <= set(head.split(b"\r\n"))
+    (line,) = [record.fields for record in caplog.records if "method" not in record.fields]
+    problem = json.loads(body)
+    told = {name: problem[name] for name in ("request_id", "status", "code")}
+    assert line == {**told, "client": "127.0.0.1"}
+    exposed = metrics.exposition().decode().splitlines()
+    for counted in (
+        'hrem_connections_when_full_total{outcome="made_way"} 1.0',
+        'hrem_connections_when_full_total{outcome="refused"} 1.0',
+        'hrem_problems_total{code="overloaded"} 1.0',
+    ):
+        assert counted in exposed
+
+
+def held(real: Any, released: threading.Event) -> Any:
+    """The encoder's work, not begun before it is released."""
+
+    def wait(captions: list[str]) -> Any:
+        released.wait(20)
+        return real(captions)
+
+    return wait
+
+
+def search(query: str) -> bytes:
+    body = json.dumps({"query": query}).encode()
+    head = (
+        "POST /search/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

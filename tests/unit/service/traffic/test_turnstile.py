@@ -103,7 +103,7 @@ def test_where_there_is_room_nothing_is_refused(full: Admission) -> None:
 
 
 def served(app: FastAPI, as_app: ASGIApp | None = None) -> AbstractAsyncContextManager[int]:
-    http = bounded_protocol(BOUNDS, app.state.turnstile)
+    http = bounded_protocol(BOUNDS, app.state.turnstile, app.state.served.metrics)
     return listening(as_app or app, http=http, server_header=False)
 
 
