@@ -1,9 +1,11 @@
 """A table of ablations through the real command on a tiny world."""
 
+import io
 import json
-import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,14 @@ ensemble = ["whole", "without"]
 """
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
 class Tables:
     """Runs `ablate` in a folder of its own."""
 
@@ -44,23 +54,22 @@ class Tables:
         (folder / "table.toml").write_text(TABLE)
         self.results = folder / "runs" / "results.jsonl"
 
-    def run(self, *more: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    def arguments(self, *more: str) -> list[str]:
         places = {"table": "table.toml", "settings": "tiny.toml", "data": "data", "output": "runs"}
-        arguments = [
+        given = [
             part
             for name, place in places.items()
             for part in (f"--{name}", str(self.folder / place))
         ]
-        arguments += ["--cache-directory", str(self.folder / "cache")]
-        done = subprocess.run(
-            [sys.executable, "-m", "model.training", "ablate", *arguments, *more],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        assert done.returncode == status, done.stderr
-        return done
+        return [*given, "--cache-directory", str(self.folder / "cache"), *more]
+
+    def run(self, *more: str, status: int = 0) -> Said:
+        """Run the command in this process; the runs themselves are processes of their own."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            ended = run_command("ablate", Ablate, self.arguments(*more))
+        assert ended == status, err.getvalue()
+        return Said(out.getvalue(), err.getvalue())
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.results.read_text().splitlines()]
@@ -69,7 +78,8 @@ class Tables:
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     tables = Tables(tmp_path_factory.mktemp("ablate"))
-    tables.shown = tables.run("--seeds", "0,1", "--jobs", "2")
+    arguments = tables.arguments("--seeds", "0,1", "--jobs", "2")
+    subprocess.run([sys.executable, "-m", "model.training", "ablate", *arguments], check=True)
     return tables
 
 
