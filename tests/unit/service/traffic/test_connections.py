@@ -22,7 +22,7 @@ BOUNDS = ConnectionBounds(
 
 async def test_many_refused_at_once_do_not_linger_in_any_number(make_app: MakeApp) -> None:
     app = make_app()
-    protocol = bounded_protocol(BOUNDS, app.state.turnstile, app.state.served.metrics)
+    protocol = bounded_protocol(BOUNDS, app.state.early_refusals, app.state.served.metrics)
     async with listening(app, http=protocol) as port:
         clients = []
         for _ in range(4):
@@ -44,7 +44,7 @@ async def test_who_is_refused_for_too_many_connections_is_counted_logged_and_tol
     encoder = app.state.served.serving.current.encoder.encoder
     released = threading.Event()
     monkeypatch.setattr(encoder, "encode_captions", held(encoder.encode_captions, released))
-    protocol = bounded_protocol(BOUNDS, app.state.turnstile, metrics)
+    protocol = bounded_protocol(BOUNDS, app.state.early_refusals, metrics)
     async with listening(app, http=protocol) as port:
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
         late = await asyncio.open_connection("127.0.0.1", port)  # the first one makes way
