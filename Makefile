@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup check lock image-check fix parity kills kills-index fuzz swaps browser experiments \
-	benchmarks load scenes-report serve openapi docs clean
+	benchmarks load scenes-report serve figures openapi docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18
@@ -15,18 +15,22 @@ help:  ## list the targets
 demo: $(READY)  ## train on generated scenes, index, serve the search page (PORT=8000)
 	@$(RUN) -m deploy.demo --port $(PORT)
 
+# Tests of whole programs, loads and browsers want the machine to themselves; the others share it.
+WHOLE := tests/browser tests/end_to_end tests/hostile tests/load
 test: $(READY)  ## every test that needs no extra hardware, browser included
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile tests $(addprefix --ignore=,$(WHOLE))
+	@$(RUN) -m pytest $(WHOLE)
 
 setup: $(READY)  ## the environment alone, in .venv/
 
 # torch comes first, alone, and from TORCH_INDEX_URL where it is set: on Linux the default index has the CUDA
 # build, which works without a GPU too but takes some 5 GB.
 $(READY): pyproject.toml constraints.txt
-	@echo "environment  $(VENV)/ (about a minute)"
+	@echo "environment  $(VENV)/ [1/2] torch$(if $(TORCH_INDEX_URL),, (on Linux with CUDA; TORCH_INDEX_URL= says from where))"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps \
 		$(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) torch
+	@echo "environment  $(VENV)/ [2/2] $$(grep -c == constraints.txt) other packages: minutes, with nothing to see"
 	@$(RUN) -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[cpu,train,service,parquet,docs,dev]"
 	@touch $@
 
@@ -89,6 +93,13 @@ serve: $(READY)  ## serve INDEX=path
 docs: $(READY)  ## build the documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m properdocs build --strict -q -f mkdocs.yml
 	@echo "look at it with: $(RUN) -m http.server -d site 8001"
+
+# SVG, because neither the site nor a reader without the forge's pages draws Mermaid.
+MERMAID := PUPPETEER_SKIP_DOWNLOAD=1 PUPPETEER_EXECUTABLE_PATH=$$(command -v chromium) npx --yes @mermaid-js/mermaid-cli@11
+figures:  ## draw docs/figures/*.mmd as SVG again (wants Node and Chromium)
+	@for source in docs/figures/*.mmd; do \
+		$(MERMAID) -q -p docs/figures/browser.json -c docs/figures/mermaid.json -b white \
+			-i $$source -o $${source%.mmd}.svg || exit 1; done
 
 openapi: $(READY)  ## write docs/openapi.json again
 	@$(RUN) -m service.openapi docs/openapi.json

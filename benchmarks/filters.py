@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from benchmarks.index_kinds import made_up_rows
-from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
+from benchmarks.made_up_rows import LATENT_DIM, made_up_blocks, made_up_rows
+from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line, timed_rounds
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import NamedKind
@@ -39,8 +39,6 @@ from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model import console
 from model.command_line import Command, Names, run_command
 
-_DISTRIBUTION = "realistic"
-_ROWS_AT_ONCE = 16_384
 _SHARES = (0.0001, 0.01, 0.5)
 _ROUNDS = 15
 _WORDS = ("a", "man", "in", "red", "dog", "runs", "over", "grass", "with", "two", "boats")
@@ -55,7 +53,7 @@ class FiltersBenchmark(Command):
     )
 
     count: int = Field(100_000, ge=10_000, description="rows")
-    dim: int = Field(64, ge=64, description="size of a vector")
+    dim: int = Field(64, ge=LATENT_DIM, description="size of a vector")
     kinds: Names = Field(("exact", "hnsw", "ivf"), description="kinds of vector index")
     queries: int = Field(50, ge=4, description="held-out queries of each measured recall")
     folder: Path | None = Field(None, description="where files go; default: a temporary folder")
@@ -113,7 +111,7 @@ class FiltersBenchmark(Command):
 def measure_kind(kind: NamedKind, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Build a gallery of one kind and measure it; call it in a fresh process."""
     count, dim = settings["count"], settings["dim"]
-    held_out = made_up_rows(_DISTRIBUTION, 500 + settings["queries"], dim, seed=0)
+    held_out = made_up_rows("realistic", 500 + settings["queries"], dim, seed=0)
     written = _write_gallery(folder, kind, count, dim, TuningQueries(held_out[:500], "held-out"))
     gallery = Gallery.open(written)
     columns_s, words_s = _lookups_s(gallery)
@@ -154,11 +152,10 @@ def _write_gallery(
     drawn = np.random.default_rng(2).permutation(count)
     name = f"captions-{kind}"
     with GalleryDraft(folder / f".draft-{name}", "captions", encoder) as draft:
-        for start in range(0, count, _ROWS_AT_ONCE):
-            some = drawn[start : start + _ROWS_AT_ONCE]
-            draft.add_contents(made_up_rows(_DISTRIBUTION, len(some), dim, seed=1 + start))
-            rows = np.arange(start, start + len(some))
-            draft.add_items(_made_up_items(start, some), rows)
+        for start, vectors in made_up_blocks("realistic", count, dim):
+            draft.add_contents(vectors)
+            rows = np.arange(start, start + len(vectors))
+            draft.add_items(_made_up_items(start, drawn[rows]), rows)
         return draft.finish(
             folder / name, index_kind=kind, index=IndexRequest(kind=kind), queries=queries
         )
@@ -213,8 +210,8 @@ def _mask_line(gallery: Gallery, name: str, wanted: Filter) -> dict[str, Any]:
 
 def _text_line(gallery: Gallery, text: str) -> dict[str, Any]:
     found = gallery.captions_matching(text, gallery.row_count)
-    seconds = _median_ms(lambda: gallery.captions_matching(text, 10))
-    return {"text": text, "rows": len(found), "search_ms": seconds}
+    search_ms = _median_ms(lambda: gallery.captions_matching(text, 10))
+    return {"text": text, "rows": len(found), "search_ms": search_ms}
 
 
 def _search_line(gallery: Gallery, share: float, queries: np.ndarray) -> dict[str, Any]:
@@ -239,13 +236,7 @@ def _search_line(gallery: Gallery, share: float, queries: np.ndarray) -> dict[st
 
 def _median_ms(run: Callable[[], object]) -> float:
     """Return the median of some runs, after one that is not timed."""
-    run()
-    seconds = []
-    for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - started)
-    return 1000 * float(np.median(seconds))
+    return 1000 * timed_rounds({"run": run}, rounds=_ROUNDS).median("run")
 
 
 if __name__ == "__main__":

@@ -220,7 +220,6 @@ def _stage_seconds(
         )
         vectors.append(timed("encode", encoder.encode_pixels, pixels).numpy())
     timed("write", lambda: _write_gallery(folder, paths, np.concatenate(vectors), thumbnails))
-    torch.set_num_threads(allowed_core_count())
     return seconds
 
 

@@ -12,16 +12,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from benchmarks.index_kinds import made_up_rows
+from benchmarks.made_up_rows import LATENT_DIM, made_up_blocks, made_up_rows
 from benchmarks.stopwatch import MIB, machine, machine_line, timed_rounds
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
-from index_builder.galleries.manifest import record_of_file
+from index_builder.galleries.manifest import NamedKind, record_of_file
 from index_builder.writing.change_draft import ChangeDraft
 from index_builder.writing.compaction import compact
 from index_builder.writing.draft import EncoderRecord, GalleryDraft
@@ -29,7 +29,6 @@ from model import console
 from model.command_line import Command, run_command
 from model.durable import sync_file
 
-_ROWS_AT_ONCE = 16_384
 _FINGERPRINT = "0" * 64
 
 
@@ -42,8 +41,8 @@ class IndexChangesBenchmark(Command):
     )
 
     count: int = Field(100_000, ge=100, description="items of the gallery")
-    dim: int = Field(1024, ge=64, description="size of a vector")
-    kind: Literal["exact", "hnsw", "ivf"] = Field("exact", description="of vector index")
+    dim: int = Field(1024, ge=LATENT_DIM, description="size of a vector")
+    kind: NamedKind = Field("exact", description="of vector index")
     changed: int = Field(100, ge=1, description="items that a change touches")
     rounds: int = Field(3, ge=1, description="how often each change is timed")
     folder: Path | None = Field(None, description="where files go; default: a temporary folder")
@@ -139,7 +138,7 @@ class _Changes:
     def append(self) -> None:
         """Append items."""
         first = self._gallery.row_count
-        vectors = made_up_rows("realistic", self._count, self._gallery.dim, seed=-1 % (1 << 32))
+        vectors = made_up_rows("realistic", self._count, self._gallery.dim, seed=0)
 
         def append(draft: ChangeDraft) -> None:
             draft.add_contents(vectors)
@@ -171,16 +170,16 @@ class _Changes:
         self.linked_bytes[side] = sum(size for size, is_linked in sizes if is_linked)
 
 
-def _made_up_gallery(folder: Path, count: int, dim: int, kind: str) -> Gallery:
+def _made_up_gallery(folder: Path, count: int, dim: int, kind: NamedKind) -> Gallery:
     console.say(f"writing {count:,} items")
     encoder = EncoderRecord("made up", _FINGERPRINT, dim, {}, "float32")
     place = folder / "captions-0000000000000000"
     with GalleryDraft(folder / "draft", "captions", encoder) as draft:
-        for start in range(0, count, _ROWS_AT_ONCE):
-            stop = min(start + _ROWS_AT_ONCE, count)
-            draft.add_contents(made_up_rows("realistic", stop - start, dim, seed=1 + start))
-            draft.add_items((_item(row) for row in range(start, stop)), np.arange(start, stop))
-        draft.finish(place, index_kind=kind)  # type: ignore[arg-type]
+        for start, vectors in made_up_blocks("realistic", count, dim):
+            draft.add_contents(vectors)
+            rows = np.arange(start, start + len(vectors))
+            draft.add_items(map(_item, rows.tolist()), rows)
+        draft.finish(place, index_kind=kind)
     return Gallery.open(place)
 
 

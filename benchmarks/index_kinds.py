@@ -4,11 +4,7 @@
     python -m benchmarks.index_kinds --count 1000000 --dim 1024 --memory 24GiB
 
 Each kind is built in a process of its own from a memory-mapped file, tuned on one half of held-out
-queries and measured on the other. Two distributions of unit vectors:
-
-- clustered: equally large, equally wide clusters in 64 dimensions, which flatter inverted lists;
-- realistic: a common direction that all rows share, a spectrum that falls like a power, clusters
-  whose sizes follow Zipf's law, and noise with heavy tails.
+queries and measured on the other. How the vectors are distributed: `made_up_rows.py`.
 """
 
 import sys
@@ -17,11 +13,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import ByteSize, Field
 
+from benchmarks.made_up_rows import LATENT_DIM, Distribution, made_up_blocks, made_up_rows
 from benchmarks.stopwatch import MIB, in_fresh_process, machine, machine_line
 from index_builder.vector_index import (
     IndexRequest,
@@ -39,8 +36,6 @@ from model import console
 from model.command_line import Command, Names, run_command
 from model.peak_memory import peak_memory_bytes
 
-_ROWS_AT_ONCE = 16_384
-_LATENT_DIM = 64
 _SHARES = (0.5, 0.2, 0.1, 0.05, 0.02)
 
 
@@ -54,12 +49,12 @@ class IndexKindsBenchmark(Command):
     )
 
     count: int = Field(20_000, ge=100, description="vectors")
-    dim: int = Field(128, ge=_LATENT_DIM, description="size of a vector")
+    dim: int = Field(128, ge=LATENT_DIM, description="size of a vector")
     kinds: Names = Field(
         ("exact", "hnsw", "ivf"),
         description="kinds, or FAISS factory strings with commas in a JSON list",
     )
-    distributions: tuple[Literal["clustered", "realistic"], ...] = Field(
+    distributions: tuple[Distribution, ...] = Field(
         ("clustered", "realistic"), description="how the vectors are distributed"
     )
     recall: float = Field(0.95, gt=0, le=1, description="recall@10 to tune to")
@@ -79,7 +74,9 @@ class IndexKindsBenchmark(Command):
                 write_rows(path, distribution, self.count, self.dim)
                 for kind in self.kinds:
                     console.say(f"building {kind}")
-                    line = in_fresh_process(measure_kind, kind, path, self.model_dump())
+                    line = in_fresh_process(
+                        measure_kind, kind, distribution, path, self.model_dump()
+                    )
                     lines.append({"distribution": distribution, **line})
         if self.json_output:
             console.result_json(
@@ -124,36 +121,16 @@ class IndexKindsBenchmark(Command):
             )  # fmt: skip
 
 
-def write_rows(path: Path, distribution: str, count: int, dim: int) -> None:
+def write_rows(path: Path, distribution: Distribution, count: int, dim: int) -> None:
     """Write (count, dim) unit vectors in float32, block by block."""
     with path.open("wb") as file:
-        for start in range(0, count, _ROWS_AT_ONCE):
-            row_count = min(_ROWS_AT_ONCE, count - start)
-            file.write(made_up_rows(distribution, row_count, dim, seed=1 + start).tobytes())
+        for _, rows in made_up_blocks(distribution, count, dim):
+            file.write(rows.tobytes())
 
 
-def made_up_rows(distribution: str, count: int, dim: int, *, seed: int) -> Rows:
-    """Return unit vectors; the distribution is the same for every seed, the rows are not."""
-    world, random = np.random.default_rng(0), np.random.default_rng(seed)
-    cluster_count = 1000
-    if distribution == "clustered":
-        centres = world.standard_normal((cluster_count, _LATENT_DIM))
-        latent = centres[random.integers(0, cluster_count, count)]
-        latent = latent + 0.5 * random.standard_normal((count, _LATENT_DIM))
-        rows = latent @ world.standard_normal((_LATENT_DIM, dim))
-    else:
-        spectrum = np.arange(1, dim + 1) ** -0.5
-        centres = world.standard_normal((cluster_count, dim)) * spectrum
-        common = world.standard_normal(dim) * spectrum.mean()
-        weights = 1 / np.arange(1, cluster_count + 1)
-        clusters = random.choice(cluster_count, count, p=weights / weights.sum())
-        noise = random.standard_t(4, (count, dim)) * spectrum
-        rows = common + centres[clusters] + noise
-    unit: Rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    return unit
-
-
-def measure_kind(kind: str, path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def measure_kind(
+    kind: str, distribution: Distribution, path: Path, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Build one kind and return what it took and what it gives; call it in a fresh process."""
     count, dim, recall = settings["count"], settings["dim"], settings["recall"]
     is_kind = kind in ("exact", "hnsw", "ivf")
@@ -163,7 +140,7 @@ def measure_kind(kind: str, path: Path, settings: dict[str, Any]) -> dict[str, A
         settings["memory"],
         None if is_kind else kind,
     )
-    held_out = made_up_rows(path.name, settings["queries"], dim, seed=0)
+    held_out = made_up_rows(distribution, settings["queries"], dim, seed=0)
     tuned_with, measured_with = held_out[::2], held_out[1::2]
     with tempfile.TemporaryDirectory(dir=path.parent) as name:
         before, started = peak_memory_bytes(), time.perf_counter()

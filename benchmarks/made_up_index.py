@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from benchmarks.index_kinds import made_up_rows
+from benchmarks.made_up_rows import made_up_blocks
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import NamedKind
@@ -31,7 +31,6 @@ __all__ = ["BASE", "NetworkSize", "made_up_captions", "write_checkpoint", "write
 
 TextKind = Literal["bert", "bigru"]
 
-_ROWS_AT_ONCE = 16_384
 _MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aeiou"
 
@@ -170,18 +169,14 @@ def _written_gallery(
     name = f"images-{prefix.encode().hex():0>16}"
     record = EncoderRecord(encoder.name, encoder.fingerprint, encoder.dim, {}, encoder.precision)
     with GalleryDraft(index.galleries / f".draft-{name}", "images", record) as draft:
-        for start in range(0, count, _ROWS_AT_ONCE):
-            stop = min(start + _ROWS_AT_ONCE, count)
-            draft.add_contents(_rows(stop - start, encoder.dim, seed=1 + start + ord(prefix[0])))
-            items = (_item(prefix, row) for row in range(start, stop))
-            draft.add_items(items, np.arange(start, stop))
+        blocks = made_up_blocks("realistic", count, encoder.dim, seed=1 + ord(prefix[0]))
+        for start, vectors in blocks:
+            draft.add_contents(vectors)
+            rows = np.arange(start, start + len(vectors))
+            draft.add_items((_item(prefix, row) for row in rows.tolist()), rows)
         request = IndexRequest(kind, 0.95)
         place = draft.finish(index.galleries / name, index_kind=kind, index=request)
     return Gallery.open(place)
-
-
-def _rows(count: int, dim: int, *, seed: int) -> np.ndarray:
-    return made_up_rows("realistic", count, dim, seed=seed)
 
 
 def _item(prefix: str, row: int) -> Item:

@@ -31,6 +31,7 @@ from model.device import choose_device
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.inputs.pictures import open_picture
 from model.metrics import exact_scores, report_from_ranks, retrieval_ranks
+from model.training.evaluation import encode_distinct
 
 DEPTHS = (1, 5, 10)
 ORACLE_RECALL_RANGE = (50.0, 90.0)
@@ -115,10 +116,7 @@ def encode_and_score(
 ) -> np.ndarray:
     """Return the model's cosines (image, caption)."""
     images = encoder.encode_images([open_picture(data / "images" / item.image) for item in items])
-    texts = _texts(items)
-    distinct = list(dict.fromkeys(texts))
-    rows = {text: row for row, text in enumerate(distinct)}
-    captions = encoder.encode_captions(distinct)[torch.tensor([rows[text] for text in texts])]
+    captions = encode_distinct(encoder.encode_captions, _texts(items))
     return exact_scores(images, captions).numpy()
 
 

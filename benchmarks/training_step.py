@@ -34,7 +34,7 @@ from model.training.relation.instance_level import InstanceLevelConfig
 
 MOST_FRACTION = 0.2
 REGION_DIM = 2048
-VOCABULARY = 30_522
+VOCABULARY = 30_522  # BERT-base's
 
 
 class TrainingStepBenchmark(Command):
@@ -118,7 +118,11 @@ class Step:
             embedding_dim=embedding_dim,
             fragment_level=FragmentLevelConfig(),
         )
-        bert = {"model_type": "bert", "num_hidden_layers": text_layers}
+        bert = {
+            "model_type": "bert",
+            "num_hidden_layers": text_layers,
+            "vocab_size": VOCABULARY,
+        }
         self.text_encoder = TextEncoder(
             embedding_dim=embedding_dim,
             config=TextEncoderConfig(

@@ -1,4 +1,4 @@
-"""Add to an index: what a source names and the index does not have just so; the rest stays.
+"""Add to an index what a source names and it lacks, or has otherwise; everything else stays.
 
 Pictures whose files did not change since they were indexed are not read; contents that the index
 knows are not decoded or encoded again.
@@ -11,16 +11,16 @@ import numpy as np
 
 from index_builder.encoding.parts import PART_SIZE
 from index_builder.encoding.plans import GalleryPlan, caption_plan, image_plan
-from index_builder.encoding.work import remove_finished_work, tell_foreign_work
+from index_builder.encoding.work import remove_finished_work, tell_unfinished_work
 from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.manifest import GalleryKind
+from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.index_folder.publishing import publish_galleries
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from index_builder.listing.freshness import fresh_listing
 from index_builder.listing.inputs import Inputs, Listings
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionLimit
-from index_builder.listing.stamps import stamp_of
+from index_builder.sources.stamps import stamp_of
 from index_builder.vector_index import IndexRequest
 from index_builder.writing.addition import ChangeCount
 from index_builder.writing.changes import ChangeReport, GalleryChange, gallery_change
@@ -127,7 +127,7 @@ def add_items(
         for written in (image_gallery, caption_gallery):
             if written is not None:
                 written.finish()
-        tell_foreign_work(index.galleries)
+        tell_unfinished_work(index.galleries)
         return report
 
 
@@ -172,16 +172,12 @@ class _Adding:
             return None, ChangeCount()
         input_count = listing.count
         if before is not None and source.root is not None:
-            fresh = self._listings.folder / "fresh-images.sqlite"
-            found = fresh_listing(fresh, listing, before, images_root=source.root)
-            listing = self._chosen("images", found, listing)
-        kind = before.manifest.index.kind if before else None
-        encoder = self._encoders["images"]
+            listing = self._fresh(listing, before, images_root=source.root)
         plan = image_plan(
-            encoder,
+            self._encoders["images"],
             source,
             listing,
-            kind or IndexRequest().kind_for(listing.count, encoder.dim),
+            self._index_kind("images", listing, before),
             before,
             batch_size=self._batch_size,
             max_pixels=_max_pixels(before),
@@ -201,25 +197,37 @@ class _Adding:
             return None, ChangeCount()
         input_count = listing.count
         if before is not None:
-            fresh = self._listings.folder / "fresh-captions.sqlite"
-            found = fresh_listing(fresh, listing, before, images_root=None, images=images)
-            listing = self._chosen("captions", found, listing)
-        kind = before.manifest.index.kind if before else None
-        encoder = self._encoders["captions"]
+            listing = self._fresh(listing, before, images=images)
         plan = caption_plan(
-            encoder,
+            self._encoders["captions"],
             listing,
-            kind or IndexRequest().kind_for(listing.count, encoder.dim),
+            self._index_kind("captions", listing, before),
             before,
             batch_size=self._batch_size,
             input_count=input_count,
         )
         return self._written(plan, before, images, images)
 
-    def _chosen(self, kind: GalleryKind, fresh: Listing, whole: Listing) -> Listing:
+    def _fresh(
+        self,
+        whole: Listing,
+        before: Gallery,
+        *,
+        images_root: Path | None = None,
+        images: Gallery | None = None,
+    ) -> Listing:
+        """Return those entries of a listing that the gallery may lack, or have otherwise."""
+        place = self._listings.folder / f"fresh-{before.kind}.sqlite"
+        fresh = fresh_listing(place, whole, before, images_root=images_root, images=images)
         self._opened.callback(fresh.close)
-        say(f"{kind}: {fresh.count:,} of {whole.count:,} may be new or changed")
+        say(f"{before.kind}: {fresh.count:,} of {whole.count:,} may be new or changed")
         return fresh
+
+    def _index_kind(self, kind: GalleryKind, listing: Listing, before: Gallery | None) -> IndexKind:
+        """Return the kind of vector index that the gallery has, or that suits a new one."""
+        if before is not None:
+            return before.manifest.index.kind
+        return IndexRequest().kind_for(listing.count, self._encoders[kind].dim)
 
     def _written(
         self,

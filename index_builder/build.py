@@ -12,7 +12,7 @@ from pathlib import Path
 
 from index_builder.encoding.parts import PART_SIZE
 from index_builder.encoding.plans import GalleryPlan, caption_plan, image_plan
-from index_builder.encoding.work import remove_finished_work, tell_foreign_work
+from index_builder.encoding.work import remove_finished_work, tell_unfinished_work
 from index_builder.galleries.gallery import Gallery
 from index_builder.index_folder.checkpoints import keep_checkpoint
 from index_builder.index_folder.publishing import publish_galleries, served_gallery
@@ -172,7 +172,7 @@ def build_index(
         for written in (image_gallery, caption_gallery):
             if written is not None:
                 written.finish()
-        tell_foreign_work(index.galleries)
+        tell_unfinished_work(index.galleries)
         return BuildReport(
             version=version,
             is_new_version=served is None or version != served.version,

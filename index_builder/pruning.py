@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from index_builder.encoding.work import finished_work, foreign_work
+from index_builder.encoding.work import finished_work, work_folders
 from index_builder.index_folder.versions import IndexFolder, remove
 from index_builder.index_folder.vouched_files import files_below
 from model.durable import sync_folder
@@ -107,7 +107,7 @@ def _plan(index: IndexFolder, keep: int, *, unfinished: bool, is_dry_run: bool) 
     kept = sorted([served, *others[len(others) - min(keep - 1, len(others)) :]])
     gone = sorted(set(index.versions()) - set(kept))
     needed = {name for version in kept for name in _named_by(index, version)}
-    work = foreign_work(index.galleries)
+    work = work_folders(index.galleries)
     if unfinished:
         begun = []
     else:
@@ -115,7 +115,7 @@ def _plan(index: IndexFolder, keep: int, *, unfinished: bool, is_dry_run: bool) 
         begun = [folder for folder in work if folder not in finished]
     removed = [
         *index.drafts(),
-        *index.outlived_asides(),
+        *index.old_never_served_records(),
         *(folder for folder in work if folder not in begun),
         *_unneeded(index.galleries, needed),
         *_unneeded(index.checkpoints, needed),

@@ -67,7 +67,7 @@ def remove_items(
         }
         if with_captions and served.captions is not None:
             # Also of images that were removed before.
-            named = served.captions.ids_naming(images)
+            named = served.captions.item_store.ids_naming(images)
             unwanted["captions"] = sorted({*unwanted["captions"], *named})
         for kind, ids in unwanted.items():
             _check_something_left(served, kind, ids)

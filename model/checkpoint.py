@@ -22,11 +22,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from model.config import HremConfig
+from model.config import HremConfig, first_problem
 from model.durable import write_file
 from model.errors import CheckpointError
 
 __all__ = [
+    "TOKENIZER",
     "StoredCheckpoint",
     "checkpoint_files",
     "fingerprint_of",
@@ -143,9 +144,7 @@ def _read_config(folder: Path) -> HremConfig:
     try:
         return HremConfig.model_validate(stored)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(
-            f"'{folder / _CONFIG}': {place}: {first['msg']}; the checkpoint is damaged or was "
+            f"'{folder / _CONFIG}': {first_problem(error)}; the checkpoint is damaged or was "
             "written by another version"
         ) from error

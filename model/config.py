@@ -5,7 +5,7 @@ Defaults are the paper's (CVPR 2023), or the released code's where the paper is 
 
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 __all__ = [
     "BackboneConfig",
@@ -16,8 +16,8 @@ __all__ = [
     "PreprocessorConfig",
     "Section",
     "TextEncoderConfig",
+    "first_problem",
 ]
-
 
 Pooling: TypeAlias = Literal["hrem", "gpo"]
 
@@ -146,3 +146,17 @@ class HremConfig(Section):
         if (self.image.fragments == "grid") != (self.preprocessor is not None):
             raise ValueError("fragments = 'grid' needs a preprocessor, 'regions' must have none")
         return self
+
+    @property
+    def summary(self) -> str:
+        """Kind of image fragments, word encoder and size, in a few words for people."""
+        backbone = self.image.backbone
+        images = "regions" if backbone is None else backbone.architecture.get("model_type", "grid")
+        return f"{images} + {self.text.kind}, {self.embedding_dim}-d"
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first of pydantic's complaints in one line: which field, and what is wrong."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else first["msg"]

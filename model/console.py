@@ -51,28 +51,41 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         drawn.add_column(column, justify="left" if place == 0 else "right")
     for row in rows:
         drawn.add_row(*(str(cell) for cell in row))
-    console = Console(file=sys.stdout, highlight=False)
+    # Cells hold names and captions of users: brackets and colons in them are text.
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         # A pipe has no width of its own; a table must not be folded to 80 columns there.
-        console = Console(file=sys.stdout, highlight=False, width=200)
+        console.width = 200
     # Not the table's own title: that one is folded to the width of the columns.
     console.print(title, style="bold")
     console.print(drawn)
 
 
 class ProgressBar:
-    """A running bar: `advance` counts items, `note` shows a short text behind the bar."""
+    """A running bar with its mean rate: `advance` counts items, `note` shows a text behind it."""
 
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        """Wrap a task of a rich progress display."""
+    def __init__(self, bar: Progress, task: TaskID, unit: str) -> None:
+        """Wrap a task of a rich progress display; its time begins now."""
         self._bar = bar
         self._task = task
+        self._unit = unit
+        self._started = time.monotonic()
         self.done_count = 0
+
+    @property
+    def seconds(self) -> float:
+        """Time since it began, never 0."""
+        return max(time.monotonic() - self._started, 1e-6)
+
+    @property
+    def rate(self) -> str:
+        """Items a second, with their unit."""
+        return f"{self.done_count / self.seconds:.1f} {self._unit}/s"
 
     def advance(self, count: int = 1) -> None:
         """Count `count` more items as done."""
         self.done_count += count
-        self._bar.advance(self._task, count)
+        self._bar.update(self._task, advance=count, rate=self.rate)
 
     def note(self, text: str) -> None:
         """Show `text` behind the bar."""
@@ -84,36 +97,21 @@ def progress(description: str, total: int | None, unit: str = "items") -> Iterat
     """Yield a bar over `total` items with items/s and the time left, drawn on stderr."""
     console = Console(file=sys.stderr, highlight=False)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=console,
         disable=not console.is_terminal,
         transient=True,
     )
-    started = time.monotonic()
     with bar:
-        task = bar.add_task(description, total=total, rate="", note="")
-        running = _RatedBar(bar, task, started, unit)
+        running = ProgressBar(bar, bar.add_task(description, total=total, rate="", note=""), unit)
         yield running
-    seconds = max(time.monotonic() - started, 1e-6)
-    count = running.done_count
     if total != 0:
-        say(f"{description}  {count:,} {unit} in {seconds:.1f} s ({count / seconds:.1f} {unit}/s)")
-
-
-class _RatedBar(ProgressBar):
-    """A bar that shows its own mean rate."""
-
-    def __init__(self, bar: Progress, task: TaskID, started: float, unit: str) -> None:
-        super().__init__(bar, task)
-        self._started = started
-        self._unit = unit
-
-    def advance(self, count: int = 1) -> None:
-        super().advance(count)
-        rate = self.done_count / max(time.monotonic() - self._started, 1e-6)
-        self._bar.update(self._task, rate=f"{rate:.1f} {self._unit}/s")
+        say(
+            f"{description}  {running.done_count:,} {unit} in {running.seconds:.1f} s "
+            f"({running.rate})"
+        )

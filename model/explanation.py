@@ -32,6 +32,7 @@ from torch import Tensor
 from model.dual_encoder import DualEncoder
 from model.encoders.fragment_level import FragmentLevel
 from model.errors import CheckpointError
+from model.eval_mode import in_eval_mode
 from model.hrem import HREM
 from model.inputs.captions import Word
 
@@ -102,8 +103,7 @@ class Explanation:
 
 def explain(image: ImageParts, caption: CaptionParts) -> Explanation:
     """Return the explanation of the score of one image with one caption."""
-    matrix = _products(image.vectors, caption.vectors)
-    return Explanation(matrix, image.cells, caption.words)
+    return Explanation(image.vectors @ caption.vectors.T, image.cells, caption.words)
 
 
 class Explainer:
@@ -219,12 +219,6 @@ class Explainer:
         return _parts(encoder.fragment_level, projected, is_padding)
 
 
-def _products(
-    regions: Float[Tensor, "region dim"], words: Float[Tensor, "word dim"]
-) -> Float[Tensor, "region word"]:
-    return regions @ words.T
-
-
 def _parts(
     level: FragmentLevel,
     fragments: Float[Tensor, "item fragment dim"],
@@ -252,13 +246,7 @@ def _cells(count: int, *, seen: tuple[float, float, float, float]) -> list[GridC
 @contextmanager
 def _as_for_encoding(hrem: HREM) -> Iterator[None]:
     """Run the network as its own encoding does, and leave its mode as it was."""
-    was_training = hrem.training
-    if was_training:
-        hrem.eval()
     is_bfloat16 = hrem.precision == "bfloat16"
-    try:
-        with torch.no_grad(), torch.autocast(hrem.device.type, torch.bfloat16, enabled=is_bfloat16):
-            yield
-    finally:
-        if was_training:
-            hrem.train()
+    autocast = torch.autocast(hrem.device.type, torch.bfloat16, enabled=is_bfloat16)
+    with in_eval_mode(hrem), torch.no_grad(), autocast:
+        yield

@@ -29,6 +29,7 @@ from model.dual_encoder import encode_in_batches
 from model.encoders.image import ImageEncoder
 from model.encoders.text import TextEncoder
 from model.errors import CheckpointError, RegionFeatureError
+from model.eval_mode import in_eval_mode
 from model.hub import local_folder
 from model.inputs.backbone import VisionBackbone
 from model.inputs.captions import CaptionTokenizer
@@ -120,14 +121,11 @@ class HREM(nn.Module):
     @property
     def name(self) -> str:
         """A short description: word encoder, image fragments, size."""
-        fragments = "regions"
-        if self.config.image.backbone is not None:
-            fragments = str(self.config.image.backbone.architecture.get("model_type", "grid"))
-        return f"HREM {fragments} + {self.config.text.kind}, {self.dim}-d"
+        return f"HREM {self.config.summary}"
 
     @cached_property
     def _loaded_fingerprint(self) -> str:
-        return fingerprint_of(self.config, self.state_dict(), self.tokenizer.to_json())
+        return self._fingerprint_now()
 
     @property
     def fingerprint(self) -> str:
@@ -135,9 +133,7 @@ class HREM(nn.Module):
 
         In eval mode it is computed once: a network that serves does not change.
         """
-        if self.training:
-            return fingerprint_of(self.config, self.state_dict(), self.tokenizer.to_json())
-        return self._loaded_fingerprint
+        return self._fingerprint_now() if self.training else self._loaded_fingerprint
 
     def train(self, mode: bool = True) -> "HREM":
         """Switch between training and eval mode."""
@@ -273,6 +269,9 @@ class HREM(nn.Module):
         """Return for each caption whether it is longer than the network reads."""
         return self.tokenizer.is_truncated(captions)
 
+    def _fingerprint_now(self) -> str:
+        return fingerprint_of(self.config, self.state_dict(), self.tokenizer.to_json())
+
     def _embed(self, backbone: VisionBackbone, pixels: Tensor) -> Tensor:
         """Return the embeddings (image, dim) of a batch of pixels."""
         regions = backbone(pixels.to(self.device))
@@ -284,17 +283,12 @@ class HREM(nn.Module):
         self, rows: Sequence[int], encode: Callable[[Sequence[int]], Tensor], batch_size: int
     ) -> Tensor:
         """Return one embedding a row, in eval mode whatever the mode is."""
-        was_training = self.training
-        if was_training:
-            self.eval()
-        embeddings = encode_in_batches(
-            rows,
-            encode,
-            dim=self.dim,
-            batch_size=batch_size,
-            device=self.device,
-            precision=self.precision,
-        )
-        if was_training:
-            self.train()
-        return embeddings
+        with in_eval_mode(self):
+            return encode_in_batches(
+                rows,
+                encode,
+                dim=self.dim,
+                batch_size=batch_size,
+                device=self.device,
+                precision=self.precision,
+            )

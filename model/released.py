@@ -29,6 +29,7 @@ from model.config import (
     ImageEncoderConfig,
     Section,
     TextEncoderConfig,
+    first_problem,
 )
 from model.errors import CheckpointError
 from model.hrem import HREM
@@ -193,8 +194,7 @@ def build_hrem(
             tokenizer="wordpiece" if text.kind == "bert" else "words",
         )
     except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise CheckpointError(f"sizes that do not go together: {problem}") from error
+        raise CheckpointError(f"sizes that do not go together: {first_problem(error)}") from error
     if tokenizer.vocabulary_size != text.vocabulary_size:
         raise CheckpointError(
             f"its word embedding has {text.vocabulary_size} rows but the vocabulary {vocabulary} "

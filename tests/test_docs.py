@@ -1,6 +1,7 @@
 """What the documents say can be found: links, files, targets and words."""
 
 import re
+from xml.etree import ElementTree
 
 import pytest
 
@@ -55,6 +56,26 @@ def test_every_word_of_ours_in_the_glossary_is_in_the_code():
     assert not missing
 
 
+FIGURES = sorted((ROOT / "docs/figures").glob("*.mmd"))
+
+
+@pytest.mark.parametrize("source", FIGURES, ids=lambda path: path.stem)
+def test_a_figure_shows_every_label_of_its_source(source):
+    drawing = ElementTree.parse(source.with_suffix(".svg"))
+    # A long label is broken into several lines, each an element of its own.
+    shown = "".join("".join(drawing.getroot().itertext()).split())
+    labels = re.findall(r'"([^"]+)"', source.read_text(encoding="utf-8"))
+    assert labels
+    missing = [label for label in labels if "".join(label.split()) not in shown]
+    assert missing == [], "make figures draws it again"
+
+
+@pytest.mark.parametrize("source", FIGURES, ids=lambda path: path.stem)
+def test_a_figure_is_shown_on_a_page(source):
+    drawing = source.with_suffix(".svg").name
+    assert any(f"figures/{drawing})" in page.read_text(encoding="utf-8") for page in DOCUMENTS)
+
+
 BLOCKS = [block for page in DOCUMENTS for block in blocks_of(page)]
 # The REST page has a test of its own (test_api_page.py) that tells its blocks by how they begin.
 LABELLED = [block for block in BLOCKS if block.page != "docs/api.md"]
@@ -70,9 +91,7 @@ def test_every_block_says_its_language():
 
 def test_commands_stand_in_blocks_that_are_run():
     hidden = [
-        str(block)
-        for block in LABELLED
-        if block.language not in ("bash", "mermaid") and COMMAND.search(block.text)
+        str(block) for block in LABELLED if block.language != "bash" and COMMAND.search(block.text)
     ]
     assert hidden == []
 

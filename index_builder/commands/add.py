@@ -16,10 +16,10 @@ from index_builder.commands.encoding_options import (
     Limit,
     PartSize,
     Workers,
+    rejection_limit,
     worker_count,
 )
 from index_builder.encoding.parts import PART_SIZE
-from index_builder.listing.rejections import RejectionLimit
 from model.allocation import keep_freed_memory
 from model.command_line import Command
 from model.console import result_json
@@ -67,7 +67,7 @@ class Add(Command):
             batch_size=self.batch_size,
             part_size=self.part_size,
             worker_count=worker_count(self.workers),
-            max_rejected=None if self.max_rejected is None else RejectionLimit(self.max_rejected),
+            max_rejected=rejection_limit(self.max_rejected),
         )
         if self.json_output:
             result_json({"index": str(self.index), **asdict(report)})

@@ -14,11 +14,11 @@ from index_builder.commands.encoding_options import (
     Limit,
     PartSize,
     Workers,
+    rejection_limit,
     worker_count,
 )
 from index_builder.encoding.parts import PART_SIZE
 from index_builder.galleries.manifest import NamedKind
-from index_builder.listing.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
 from model.allocation import keep_freed_memory
 from model.command_line import Command
@@ -111,7 +111,7 @@ class Build(Command):
             worker_count=worker_count(self.workers),
             max_pixels=self.max_pixels,
             index_request=IndexRequest(self.kind, self.recall, self.memory, self.factory),
-            max_rejected=None if self.max_rejected is None else RejectionLimit(self.max_rejected),
+            max_rejected=rejection_limit(self.max_rejected),
         )
         if self.json_output:
             result_json({"index": str(self.output), **asdict(report)})

@@ -7,7 +7,16 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from index_builder.encoding.workers import allowed_core_count
 from index_builder.listing.rejections import RejectionLimit
 
-__all__ = ["KEPT_BYTES", "BatchSize", "Device", "Limit", "PartSize", "Workers", "worker_count"]
+__all__ = [
+    "KEPT_BYTES",
+    "BatchSize",
+    "Device",
+    "Limit",
+    "PartSize",
+    "Workers",
+    "rejection_limit",
+    "worker_count",
+]
 
 # What the encoder frees and takes again with every batch, of most networks.
 KEPT_BYTES = 512 << 20
@@ -37,6 +46,11 @@ Workers = Annotated[
         "for each core",
     ),
 ]
+
+
+def rejection_limit(asked: str | None) -> RejectionLimit | None:
+    """Return how many inputs may be set aside; None where nobody asked for a limit."""
+    return None if asked is None else RejectionLimit(asked)
 
 
 def worker_count(asked: int | None) -> int:

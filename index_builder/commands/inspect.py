@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from index_builder.galleries.gallery import Gallery
-from index_builder.index_folder.retrieval_quality import RetrievalQuality
+from index_builder.index_folder.quality_records import RetrievalQuality
 from index_builder.index_folder.versions import IndexFolder
 from model.command_line import Command
 from model.console import result, result_json, table

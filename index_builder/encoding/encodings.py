@@ -16,8 +16,8 @@ from index_builder.encoding.known_contents import KnownContents
 from index_builder.encoding.reading import PictureReader, Reading
 from index_builder.encoding.workers import read_pictures
 from index_builder.listing.listed_source import ListedEntry
-from index_builder.listing.stamps import NO_STAMP, Stamp
 from index_builder.sources import ImageEntry, ImageSource
+from index_builder.sources.stamps import NO_STAMP, Stamp
 from index_builder.vector_index import Rows
 from model.console import warn
 from model.dual_encoder import DualEncoder

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from index_builder.galleries.items import ItemStore
 from index_builder.galleries.thumbnails import ThumbnailStore
-from index_builder.listing.stamps import NO_STAMP, Stamp
 from index_builder.sources import ImageEntry
+from index_builder.sources.stamps import NO_STAMP, Stamp
 
 __all__ = ["KnownContents"]
 

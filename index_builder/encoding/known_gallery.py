@@ -32,7 +32,7 @@ class KnownGallery:
 
     def items(self, content_hashes: Sequence[str]) -> dict[str, Item]:
         """Return an item of each content that is known."""
-        return self._gallery.items_of_contents(content_hashes)
+        return self._gallery.item_store.items_of_contents(content_hashes)
 
     def vectors(self, items: Sequence[Item]) -> Rows:
         """Return (item, dim), the stored vectors in float32."""

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.encoding.contents import Contents
 from index_builder.encoding.encodings import Encoding
 from index_builder.encoding.known_gallery import KnownGallery
 from index_builder.encoding.parts import Part, PartDraft, State, part_ranges, read_part
 from index_builder.encoding.reading import Reading
 from index_builder.encoding.work import WorkFolder
-from index_builder.galleries.items import Rejection
 from index_builder.listing.listed_source import ListedEntry, Listing
 from index_builder.listing.rejections import RejectionCount
-from index_builder.listing.stamps import SourceWatch
+from index_builder.sources.entries import Rejection
+from index_builder.sources.stamps import SourceWatch
 from index_builder.vector_index import Rows
-from index_builder.writing.contents import Contents
 from model.console import progress, say
 from model.errors import GalleryIndexError
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from index_builder.encoding.encodings import CaptionEncoding, Encoding, PictureEncoding
 from index_builder.encoding.known_contents import KnownContents
-from index_builder.encoding.region_encoding import RegionEncoding, RegionSource
+from index_builder.encoding.region_encoding import RegionEncoding
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.listing.listed_source import Listing
 from index_builder.sources import ImageSource
+from index_builder.sources.region_array import RegionSource
 from model.dual_encoder import DualEncoder
 
 __all__ = ["GalleryPlan", "OpenEncoding", "caption_plan", "image_plan"]
@@ -25,7 +26,8 @@ class GalleryPlan:
     Attributes:
         kind: Images or captions.
         listing: What the source named.
-        open_encoding: Makes of the work folder and of what is known the way to vectors.
+        open_encoding: Opens the way from entries to vectors, given the work folder and the
+            contents that need no encoding.
         index_kind: Of its vector index.
         root: Of pictures; None where there are none.
         served: The gallery of this kind that is served now.

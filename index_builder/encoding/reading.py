@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from index_builder.encoding.known_contents import KnownContents
 from index_builder.galleries.thumbnails import make_display_copy, make_thumbnail
-from index_builder.listing.stamps import NO_STAMP, Stamp, stamp_of
 from index_builder.sources import EntryError, ImageEntry, ImageSource
+from index_builder.sources.stamps import NO_STAMP, Stamp, stamp_of
 from model.errors import TooManyPixelsError, UnreadablePictureError
 from model.inputs.pictures import PictureTransform, open_picture
 

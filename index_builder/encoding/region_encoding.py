@@ -1,62 +1,26 @@
-"""Rows of a region array as a source, and how they become vectors; the others: `encoding`.
+"""How rows of a region array become vectors; captions and pictures: `encodings.py`.
 
-`X_ims.npy` in the SCAN layout, with `X_ids.txt`, `X_counts.npy` and `X_caps.txt` beside it if they
-are there. Such images have an embedding and an id, and neither picture nor thumbnail. A row that
-cannot be used refuses the array.
+A row that cannot be used refuses the array.
 """
 
 import hashlib
 import itertools
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
 from index_builder.encoding.known_contents import KnownContents
 from index_builder.encoding.reading import Reading
 from index_builder.listing.listed_source import ListedEntry
-from index_builder.listing.stamps import Stamp
-from index_builder.sources import ImageEntry
+from index_builder.sources.stamps import Stamp
 from index_builder.vector_index import Rows
-from model.data.scan import open_scan_images
 from model.dual_encoder import DualEncoder, region_encoder
 from model.errors import DataError, RegionFeatureError
 from model.inputs.regions import ImageRegions
 
-__all__ = ["RegionEncoding", "RegionSource"]
+__all__ = ["RegionEncoding"]
 
 _ROWS_AT_ONCE = 64
-
-
-class RegionSource:
-    """A region array; there is nothing to read of it but regions.
-
-    Attributes:
-        description: For messages.
-        regions: Of each image.
-        root: None: there are no pictures.
-        has_own_ids: They stand in a file; else they are made of split and place.
-    """
-
-    root = None
-
-    def __init__(self, path: Path) -> None:
-        """Open the array at `path` and what lies beside it.
-
-        Raises:
-            DataError: One of them cannot be used.
-        """
-        images = open_scan_images(path)
-        self.description = str(path)
-        self.regions = images.regions
-        self._image_ids = images.image_ids
-        made = (f"{images.split}-{place}" for place in range(len(images.image_ids)))
-        self.has_own_ids = images.image_ids != tuple(made)
-
-    def entries(self) -> Iterator[ImageEntry]:
-        """Yield the images, in row order."""
-        for image_id in self._image_ids:
-            yield ImageEntry(image_id, "", has_own_id=self.has_own_ids)
 
 
 class RegionEncoding:

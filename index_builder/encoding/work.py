@@ -28,9 +28,9 @@ __all__ = [
     "Request",
     "WorkFolder",
     "finished_work",
-    "foreign_work",
     "remove_finished_work",
-    "tell_foreign_work",
+    "tell_unfinished_work",
+    "work_folders",
 ]
 
 WORK_PREFIX = ".work-"
@@ -99,32 +99,37 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Take the folder away; a kill meanwhile leaves it to the next writer."""
-        leaving = self.path.with_name(f".done-{self.path.name.removeprefix(WORK_PREFIX)}")
-        shutil.rmtree(leaving, ignore_errors=True)
-        self.path.rename(leaving)
-        shutil.rmtree(leaving)
+        _remove(self.path)
 
 
 def remove_finished_work(galleries: Path, served: Collection[str]) -> None:
     """Take away the work folders that led to one of these galleries."""
     for folder in finished_work(galleries, served):
-        shutil.rmtree(folder)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Take a work folder away, under the name of a draft: half of it is no work to go on with."""
+    leaving = folder.with_name(f".done-{folder.name.removeprefix(WORK_PREFIX)}")
+    shutil.rmtree(leaving, ignore_errors=True)
+    folder.rename(leaving)
+    shutil.rmtree(leaving)
 
 
 def finished_work(galleries: Path, served: Collection[str]) -> list[Path]:
     """Return the work folders that led to one of these galleries."""
-    results = ((folder, folder / _RESULT) for folder in foreign_work(galleries))
+    results = ((folder, folder / _RESULT) for folder in work_folders(galleries))
     return [folder for folder, file in results if file.exists() and file.read_text() in served]
 
 
-def foreign_work(galleries: Path) -> list[Path]:
-    """Return the work folders that are there: once a build's own are removed, those of others."""
+def work_folders(galleries: Path) -> list[Path]:
+    """Return all work folders that are there."""
     return sorted(path for path in galleries.glob(f"{WORK_PREFIX}*") if path.is_dir())
 
 
-def tell_foreign_work(galleries: Path) -> None:
-    """Tell of work that another build or addition began; the space is its owner's to free."""
-    for folder in foreign_work(galleries):
+def tell_unfinished_work(galleries: Path) -> None:
+    """Warn of work that is left once a build has removed its own; its owner may want it yet."""
+    for folder in work_folders(galleries):
         warn(
             f"{folder} holds the work of a build that was never finished; run that build again "
             "to go on with it, or free its space with: prune --unfinished"

@@ -21,7 +21,7 @@ from index_builder.galleries.gallery_files import (
     is_hashed_on_opening,
     refuse,
 )
-from index_builder.galleries.items import Item, ItemStore, Rejection
+from index_builder.galleries.items import Item, ItemStore
 from index_builder.galleries.manifest import GalleryKind, Manifest, parse_record
 from index_builder.galleries.thumbnails import ThumbnailStore
 from index_builder.galleries.tombstones import live_rows, read_tombstones
@@ -29,6 +29,7 @@ from index_builder.lookups.column_store import ColumnStore, ColumnSummary
 from index_builder.lookups.filter_masks import FilterMasks
 from index_builder.lookups.filters import Filter
 from index_builder.lookups.word_store import WordHit, WordStore
+from index_builder.sources.entries import Rejection
 from index_builder.vector_index import (
     AllowedRows,
     FoundRows,
@@ -73,7 +74,7 @@ class Gallery:
         images_root: Where the pictures lie now; None for captions.
         live: (row,), False where an item was removed; None where none was.
         index: The vector index, over all rows.
-        items_file: The items that were not removed.
+        item_store: The items that were not removed.
         background: Some rows and their vectors, against which queries are held.
         calibration: Tells whether a query of this kind fits; None where the items are too few.
     """
@@ -99,7 +100,7 @@ class Gallery:
         self.live = live
         self._live_mask = RowMask.of(live, manifest.row_count)
         self.index = index
-        self.items_file = items
+        self.item_store = items
         self._columns = columns
         self._filters = FilterMasks(columns, manifest, live)
         self._words = words
@@ -131,7 +132,7 @@ class Gallery:
         opened = cls.of_files(folder, manifest, images_root=images_root, device=device)
         with ExitStack() as refused:
             refused.callback(opened.close)
-            check_rows(folder, manifest, opened.items_file, opened.removed_count)
+            check_rows(folder, manifest, opened.item_store, opened.removed_count)
             refused.pop_all()
         return opened
 
@@ -227,7 +228,7 @@ class Gallery:
             )
         found = self.find_rows(queries, limit + offset, allowed=allowed)
         pages = [(answer.rows[offset:], answer.scores[offset:]) for answer in found]
-        ids = self.items_file.ids_of_rows({int(row) for rows, _ in pages for row in rows})
+        ids = self.item_store.ids_of_rows({int(row) for rows, _ in pages for row in rows})
         return [
             [
                 Hit(ids[int(row)], int(row), float(score), rank)
@@ -306,27 +307,23 @@ class Gallery:
 
     def image_ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the picture that the caption of each row names, of those that name one."""
-        return self.items_file.image_ids_of_rows(rows)
+        return self.item_store.image_ids_of_rows(rows)
 
     def item(self, item_id: str) -> Item | None:
         """Return one item, or None if there is no such id."""
-        return self.items_file.items([item_id]).get(item_id)
+        return self.item_store.items([item_id]).get(item_id)
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """Return the items of `ids` by id in the order asked; unknown ids are left out."""
-        return self.items_file.items(ids)
+        return self.item_store.items(ids)
 
     def ids_of_paths(self, paths: Sequence[str]) -> dict[str, str]:
         """Return the id of each path that a picture of this gallery has."""
-        return self.items_file.ids_of_paths(paths)
+        return self.item_store.ids_of_paths(paths)
 
     def rejected(self) -> Iterator[Rejection]:
         """Yield the inputs that were set aside when this gallery was built."""
-        return self.items_file.rejected()
-
-    def rejected_of(self, places: Sequence[str]) -> list[Rejection]:
-        """Return what was set aside of some places."""
-        return self.items_file.rejected_of(places)
+        return self.item_store.rejected()
 
     def vectors(self, ids: Sequence[str]) -> Rows:
         """Return (item, dim), the stored vectors in float32 in the order asked.
@@ -334,7 +331,7 @@ class Gallery:
         Raises:
             GalleryIndexError: An id is unknown.
         """
-        rows = self.items_file.rows_of_ids(ids)
+        rows = self.item_store.rows_of_ids(ids)
         if unknown := [item_id for item_id in ids if item_id not in rows]:
             raise GalleryIndexError(f"no item {unknown[0]!r} in the {self.kind} gallery")
         return self.vectors_of_rows(np.array([rows[item_id] for item_id in ids], dtype=np.int64))
@@ -355,35 +352,23 @@ class Gallery:
 
     def rows_of_ids(self, ids: Sequence[str]) -> dict[str, int]:
         """Return the row of each id that there is."""
-        return self.items_file.rows_of_ids(ids)
-
-    def ids_naming(self, image_ids: Sequence[str]) -> list[str]:
-        """Return the ids of the captions that name one of these images."""
-        return self.items_file.ids_naming(image_ids)
+        return self.item_store.rows_of_ids(ids)
 
     def ids_of_rows(self, rows: Sequence[int]) -> dict[int, str]:
         """Return the id of each row."""
-        return self.items_file.ids_of_rows(rows)
+        return self.item_store.ids_of_rows(rows)
 
     def items_at(self, rows: Iterable[int]) -> dict[int, Item]:
         """Return the items of some rows, by row; those of removed ones are left out."""
-        return self.items_file.items_at(rows)
+        return self.item_store.items_at(rows)
 
     def rows_naming(self, image_ids: Iterable[str]) -> list[tuple[str, int]]:
         """Return the captions that name one of these images, as (image_id, row)."""
-        return self.items_file.rows_naming(image_ids)
+        return self.item_store.rows_naming(image_ids)
 
     def items_of_rows(self, start: int, stop: int) -> list[Item]:
         """Return the items from row `start` to before row `stop`, in order."""
-        return self.items_file.items_of_rows(start, stop)
-
-    def items_showing(self, content_hashes: Sequence[str]) -> list[Item]:
-        """Return all items of some contents, in row order."""
-        return self.items_file.items_showing(content_hashes)
-
-    def items_of_contents(self, content_hashes: Sequence[str]) -> dict[str, Item]:
-        """Return by content its first row; also of a removed item: the content is still there."""
-        return self.items_file.items_of_contents(content_hashes)
+        return self.item_store.items_of_rows(start, stop)
 
     def thumbnail_of_content(self, content_hash: str) -> bytes | None:
         """Return the JPEG thumbnail of a picture's content, or None."""
@@ -399,16 +384,6 @@ class Gallery:
         return (
             None if self._thumbnails is None else self._thumbnails.read_display_copy(content_hash)
         )
-
-    def display_copy(self, item_id: str) -> bytes | None:
-        """Return the JPEG for display of an image in a shard, its longest side at most 1,024.
-
-        None if there is no such image, or if it has a file of its own: see `source_path`.
-        """
-        item = self.item(item_id)
-        if item is None or item.span is None:
-            return None
-        return self.display_copy_of_content(item.content_hash)
 
     def source_path(self, item_id: str) -> Path:
         """Return where the picture of `item_id` lies, inside the images' root.
@@ -452,7 +427,7 @@ class Gallery:
 
     def close(self) -> None:
         """Close the files; the gallery must not be used afterwards."""
-        self.items_file.close()
+        self.item_store.close()
         self._columns.close()
         if self._words is not None:
             self._words.close()

@@ -1,19 +1,35 @@
-"""A SQLite file that never changes, read by one thread at a time."""
+"""SQLite files of galleries, which never change once they are in their place.
+
+So readers open them `immutable`: no locks, no journal, no look at the folder.
+"""
 
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from index_builder.galleries.items import open_immutable
 from model.errors import GalleryIndexError
 
-__all__ = ["ImmutableFile"]
+__all__ = ["ImmutableFile", "immutable_address", "open_immutable"]
+
+
+def open_immutable(path: Path) -> sqlite3.Connection:
+    """Return a read-only connection to a file that never changes; usable from any thread."""
+    if not path.is_file():
+        raise GalleryIndexError(f"{path} is missing; build the index again")
+    return sqlite3.connect(immutable_address(path), uri=True, check_same_thread=False)
+
+
+def immutable_address(path: Path) -> str:
+    """Return the address by which SQLite opens or attaches a file that never changes."""
+    return f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
 
 
 class ImmutableFile:
-    """A connection of its own to a file of a gallery; safe to use from several threads.
+    """A connection of its own to such a file; safe to use from several threads.
 
     Args:
         path: The file, which is not changed.
@@ -37,10 +53,21 @@ class ImmutableFile:
         try:
             with self._lock:
                 yield self.connection
+        # A damaged file that is a database all the same may hold numbers of rows that there are
+        # not: an IndexError of whoever reads them.
         except (sqlite3.DatabaseError, IndexError) as error:
             raise GalleryIndexError(
                 f"{self.path} cannot be read ({error}); build the index again"
             ) from error
+
+    def select(self, statement: str, *values: str | int | None) -> list[tuple[Any, ...]]:
+        """Return all that a statement finds.
+
+        Raises:
+            GalleryIndexError: The file is damaged.
+        """
+        with self.reading() as connection:
+            return connection.execute(statement, values).fetchall()
 
     def close(self) -> None:
         """Close the file."""

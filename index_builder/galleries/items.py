@@ -1,30 +1,20 @@
-"""What a row of a gallery stands for, read from `items.sqlite` by batches.
-
-The file never changes after it was renamed into place, so readers open it `immutable`: no locks,
-no journal, no look at the folder.
-"""
+"""What a row of a gallery stands for, read from `items.sqlite` by batches."""
 
 import hashlib
 import json
-import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import Any
 
-from index_builder.listing.stamps import NO_STAMP, Stamp
-from model.errors import GalleryIndexError
+from index_builder.galleries.immutable_file import ImmutableFile
+from index_builder.sources.entries import Rejection, Span
+from index_builder.sources.stamps import NO_STAMP, Stamp
 
 __all__ = [
     "ITEM_COLUMNS",
     "Item",
     "ItemStore",
-    "Rejection",
-    "Span",
-    "immutable_address",
-    "open_immutable",
 ]
 
 _REJECTED_AT_ONCE = 10_000
@@ -33,18 +23,6 @@ ITEM_COLUMNS = (
     "id, row, caption, image_id, path, width, height, metadata, content_hash, "
     "stamp_size, stamp_time, span_offset, span_size"
 )
-
-
-class Span(NamedTuple):
-    """Where the bytes of a picture lie in the file that holds it and others.
-
-    Attributes:
-        offset: Of the first byte.
-        size: In bytes.
-    """
-
-    offset: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +57,6 @@ class Item:
     span: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """An input that was set aside.
-
-    Attributes:
-        place: Where it came from: a path, or file:line.
-        code: `missing`, `unreadable`, `too_many_pixels`, `too_large`, `outside_root`, `changed`,
-            `crashed`, `no_picture`, `empty`.
-        reason: One sentence.
-    """
-
-    place: str
-    code: str
-    reason: str
-
-
-def open_immutable(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection to a file that never changes; usable from any thread."""
-    if not path.is_file():
-        raise GalleryIndexError(f"{path} is missing; build the index again")
-    return sqlite3.connect(immutable_address(path), uri=True, check_same_thread=False)
-
-
-def immutable_address(path: Path) -> str:
-    """Return the address by which SQLite opens or attaches a file that never changes."""
-    return f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
-
-
 class ItemStore:
     """The items of a gallery; every question is answered for many items at once.
 
@@ -116,17 +66,16 @@ class ItemStore:
     """
 
     def __init__(self, path: Path, removed: Sequence[int] = ()) -> None:
-        self.path = path
-        self._connection = open_immutable(path)
-        self._lock = threading.Lock()
-        # Temporary tables lie in memory, beside the file.
-        self._connection.executescript(
-            "PRAGMA temp_store = MEMORY; CREATE TEMP TABLE removed (row INTEGER PRIMARY KEY);"
-            "CREATE TEMP VIEW live AS SELECT * FROM items WHERE row NOT IN removed"
-        )
-        rows = ((int(row),) for row in removed)
-        self._connection.executemany("INSERT INTO removed VALUES (?)", rows)
-        self._connection.commit()
+        self._file = ImmutableFile(path)
+        with self._file.reading() as connection:
+            # Temporary tables lie in memory, beside the file.
+            connection.executescript(
+                "PRAGMA temp_store = MEMORY; CREATE TEMP TABLE removed (row INTEGER PRIMARY KEY);"
+                "CREATE TEMP VIEW live AS SELECT * FROM items WHERE row NOT IN removed"
+            )
+            rows = ((int(row),) for row in removed)
+            connection.executemany("INSERT INTO removed VALUES (?)", rows)
+            connection.commit()
 
     def count(self) -> int:
         """Return the number of items."""
@@ -297,20 +246,14 @@ class ItemStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def _items(self, table: str, where: str, *values: str | int) -> list[Item]:
         rows = self._select(f"SELECT {ITEM_COLUMNS} FROM {table} WHERE {where}", *values)
         return [_as_item(row) for row in rows]
 
     def _select(self, statement: str, *values: str | int | None) -> list[tuple[Any, ...]]:
-        try:
-            with self._lock:
-                return self._connection.execute(statement, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise GalleryIndexError(
-                f"{self.path} cannot be read ({error}); build the index again"
-            ) from error
+        return self._file.select(statement, *values)
 
 
 def _as_item(row: tuple[Any, ...]) -> Item:

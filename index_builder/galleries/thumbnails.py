@@ -8,14 +8,11 @@
 
 import io
 import sqlite3
-import threading
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from index_builder.galleries.items import open_immutable
-from model.errors import GalleryIndexError
+from index_builder.galleries.immutable_file import ImmutableFile
 
 __all__ = [
     "DISPLAY_JPEG_QUALITY",
@@ -99,9 +96,7 @@ class ThumbnailStore:
 
     def __init__(self, path: Path) -> None:
         """Open the file without changing it."""
-        self.path = path
-        self._connection = open_immutable(path)
-        self._lock = threading.Lock()
+        self._file = ImmutableFile(path)
 
     def read(self, content_hash: str) -> bytes | None:
         """Return the thumbnail of a picture, or None."""
@@ -114,24 +109,13 @@ class ThumbnailStore:
     def has_display_copy(self, content_hash: str) -> bool:
         """Return whether there is a display copy of a picture."""
         statement = "SELECT 1 FROM display_copies WHERE content_hash = ?"
-        return self._select(statement, content_hash) is not None
+        return bool(self._file.select(statement, content_hash))
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        self._file.close()
 
     def _read(self, table: str, content_hash: str) -> bytes | None:
-        found = self._select(f"SELECT content FROM {table} WHERE content_hash = ?", content_hash)
-        return None if found is None else bytes(found[0])
-
-    def _select(self, statement: str, content_hash: str) -> tuple[Any, ...] | None:
-        try:
-            with self._lock:
-                found: tuple[Any, ...] | None = self._connection.execute(
-                    statement, (content_hash,)
-                ).fetchone()
-                return found
-        except sqlite3.DatabaseError as error:
-            raise GalleryIndexError(
-                f"{self.path} cannot be read ({error}); build the index again"
-            ) from error
+        statement = f"SELECT content FROM {table} WHERE content_hash = ?"
+        found = self._file.select(statement, content_hash)
+        return bytes(found[0][0]) if found else None

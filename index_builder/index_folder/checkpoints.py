@@ -16,7 +16,7 @@ from pathlib import Path
 from index_builder.galleries.manifest import FileRecord
 from index_builder.index_folder.version_record import CheckpointRecord
 from index_builder.index_folder.versions import PREVIOUS_PREFIX, IndexFolder
-from index_builder.index_folder.vouched_files import files_below, records_of_files, unlike_records
+from index_builder.index_folder.vouched_files import file_faults, files_below, records_of_files
 from model.console import warn
 from model.dual_encoder import DualEncoder, files_of_dual_encoder, load_dual_encoder
 from model.durable import move_folder, sync_file, sync_folder
@@ -90,7 +90,7 @@ def check_kept_checkpoint(index: IndexFolder, record: CheckpointRecord) -> None:
     Raises:
         GalleryIndexError: One is missing, too many, or another one.
     """
-    faults = unlike_records(
+    faults = file_faults(
         index.path / record.folder, record.files, place=record.folder, said_by="its version"
     )
     for _, fault in faults:

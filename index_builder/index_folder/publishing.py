@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from index_builder.galleries.gallery import Gallery
-from index_builder.index_folder.retrieval_quality import RetrievalQuality, measure_retrieval
+from index_builder.index_folder.quality_records import RetrievalQuality
+from index_builder.index_folder.retrieval_quality import measure_retrieval
 from index_builder.index_folder.versions import (
     CheckpointRecord,
     GalleryRecord,

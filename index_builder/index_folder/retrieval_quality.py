@@ -12,34 +12,30 @@
 import hashlib
 import heapq
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
 
 from index_builder.galleries.gallery import MAX_HIT_COUNT, Gallery
-from index_builder.galleries.items import immutable_address, open_immutable
-from index_builder.galleries.manifest import Record
-from index_builder.galleries.relevance import Relevance, fit_relevance
+from index_builder.galleries.immutable_file import immutable_address, open_immutable
+from index_builder.galleries.relevance import fit_relevance
+from index_builder.index_folder.quality_records import (
+    DirectionQuality,
+    Hub,
+    HubReport,
+    Recalls,
+    RetrievalQuality,
+)
 from index_builder.vector_index import Rows
 from model.console import progress
 from model.hubness import hubness
 from model.metrics import exact_scores, metrics_from_ranks
 
-__all__ = [
-    "MAX_PRODUCTS",
-    "MAX_QUERIES",
-    "DirectionQuality",
-    "Hub",
-    "HubReport",
-    "Recalls",
-    "RetrievalQuality",
-    "measure_retrieval",
-]
+__all__ = ["MAX_PRODUCTS", "MAX_QUERIES", "measure_retrieval"]
 
 MAX_QUERIES = 5_000
 # Multiplications that exact search may cost, a direction: 1,000,000 x 1024 gets 976 queries.
@@ -51,51 +47,6 @@ _QUERIES_AT_ONCE = 128
 _SCORES_AT_ONCE = 1 << 23
 
 Places = npt.NDArray[np.int64]
-
-
-class Recalls(Record):
-    """Recalls of one direction, in percent."""
-
-    recall_at_1: float = Field(ge=0, le=100)
-    recall_at_5: float = Field(ge=0, le=100)
-    recall_at_10: float = Field(ge=0, le=100)
-
-
-class DirectionQuality(Record):
-    """One direction: through the index, and by exact search, of the same queries."""
-
-    query_count: int = Field(ge=1)
-    through_index: Recalls
-    exact: Recalls
-    relevance: Relevance | None = Field(
-        default=None, description="of the first hits; null where there are too few to tell"
-    )
-
-
-class Hub(Record):
-    """An item that many queries find."""
-
-    id: str
-    occurrences: int = Field(ge=0, description="queries that have it among their first k hits")
-
-
-class HubReport(Record):
-    """How the first k hits of all queries spread over a gallery."""
-
-    k: int = Field(ge=1)
-    query_count: int = Field(ge=1)
-    skewness: float = Field(description="of the k-occurrences; 0 = all alike")
-    never_found_fraction: float = Field(ge=0, le=1, description="share of anti-hubs")
-    hubs: list[Hub] = Field(description="the items found most often, most often first")
-
-
-class RetrievalQuality(Record):
-    """Both directions, and the hubs of both galleries."""
-
-    image_to_text: DirectionQuality
-    text_to_image: DirectionQuality
-    image_hubs: HubReport = Field(description="among images, found by captions")
-    caption_hubs: HubReport = Field(description="among captions, found by images")
 
 
 @dataclass(frozen=True)
@@ -159,11 +110,10 @@ def _bounded(max_queries: int, searched: Gallery) -> int:
 
 def _draw_captions(captions: Gallery, images: Gallery, count: int) -> _Queries:
     """Return captions that name an image, and its row."""
-    with closing(open_immutable(captions.folder / "items.sqlite")) as connection:
-        connection.execute("ATTACH ? AS other", (_items_address(images),))
+    with _items_of_both(captions, images) as connection:
         pairs = connection.execute(
             "SELECT caption.id, caption.row, image.row FROM main.items AS caption "
-            "JOIN other.items AS image ON image.id = caption.image_id"
+            "JOIN images.items AS image ON image.id = caption.image_id"
         )
         drawn = _drawn(
             (pair for pair in pairs if _is_live(captions, pair[1]) and _is_live(images, pair[2])),
@@ -177,10 +127,9 @@ def _draw_captions(captions: Gallery, images: Gallery, count: int) -> _Queries:
 
 def _draw_images(captions: Gallery, images: Gallery, count: int) -> _Queries:
     """Return images that captions name, and the rows of those."""
-    with closing(open_immutable(captions.folder / "items.sqlite")) as connection:
-        connection.execute("ATTACH ? AS other", (_items_address(images),))
+    with _items_of_both(captions, images) as connection:
         named = connection.execute(
-            "SELECT image.id, image.row FROM other.items AS image "
+            "SELECT image.id, image.row FROM images.items AS image "
             "WHERE EXISTS (SELECT 1 FROM main.items AS caption WHERE caption.image_id = image.id)"
         )
         drawn = _drawn((image for image in named if _is_live(images, image[1])), count)
@@ -188,6 +137,15 @@ def _draw_images(captions: Gallery, images: Gallery, count: int) -> _Queries:
     kept = [place for place, rows in enumerate(own) if len(rows)]
     rows = np.array([drawn[place][1] for place in kept], dtype=np.int64)
     return _Queries(rows, [own[place] for place in kept])
+
+
+@contextmanager
+def _items_of_both(captions: Gallery, images: Gallery) -> Iterator[sqlite3.Connection]:
+    """Yield a connection to `main.items`, the captions, and `images.items`."""
+    with closing(open_immutable(captions.folder / "items.sqlite")) as connection:
+        address = immutable_address(images.folder / "items.sqlite")
+        connection.execute("ATTACH ? AS images", (address,))
+        yield connection
 
 
 def _captions_of(image_id: str, captions: Gallery, connection: sqlite3.Connection) -> Places:
@@ -302,7 +260,3 @@ def _recalls(ranks: Places) -> Recalls:
         recall_at_5=metrics.recall_at_5,
         recall_at_10=metrics.recall_at_10,
     )
-
-
-def _items_address(gallery: Gallery) -> str:
-    return immutable_address(gallery.folder / "items.sqlite")

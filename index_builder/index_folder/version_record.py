@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, computed_field, model_validator
 
 from index_builder.galleries.manifest import FileRecord, Record, parse_record
-from index_builder.index_folder.retrieval_quality import RetrievalQuality
+from index_builder.index_folder.quality_records import RetrievalQuality
 from model.errors import GalleryIndexError
 
 __all__ = ["CheckpointRecord", "GalleryRecord", "VersionRecord", "read_version_record"]

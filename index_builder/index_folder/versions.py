@@ -25,7 +25,7 @@ from pathlib import Path
 from index_builder.encoding.work import WORK_PREFIX
 from index_builder.index_folder.lock import exclusive_lock
 from index_builder.index_folder.open_index import OpenIndex, open_version
-from index_builder.index_folder.retrieval_quality import RetrievalQuality
+from index_builder.index_folder.quality_records import RetrievalQuality
 from index_builder.index_folder.version_record import (
     CheckpointRecord,
     GalleryRecord,
@@ -127,12 +127,12 @@ class IndexFolder:
             f"`current` was edited; its record is now {place}"
         )
 
-    def outlived_asides(self) -> list[Path]:
-        """Return the records that were set aside and whose numbers later versions have passed."""
+    def old_never_served_records(self) -> list[Path]:
+        """Return the records that were set aside and whose numbers newer versions have passed."""
         served = self.current()
-        return [place for number, place in self._set_aside().items() if number < served]
+        return [place for number, place in self._never_served_records().items() if number < served]
 
-    def _set_aside(self) -> dict[int, Path]:
+    def _never_served_records(self) -> dict[int, Path]:
         found = (self.path / "versions").glob(f"{_NEVER_SERVED}[0-9]*.json")
         numbers = ((place.stem.removeprefix(_NEVER_SERVED), place) for place in sorted(found))
         return {int(number): place for number, place in numbers if number.isdecimal()}
@@ -226,7 +226,7 @@ class IndexFolder:
             GalleryIndexError: More than one version is newer than the served one.
         """
         record = VersionRecord(
-            version=max([*self.versions(), *self._set_aside()], default=0) + 1,
+            version=max([*self.versions(), *self._never_served_records()], default=0) + 1,
             created_at=datetime.now(UTC),
             checkpoint=checkpoint,
             images=images,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from index_builder.galleries.manifest import FileRecord, record_of_file
 
-__all__ = ["files_below", "records_of_files", "unlike_records"]
+__all__ = ["file_faults", "files_below", "records_of_files"]
 
 
 def files_below(folder: Path) -> dict[str, Path]:
@@ -19,7 +19,7 @@ def records_of_files(folder: Path) -> dict[str, FileRecord]:
     return {name: record_of_file(path) for name, path in files_below(folder).items()}
 
 
-def unlike_records(
+def file_faults(
     folder: Path, records: Mapping[str, FileRecord], *, place: str, said_by: str
 ) -> Iterator[tuple[str, str]]:
     """Yield name and fault of each file that is missing, too many, or not as its record says.

@@ -11,7 +11,7 @@ from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.listing.identity import Identification
 from index_builder.listing.listed_source import ListedEntry, Listing
-from index_builder.listing.stamps import NO_STAMP, Stamp, stamp_of
+from index_builder.sources.stamps import NO_STAMP, Stamp, stamp_of
 
 __all__ = ["fresh_listing"]
 
@@ -24,7 +24,7 @@ def fresh_listing(
     images_root: Path | None,
     images: Gallery | None = None,
 ) -> Listing:
-    """Return the entries that are not in a gallery just so, listed in a new file at `path`.
+    """Return the entries that a gallery lacks or has otherwise, listed in a new file at `path`.
 
     Args:
         path: To be written.

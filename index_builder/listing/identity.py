@@ -4,8 +4,8 @@
     a caption     an item with its text that belongs to the same picture; made ids are of the place
                   in the source, which says nothing about another source
 
-What a source has no column for it does not change: the metadata of an item stays as it is when no
-entry of the source has any, and so does the picture of a caption.
+A column that a source lacks changes nothing: an item keeps its metadata where no entry of the
+source has any, and a caption keeps its picture where none names one.
 """
 
 import hashlib
@@ -15,10 +15,9 @@ from dataclasses import replace
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.listing.listed_source import ListedEntry, Listing
-from index_builder.writing.assembly import image_ids_of
-from model.identifiers import caption_id
+from model.identifiers import caption_id, image_id_for_path
 
-__all__ = ["Identification"]
+__all__ = ["Identification", "image_ids_of"]
 
 
 class Identification:
@@ -63,7 +62,8 @@ class Identification:
     def _captions(self, entries: Sequence[ListedEntry]) -> list[ListedEntry]:
         nameless = [entry for entry in entries if not entry.has_own_id]
         items: dict[str | None, list[Item]] = {}
-        for item in self._before.items_showing([_text_hash(entry) for entry in nameless]):
+        hashes = [_text_hash(entry) for entry in nameless]
+        for item in self._before.item_store.items_showing(hashes):
             items.setdefault(item.caption, []).append(item)
         image_ids = image_ids_of(entries, self._images)
         taken = self._before.rows_of_ids([entry.id for entry in nameless])
@@ -103,3 +103,15 @@ class Identification:
 
 def _text_hash(entry: ListedEntry) -> str:
     return hashlib.sha256((entry.caption or "").encode()).hexdigest()
+
+
+def image_ids_of(entries: Sequence[ListedEntry], images: Gallery | None) -> list[str | None]:
+    """Return the picture that each caption belongs to, looked up where named by its path."""
+    paths = sorted({e.image_path for e in entries if e.image_id is None and e.image_path})
+    known = images.ids_of_paths(paths) if images is not None and paths else {}
+    return [
+        known.get(entry.image_path) or image_id_for_path(entry.image_path)
+        if entry.image_id is None and entry.image_path is not None
+        else entry.image_id
+        for entry in entries
+    ]

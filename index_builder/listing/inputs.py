@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from index_builder.encoding.region_encoding import RegionSource
 from index_builder.listing.listed_source import Listing
 from index_builder.sources import (
     CaptionSource,
@@ -14,6 +13,7 @@ from index_builder.sources import (
     open_caption_source,
     open_image_source,
 )
+from index_builder.sources.region_array import RegionSource
 from model.console import say
 from model.errors import ConfigError
 

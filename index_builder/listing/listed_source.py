@@ -13,8 +13,8 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from index_builder.galleries.items import Rejection
 from index_builder.sources import CaptionEntry, ImageEntry, Span
+from index_builder.sources.entries import Rejection
 from index_builder.sources.problems import SHOWN_PROBLEM_COUNT, Problems
 
 __all__ = ["ListedEntry", "Listing"]

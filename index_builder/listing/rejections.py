@@ -4,10 +4,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
-from index_builder.galleries.items import Rejection
 from index_builder.galleries.manifest import GalleryKind
+from index_builder.sources.entries import Rejection
 from model.durable import write_lines
 from model.errors import DataError
 
@@ -39,7 +40,8 @@ class RejectionLimit:
     def most_of(self, count: int) -> int:
         """Return how many of `count` inputs may be set aside."""
         share, number = _LIMIT.fullmatch(self.text.strip()).groups()  # type: ignore[union-attr]
-        return int(number) if number is not None else int(count * float(share) / 100)
+        # In decimals, as it was written: in floats 32.3% of 1,000 would be 322.
+        return int(number) if number is not None else int(count * Decimal(share) / 100)
 
 
 class RejectionCount:

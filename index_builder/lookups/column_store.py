@@ -25,7 +25,6 @@ __all__ = ["ColumnStore", "ColumnSummary", "Scalar"]
 
 Scalar = bool | int | float | str
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-_SUMMED_UP_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,11 @@ class ColumnStore:
     """
 
     def __init__(self, path: Path, row_count: int) -> None:
-        self.path = path
         self._row_count = row_count
         self._file = ImmutableFile(path)
         statement = "SELECT name, number, type, posting_count FROM columns ORDER BY number"
         try:
-            with self._file.reading() as connection:
-                found = connection.execute(statement).fetchall()
+            found = self._file.select(statement)
         except GalleryIndexError:
             self._file.close()
             raise

@@ -60,17 +60,16 @@ class WordStore:
     """
 
     def __init__(self, path: Path, row_count: int) -> None:
-        self.path = path
         self._splitter = WordSplitter()
         self._file = ImmutableFile(path)
         try:
-            with self._file.reading() as connection:
-                found = connection.execute("SELECT caption_count, word_count FROM facts").fetchone()
-                lengths = connection.execute("SELECT counts FROM lengths ORDER BY piece").fetchall()
+            ((self._caption_count, word_count),) = self._file.select(
+                "SELECT caption_count, word_count FROM facts"
+            )
+            lengths = self._file.select("SELECT counts FROM lengths ORDER BY piece")
         except GalleryIndexError:
             self.close()
             raise
-        self._caption_count, word_count = found
         counts = np.frombuffer(b"".join(piece for (piece,) in lengths), "<u2")
         mean = max(word_count, 1) / max(self._caption_count, 1)
         # The last rows may be gone from the items.

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from index_builder.galleries.items import Rejection
-from index_builder.sources.entries import CaptionEntry
+from index_builder.sources.entries import CaptionEntry, Rejection
 from index_builder.sources.problems import Problems
 from index_builder.sources.text_lines import text_lines
 from model.data.scan import open_scan_images

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index_builder.galleries.items import Rejection
 from index_builder.sources.columns import checked_id, checked_path, other_columns
-from index_builder.sources.entries import CaptionEntry
+from index_builder.sources.entries import CaptionEntry, Rejection
 from index_builder.sources.problems import Problems
 from index_builder.sources.row import Table
 from index_builder.sources.table import open_table

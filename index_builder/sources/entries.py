@@ -12,12 +12,31 @@ encoded. Equal ids are found by whoever lists (`index_builder.listing.listed_sou
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from index_builder.galleries.items import Rejection, Span
 from model.errors import DataError
 
-__all__ = ["CaptionEntry", "CaptionSource", "EntryError", "ImageEntry", "ImageSource", "Span"]
+__all__ = [
+    "CaptionEntry",
+    "CaptionSource",
+    "EntryError",
+    "ImageEntry",
+    "ImageSource",
+    "Rejection",
+    "Span",
+]
+
+
+class Span(NamedTuple):
+    """Where the bytes of a picture lie in the file that holds it and others.
+
+    Attributes:
+        offset: Of the first byte.
+        size: In bytes.
+    """
+
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,22 @@ class CaptionEntry:
     image_path: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     has_own_id: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An input that was set aside.
+
+    Attributes:
+        place: Where it came from: a path, or file:line.
+        code: `missing`, `unreadable`, `too_many_pixels`, `too_large`, `outside_root`, `changed`,
+            `crashed`, `no_picture`, `empty`.
+        reason: One sentence.
+    """
+
+    place: str
+    code: str
+    reason: str
 
 
 class EntryError(DataError):

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from index_builder.galleries.items import Rejection
-from index_builder.sources.entries import ImageEntry
+from index_builder.sources.entries import ImageEntry, Rejection
 from index_builder.sources.picture_file import PICTURE_ENDINGS, read_picture_file
 from index_builder.sources.problems import Problems, is_unicode
 from model.errors import DataError

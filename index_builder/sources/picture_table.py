@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index_builder.galleries.items import Rejection
 from index_builder.sources.columns import checked_id, checked_path, other_columns
-from index_builder.sources.entries import ImageEntry
+from index_builder.sources.entries import ImageEntry, Rejection
 from index_builder.sources.picture_file import read_picture_file
 from index_builder.sources.problems import Problems
 from index_builder.sources.row import Table

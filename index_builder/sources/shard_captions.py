@@ -1,11 +1,11 @@
 """The captions of tar shards: the `.txt` of a sample, one a line, or else those of its `.json`."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from index_builder.galleries.items import Rejection
 from index_builder.sources.caption_table import caption_texts
-from index_builder.sources.entries import CaptionEntry
+from index_builder.sources.entries import CaptionEntry, Rejection
 from index_builder.sources.problems import Problems
 from index_builder.sources.shard_files import ShardFiles
 from index_builder.sources.tar_samples import Sample, find_samples
@@ -64,7 +64,8 @@ class ShardCaptions:
 
 def _texts(sample: Sample) -> list[str]:
     """Return the captions of a sample, none of them empty."""
-    texts = [line.strip() for line in (sample.text or "").splitlines()]
+    # Lines as those of a file: `str.splitlines` would also cut at characters such as U+2028.
+    texts = [line.strip() for line in io.StringIO(sample.text or "", newline=None)]
     if not any(texts) and {"caption", "captions"} & set(sample.values):
         texts = caption_texts(sample.values)
     return [text for text in texts if text]

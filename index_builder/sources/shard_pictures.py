@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from index_builder.galleries.items import Rejection
-from index_builder.sources.entries import EntryError, ImageEntry
+from index_builder.sources.entries import EntryError, ImageEntry, Rejection
 from index_builder.sources.picture_file import MAX_PICTURE_BYTES, resolved_below, too_large
 from index_builder.sources.problems import Problems
 from index_builder.sources.shard_files import ShardFiles

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from index_builder.galleries.items import Rejection
-from index_builder.sources.entries import Span
+from index_builder.sources.entries import Rejection, Span
 from index_builder.sources.picture_file import PICTURE_ENDINGS
 from index_builder.sources.problems import Problems, is_unicode
 from model.errors import DataError

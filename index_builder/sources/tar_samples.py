@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from index_builder.galleries.items import Rejection
 from index_builder.sources.columns import checked_id, other_columns
-from index_builder.sources.entries import EntryError
+from index_builder.sources.entries import EntryError, Rejection
 from index_builder.sources.json_lines import json_object
 from index_builder.sources.picture_file import resolved_below
 from index_builder.sources.problems import Problems

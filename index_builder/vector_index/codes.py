@@ -15,10 +15,10 @@ class CodesIndex(RerankedIndex):
 
     @property
     def effort(self) -> None:
-        """Nothing."""
+        """None: every code is compared."""
         return
 
-    def _looked_at(self, row_count: int) -> int:  # noqa: ARG002
+    def _break_even_count(self, row_count: int) -> int:  # noqa: ARG002
         return 0
 
     def propose(

@@ -27,7 +27,7 @@ class HnswIndex(RerankedIndex):
         """How many of the rows seen so far the walk goes on from."""
         return Effort("efSearch", min(_SMALLEST_EFFORT, self.count), self.count)
 
-    def _looked_at(self, row_count: int) -> int:
+    def _break_even_count(self, row_count: int) -> int:
         return self._thinned(self._parameters[self.effort.name], row_count) * _ROWS_A_STEP
 
     def propose(

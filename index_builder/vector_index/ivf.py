@@ -73,7 +73,7 @@ class IvfIndex(RerankedIndex):
             self._known_masks[mask] = counts
         return counts
 
-    def _looked_at(self, row_count: int) -> int:  # noqa: ARG002 - the same for few and for many
+    def _break_even_count(self, row_count: int) -> int:  # noqa: ARG002 - the same for few and for many
         # As many as a search without a filter looks at. benchmarks.index_kinds --filters: equal
         # times at about 2,000 allowed rows of 15,000 x 128 (this says 1,875), and at 5,000 of
         # 60,000 x 256 (3,673).

@@ -65,9 +65,9 @@ class ResidentRows:
     """All rows of an index, kept on a device of torch.
 
     Args:
-        vectors: All rows.
-        device: cuda, cuda:N; cpu runs the same code.
-        mask: Which rows may be found.
+        vectors: All rows, where they are to be compared: on a GPU, or on the CPU for tests.
+        mask: Which rows may be found; None allows every row.
+        at_once: Rows compared at once; default: 2^20.
     """
 
     def __init__(

@@ -98,8 +98,12 @@ class RerankedIndex(VectorIndex):
         """
 
     @abstractmethod
-    def _looked_at(self, row_count: int) -> int:
-        """Return how many rows are compared exactly in the time of a filtered search."""
+    def _break_even_count(self, row_count: int) -> int:
+        """Return up to how many allowed rows comparing all of them is no slower than a search.
+
+        Args:
+            row_count: The allowed rows of this search.
+        """
 
     @property
     def search_parameters(self) -> Mapping[str, int]:
@@ -117,7 +121,7 @@ class RerankedIndex(VectorIndex):
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         mask = RowMask.of(allowed, self.count)
         row_count = self.count if mask is None else mask.count
-        if mask is not None and row_count <= max(_EXACT_COUNT, self._looked_at(row_count)):
+        if mask is not None and row_count <= max(_EXACT_COUNT, self._break_even_count(row_count)):
             return self._exactly(queries, wanted_count, mask)
         shallow, deep = _PAGE_BOUNDS
         if not shallow < wanted_count <= deep:

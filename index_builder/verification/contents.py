@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from index_builder.galleries.items import immutable_address
+from index_builder.galleries.immutable_file import immutable_address
 from index_builder.vector_index import RowNumbers
 from index_builder.verification.findings import Check, Found
 from index_builder.verification.opened import OpenedGallery

@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Sequence
 
-from index_builder.encoding.work import foreign_work
+from index_builder.encoding.work import work_folders
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.gallery_files import file_names
 from index_builder.galleries.manifest import FileRecord, GalleryKind, Manifest, parse_record
 from index_builder.index_folder.version_record import CheckpointRecord, GalleryRecord, VersionRecord
 from index_builder.index_folder.versions import OWN_NAMES, IndexFolder
-from index_builder.index_folder.vouched_files import unlike_records
+from index_builder.index_folder.vouched_files import file_faults
 from index_builder.listing.rejections import rejected_lines
 from index_builder.verification.findings import Check, Found, Report
 from model.dual_encoder import DualEncoder, load_dual_encoder
@@ -73,7 +73,7 @@ def check_versions(index: IndexFolder, check: Check) -> None:
     places = sorted(path.relative_to(index.path).as_posix() for path in below)
     if unneeded := [place for place in places if place not in named]:
         check.notes.append(f"no version names {Found(unneeded)}; prune removes it")
-    if unfinished := foreign_work(index.galleries) + index.drafts():
+    if unfinished := work_folders(index.galleries) + index.drafts():
         check.notes.append(
             f"{Found([path.name for path in unfinished])}: work that was not finished; build "
             "again to go on with it, or use `prune --unfinished`"
@@ -100,12 +100,12 @@ def check_gallery_files(
         manifest = parse_record(Manifest, place)
     except GalleryIndexError:
         files = {"manifest.json": manifest_record}
-        alone = unlike_records(folder, files, place=record.folder, said_by=says)
+        alone = file_faults(folder, files, place=record.folder, said_by=says)
         check.problems += [f"{fault}; {advice}" for name, fault in alone if name in files]
         return None
     files = {"manifest.json": manifest_record, **manifest.files}
     said_by = f"{says} or its manifest.json"
-    faults = dict(unlike_records(folder, files, place=record.folder, said_by=said_by))
+    faults = dict(file_faults(folder, files, place=record.folder, said_by=said_by))
     check.problems += [f"{fault}; {advice}" for fault in faults.values()]
     size = sum(file.size_bytes for file in files.values())
     check.looked_at = f"{len(files)} files, {size / 1e6:,.1f} MB"
@@ -135,7 +135,7 @@ def check_checkpoint(
     advice = "build again with this checkpoint, which copies it anew"
     with report.check("checkpoint", "files") as check:
         faults = dict(
-            unlike_records(
+            file_faults(
                 index.path / record.folder, record.files, place=record.folder, said_by="its version"
             )
         )

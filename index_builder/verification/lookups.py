@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from index_builder.galleries.items import open_immutable
+from index_builder.galleries.immutable_file import open_immutable
 from index_builder.lookups.lookup_files import lookup_files, write_lookups
 from index_builder.verification.findings import Check
 from index_builder.verification.opened import OpenedGallery

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.items import ItemStore, open_immutable
+from index_builder.galleries.immutable_file import open_immutable
+from index_builder.galleries.items import ItemStore
 from index_builder.galleries.manifest import Manifest
 from index_builder.vector_index import RowFile, VectorIndex
 from index_builder.vector_index.reranked import RerankedIndex
@@ -47,7 +48,7 @@ class OpenedGallery:
     @property
     def items(self) -> ItemStore:
         """Its items."""
-        return self.gallery.items_file
+        return self.gallery.item_store
 
     @property
     def faiss_index(self) -> Any:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from index_builder.encoding.part_making import rejections_of
 from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.items import Item, Rejection
+from index_builder.galleries.items import Item
 from index_builder.listing.listed_source import Listing
+from index_builder.sources.entries import Rejection
 from index_builder.vector_index import TuningQueries
 from index_builder.writing.assembly import Assembly, Step
 from index_builder.writing.change_draft import ChangeDraft
@@ -101,7 +102,7 @@ class Addition:
     def has_other_rejections(self) -> bool:
         """Return whether something else is set aside, of these entries, than was before."""
         return any(
-            set(rejections) != set(self._before.rejected_of(places))
+            set(rejections) != set(self._before.item_store.rejected_of(places))
             for places, rejections in self._rejections()
         )
 

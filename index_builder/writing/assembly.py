@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.encoding.contents import Contents
 from index_builder.encoding.known_gallery import KnownGallery
 from index_builder.encoding.part_making import PartMaker, digests_of_items, rejections_of
 from index_builder.encoding.parts import Part, State
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import GalleryKind, IndexKind
+from index_builder.listing.identity import image_ids_of
 from index_builder.listing.listed_source import ListedEntry, Listing
 from index_builder.vector_index import IndexRequest, Rows, TuningQueries
-from index_builder.writing.contents import Contents
 from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model.errors import GalleryIndexError
-from model.identifiers import image_id_for_path
 
-__all__ = ["Assembly", "Step", "image_ids_of"]
+__all__ = ["Assembly", "Step"]
 
 _NAME_DIGITS = 16
 
@@ -267,15 +267,3 @@ def _gone(part: Part, digest: bytes) -> GalleryIndexError:
         f"{part.path} relies on a content that is gone ({digest.hex()[:16]}); delete it and build "
         "again: the other parts are kept"
     )
-
-
-def image_ids_of(entries: Sequence[ListedEntry], images: Gallery | None) -> list[str | None]:
-    """Return the picture that each caption belongs to, looked up where named by its path."""
-    paths = sorted({e.image_path for e in entries if e.image_id is None and e.image_path})
-    known = images.ids_of_paths(paths) if images is not None and paths else {}
-    return [
-        known.get(entry.image_path) or image_id_for_path(entry.image_path)
-        if entry.image_id is None and entry.image_path is not None
-        else entry.image_id
-        for entry in entries
-    ]

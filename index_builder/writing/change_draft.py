@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from index_builder.galleries.background import BACKGROUND_FILE, draw_background, write_background
 from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.items import Item, ItemStore, Rejection
+from index_builder.galleries.items import Item, ItemStore
 from index_builder.galleries.manifest import (
     ColumnType,
     ColumnTypes,
@@ -36,6 +36,7 @@ from index_builder.galleries.manifest import (
 from index_builder.galleries.thumbnails import ThumbnailWriter
 from index_builder.galleries.tombstones import live_rows, read_tombstones, write_tombstones
 from index_builder.lookups.lookup_files import lookup_files, write_lookups
+from index_builder.sources.entries import Rejection
 from index_builder.vector_index import (
     AllowedRows,
     Rows,

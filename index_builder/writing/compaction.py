@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from index_builder.encoding.contents import Contents
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import GalleryKind
 from index_builder.vector_index import IndexRequest, TuningQueries
-from index_builder.writing.contents import Contents
 from index_builder.writing.draft import EncoderRecord, GalleryDraft
 
 __all__ = ["MOST_TOMBSTONES", "compact", "compacted_name", "needs_compaction"]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index_builder.galleries.background import BACKGROUND_FILE, draw_background, write_background
-from index_builder.galleries.items import Item, Rejection
+from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import (
     ColumnTypes,
     GalleryKind,
@@ -27,6 +27,7 @@ from index_builder.galleries.manifest import (
 from index_builder.galleries.thumbnails import ThumbnailWriter
 from index_builder.galleries.tombstones import write_tombstones
 from index_builder.lookups.lookup_files import lookup_files, write_lookups
+from index_builder.sources.entries import Rejection
 from index_builder.vector_index import (
     IndexRequest,
     Rows,

@@ -7,7 +7,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from index_builder.galleries.items import ITEM_COLUMNS, Item, Rejection
+from index_builder.galleries.items import ITEM_COLUMNS, Item
+from index_builder.sources.entries import Rejection
 
 __all__ = ["ItemChanger", "ItemWriter"]
 

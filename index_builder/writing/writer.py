@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from index_builder.encoding.contents import Contents
 from index_builder.encoding.known_gallery import KnownGallery
 from index_builder.encoding.part_making import PartMaker, rejections_of
 from index_builder.encoding.plans import GalleryPlan
 from index_builder.encoding.work import Request, WorkFolder
 from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.items import Rejection
 from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.galleries.thumbnails import (
     DISPLAY_JPEG_QUALITY,
@@ -20,12 +20,12 @@ from index_builder.galleries.thumbnails import (
     LONGEST_SIDE,
 )
 from index_builder.listing.rejections import RejectionCount, RejectionLimit
-from index_builder.listing.stamps import SourceWatch
+from index_builder.sources.entries import Rejection
+from index_builder.sources.stamps import SourceWatch
 from index_builder.vector_index import IndexRequest, Rows
 from index_builder.writing.addition import Addition, ChangeCount
 from index_builder.writing.assembly import Assembly
 from index_builder.writing.changes import changed_gallery
-from index_builder.writing.contents import Contents
 from index_builder.writing.draft import EncoderRecord
 from index_builder.writing.reuse import find_gallery
 from index_builder.writing.tuning_queries import VectorSource, tuning_queries

@@ -7,12 +7,12 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.data.captioned_images import CaptionedImages
-from model.data.picture_files import path_below, refuse_missing_pictures
+from model.data.named_images import NamedImage, captioned_images, path_below
+from model.data.text_lines import read_lines
 from model.errors import DataError
 from model.identifiers import check_item_id, image_id_for_path
 
@@ -44,36 +44,12 @@ def load_jsonl(
     gathered = _gather(images_root, captions_file)
     if not gathered:
         raise DataError(f"{captions_file} holds no captions")
-    found = sorted({entry.split for entry in gathered})
-    if splits is not None:
-        gathered = [entry for entry in gathered if entry.split in splits]
-        if not gathered:
-            wanted = ", ".join(sorted(splits))
-            raise DataError(f"{captions_file}: no image is of split {wanted}; found {found}")
-    refuse_missing_pictures([entry.path for entry in gathered], captions_file)
-    return CaptionedImages(
-        image_ids=tuple(entry.image_id for entry in gathered),
-        image_paths=tuple(entry.path for entry in gathered),
-        captions=tuple(tuple(entry.captions) for entry in gathered),
-        metadata=tuple(entry.metadata for entry in gathered),
-        splits=tuple(entry.split for entry in gathered),
-    )
+    return captioned_images(gathered, captions_file, splits)
 
 
-@dataclass
-class _Entry:
-    """One image while its lines are gathered."""
-
-    image_id: str
-    path: Path
-    captions: list[str]
-    metadata: dict[str, Any]
-    split: str
-
-
-def _gather(images_root: Path, captions_file: Path) -> list[_Entry]:
-    """Return one entry an image from the lines of a captions file."""
-    by_id: dict[str, _Entry] = {}
+def _gather(images_root: Path, captions_file: Path) -> list[NamedImage]:
+    """Return the images of a captions file, each with the captions of all its lines."""
+    by_id: dict[str, NamedImage] = {}
     paths_of_ids: dict[str, Path] | None = None
     for where, row in _rows(captions_file):
         captions = _captions_of(row, where)
@@ -91,33 +67,31 @@ def _gather(images_root: Path, captions_file: Path) -> list[_Entry]:
             posix = PurePosixPath(str(relative)).as_posix()
             image_id = image_id_for_path(posix) if given_id is None else str(given_id)
         check_item_id(image_id)
-        entry = by_id.get(image_id)
-        if entry is None:
+        known = by_id.get(image_id)
+        if known is None:
             metadata = {key: value for key, value in row.items() if key not in _RESERVED}
-            by_id[image_id] = _Entry(
-                image_id, path, captions, metadata, str(row.get("split") or "")
-            )
-        elif entry.path != path:
-            raise DataError(f"{where}: id {image_id} is {entry.path.name} as well as {path.name}")
+            split = str(row.get("split") or "")
+            by_id[image_id] = NamedImage(image_id, path, captions, split, metadata)
+        elif known.path != path:
+            raise DataError(f"{where}: id {image_id} is {known.path.name} as well as {path.name}")
         else:
-            entry.captions.extend(captions)
+            known.captions.extend(captions)
     return list(by_id.values())
 
 
 def _rows(captions_file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (file name and line, object) for every line that is not empty."""
-    with captions_file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{captions_file.name} line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{where}: not JSON ({error.msg})") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{where}: expected an object, found {type(row).__name__}")
-            yield where, row
+    for number, line in enumerate(read_lines(captions_file), start=1):
+        if not line.strip():
+            continue
+        where = f"{captions_file.name} line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: expected an object, found {type(row).__name__}")
+        yield where, row
 
 
 def _captions_of(row: Mapping[str, Any], where: str) -> list[str]:

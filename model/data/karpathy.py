@@ -12,26 +12,15 @@ Source: Karpathy and Fei-Fei, Deep Visual-Semantic Alignments (CVPR 2015), `capt
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.data.captioned_images import CaptionedImages
-from model.data.picture_files import path_below, refuse_missing_pictures
+from model.data.named_images import NamedImage, captioned_images, path_below
 from model.errors import DataError
 from model.identifiers import check_item_id, image_id_for_path
 
 __all__ = ["load_karpathy"]
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One image of the file."""
-
-    image_id: str
-    path: Path
-    captions: tuple[str, ...]
-    split: str
 
 
 def load_karpathy(
@@ -50,25 +39,11 @@ def load_karpathy(
     """
     if not images_root.is_dir():
         raise DataError(f"there is no folder of pictures {images_root}")
-    entries = [
-        _entry(row, f"{captions_file.name} image {place}", images_root)
+    named = [
+        _named_image(row, f"{captions_file.name} image {place}", images_root)
         for place, row in enumerate(_rows(captions_file))
     ]
-    found = sorted({entry.split for entry in entries})
-    kept = [entry for entry in entries if splits is None or entry.split in splits]
-    if not kept:
-        wanted = "" if splits is None else f" is of split {' or '.join(sorted(splits))}"
-        raise DataError(f"{captions_file}: no image{wanted}; found {', '.join(found) or 'none'}")
-    if len({entry.image_id for entry in kept}) < len(kept):
-        raise DataError(f"{captions_file}: an id stands twice; every image needs its own")
-    refuse_missing_pictures([entry.path for entry in kept], captions_file)
-    return CaptionedImages(
-        image_ids=tuple(entry.image_id for entry in kept),
-        image_paths=tuple(entry.path for entry in kept),
-        captions=tuple(entry.captions for entry in kept),
-        metadata=tuple({} for _ in kept),
-        splits=tuple(entry.split for entry in kept),
-    )
+    return captioned_images(named, captions_file, splits)
 
 
 def _rows(captions_file: Path) -> list[Any]:
@@ -87,7 +62,7 @@ def _rows(captions_file: Path) -> list[Any]:
     return rows
 
 
-def _entry(row: Any, where: str, images_root: Path) -> _Entry:
+def _named_image(row: Any, where: str, images_root: Path) -> NamedImage:
     """Return the image that one entry of the list describes."""
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object, found {type(row).__name__}")
@@ -96,7 +71,7 @@ def _entry(row: Any, where: str, images_root: Path) -> _Entry:
         if not isinstance(value, str):
             raise DataError(f"{where}: `{key}` must be a text, found {value!r}")
     relative = PurePosixPath(str(folder), str(name)).as_posix()
-    return _Entry(
+    return NamedImage(
         image_id=_image_id(row, relative, where),
         path=path_below(images_root, relative, where),
         captions=_captions(row.get("sentences"), where),
@@ -116,7 +91,7 @@ def _image_id(row: Mapping[str, Any], relative: str, where: str) -> str:
     return image_id_for_path(relative)
 
 
-def _captions(sentences: Any, where: str) -> tuple[str, ...]:
+def _captions(sentences: Any, where: str) -> list[str]:
     """Return the `raw` text of every sentence, at least one, none empty."""
     if not isinstance(sentences, list) or not sentences:
         raise DataError(f"{where}: `sentences` must be a list with at least one sentence")
@@ -126,4 +101,4 @@ def _captions(sentences: Any, where: str) -> tuple[str, ...]:
         if not isinstance(raw, str) or not raw.strip():
             raise DataError(f"{where}: `raw` of a sentence must be a text with words, not {raw!r}")
         captions.append(raw.strip())
-    return tuple(captions)
+    return captions

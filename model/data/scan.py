@@ -14,7 +14,7 @@
 Source: SCAN (ECCV 2018), `data/f30k_precomp`, `data/coco_precomp`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from model import console
 from model.data.captioned_images import CaptionedImages
+from model.data.text_lines import read_lines
 from model.errors import DataError
 from model.identifiers import check_item_id
 from model.inputs.regions import ImageRegions, RegionFile, open_region_file
@@ -124,7 +125,7 @@ def open_scan_images(array: Path) -> ScanImages:
 
 def _captions(path: Path) -> list[str]:
     """Return the captions of a file, one a line, none empty."""
-    captions = _lines(path)
+    captions = list(read_lines(path))
     for number, caption in enumerate(captions, start=1):
         if not caption:
             raise DataError(
@@ -157,7 +158,7 @@ def _image_ids(
     made = tuple(f"{split}-{place}" for place in range(len(rows)))
     if not path.is_file():
         return made
-    given: Sequence[str] = _lines(path)
+    given = list(read_lines(path))
     if len(given) == row_count:
         given = [given[row] for row in rows]
     if len(given) != len(rows):
@@ -171,12 +172,3 @@ def _image_ids(
             f"{path}: an id stands twice; every image needs its own, or take the file away"
         )
     return tuple(check_item_id(item_id) for item_id in given)
-
-
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a file without the white space around them."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return [line.strip() for line in lines]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error

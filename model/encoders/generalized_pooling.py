@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from model.errors import EmptyItemError
+from model.encoders.pooling import fragment_counts, padding_last
 
 __all__ = ["GeneralizedPooling"]
 
@@ -68,14 +68,10 @@ class GeneralizedPooling(nn.Module):
         self, fragments: Tensor, is_padding: Tensor
     ) -> tuple[Float[Tensor, "item rank dim"], Int[Tensor, "item rank dim"]]:
         """Return the sorted values times their weights, and the fragments they are of."""
-        lengths = (~is_padding).sum(dim=1)
-        if not bool((lengths > 0).all()):
-            raise EmptyItemError("an item has no fragment; drop items without regions or words")
+        lengths = fragment_counts(is_padding)
         distinct, place = torch.unique(lengths, return_inverse=True)
         weights = self.weights(distinct)[place]  # (item, rank)
-        lowest = torch.finfo(fragments.dtype).min
-        kept = fragments.masked_fill(is_padding[:, :, None], lowest)
-        values, fragment_of = kept.sort(dim=1, descending=True)
+        values, fragment_of = padding_last(fragments, is_padding).sort(dim=1, descending=True)
         ranked, places = values[:, : weights.shape[1]], fragment_of[:, : weights.shape[1]]
         is_real = torch.arange(ranked.shape[1], device=lengths.device) < lengths[:, None]
         return ranked.masked_fill(~is_real[:, :, None], 0) * weights[:, :, None], places

@@ -30,9 +30,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         is_padding: Bool[Tensor, "item fragment"],
     ) -> Float[Tensor, "item fragment dim"]:
         """Return normalised rows; padded rows come back as zeros in training mode."""
-        if not self.training:
-            return self(rows.flatten(0, 1)).view_as(rows)
-        if self.group is None and not bool(is_padding.any()):
+        if not self.training or (self.group is None and not bool(is_padding.any())):
             return self(rows.flatten(0, 1)).view_as(rows)
         real = ~is_padding
         normalised = rows.new_zeros(rows.shape)

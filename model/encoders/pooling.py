@@ -10,7 +10,15 @@ from torch import Tensor
 
 from model.errors import EmptyItemError
 
-__all__ = ["masked_mean", "masked_top_k_mean", "mean_shares", "top_k_mean_shares", "unit_length"]
+__all__ = [
+    "fragment_counts",
+    "masked_mean",
+    "masked_top_k_mean",
+    "mean_shares",
+    "padding_last",
+    "top_k_mean_shares",
+    "unit_length",
+]
 
 
 def masked_mean(
@@ -77,16 +85,31 @@ def top_k_mean_shares(
     return torch.zeros_like(fragments).scatter(1, places, shares)
 
 
+def fragment_counts(is_padding: Bool[Tensor, "item fragment"]) -> Int[Tensor, "item"]:
+    """Return how many fragments of each item are real.
+
+    Raises:
+        EmptyItemError: An item has only padding.
+    """
+    counts = (~is_padding).sum(dim=1)
+    if not bool((counts > 0).all()):
+        raise EmptyItemError("an item has no fragment; drop items without regions or words")
+    return counts
+
+
+def padding_last(
+    fragments: Float[Tensor, "item fragment dim"], is_padding: Bool[Tensor, "item fragment"]
+) -> Float[Tensor, "item fragment dim"]:
+    """Return fragments whose padding is lower than any value: it comes last where one sorts."""
+    return fragments.masked_fill(is_padding[:, :, None], torch.finfo(fragments.dtype).min)
+
+
 def _largest(
     fragments: Tensor, is_padding: Tensor, k: int
 ) -> tuple[Float[Tensor, "item k dim"], Int[Tensor, "item k dim"], Bool[Tensor, "item k"]]:
     """Return the k largest values of each dimension, their fragments, and True where too many."""
-    lengths = (~is_padding).sum(dim=1)  # (item,)
-    if not bool((lengths > 0).all()):
-        raise EmptyItemError("an item has no fragment; drop items without regions or words")
-    lowest = torch.finfo(fragments.dtype).min
-    kept = fragments.masked_fill(is_padding[:, :, None], lowest)
-    largest, places = kept.topk(min(k, fragments.shape[1]), dim=1)
+    lengths = fragment_counts(is_padding)
+    largest, places = padding_last(fragments, is_padding).topk(min(k, fragments.shape[1]), dim=1)
     is_beyond = torch.arange(largest.shape[1], device=lengths.device) >= lengths[:, None]
     return largest, places, is_beyond
 

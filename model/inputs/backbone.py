@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from model.config import BackboneConfig, PreprocessorConfig
 from model.errors import CheckpointError
+from model.eval_mode import in_eval_mode
 
 __all__ = ["VisionBackbone", "average_grid", "load_pretrained_backbone"]
 
@@ -104,12 +105,9 @@ class VisionBackbone(nn.Module):
     @torch.no_grad()
     def region_dim(self, image_size: int) -> int:
         """Return the width of a region feature, found by one pass over a grey picture."""
-        was_training = self.training
-        self.eval()
         grey = torch.full((1, 3, image_size, image_size), 127, dtype=torch.uint8)
-        width = self.grid_features(grey.to(self.mean.device)).shape[2]
-        self.train(was_training)
-        return width
+        with in_eval_mode(self):
+            return self.grid_features(grey.to(self.mean.device)).shape[2]
 
 
 def load_pretrained_backbone(name_or_folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -185,10 +185,6 @@ class CaptionTokenizer:
         """Return for each caption whether it is longer than the network reads."""
         return [len(found.ids) > self.max_word_count for found in self._encode(captions)]
 
-    def words(self, caption: str) -> list[str]:
-        """Return the words or word pieces of one caption, marks included, cut alike."""
-        return [word.text for word in self.placed_words(caption)]
-
     def placed_words(self, caption: str) -> list[Word]:
         """Return what `encode` makes ids of, mark for mark and word for word, with its place."""
         found = self._tokenizer.encode(caption)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.config import PreprocessorConfig
+from model.config import PreprocessorConfig, first_problem
 from model.errors import CheckpointError
 
 __all__ = ["RESAMPLING", "read_image_processor"]
@@ -100,10 +100,8 @@ def read_image_processor(folder: Path) -> PreprocessorConfig:
             std=settings["image_std"] if is_normalised else (1, 1, 1),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(
-            f"'{file}' cannot be honoured: {place}: {first['msg']}; use another network"
+            f"'{file}' cannot be honoured: {first_problem(error)}; use another network"
         ) from error
 
 

@@ -83,4 +83,4 @@ def _read_header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
 def _shown(value: object) -> str:
     """Return a part of a header for people, however long it is."""
     text = str(value) if not isinstance(value, int) or abs(value) < 10**12 else "too many"
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."

@@ -14,6 +14,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from model.config import Section
 from model.errors import ConfigError
 from model.training.train import Train
 
-__all__ = ["ABLATIONS", "Row", "Run", "append_line", "finished_lines", "read_rows"]
+__all__ = ["ABLATIONS", "Row", "Run", "append_line", "finished_lines", "read_rows", "runs_of"]
 
 ABLATIONS = Path(__file__).with_name("ablations.toml")
 
@@ -77,11 +78,12 @@ class Run:
         """Name of the run's folder."""
         return f"{self.row.name}-seed{self.seed}-{self.key[:6]}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """12 hex digits over the settings that are not the default, the backbone and the split.
 
-        A new option, off by default, therefore leaves what is finished finished.
+        A new option, off by default, therefore leaves what is finished finished. Making a key
+        parses all settings, which takes longer than anything else here.
         """
         if self.members:
             content: list[Any] = [member.key for member in self.members]

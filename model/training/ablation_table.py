@@ -67,9 +67,9 @@ class AblationTable:
     ) -> "AblationTable":
         """Return the table of what is finished of some runs."""
         found = [
-            _FinishedRun.of(run, finished[key], ranks_path(results, key))
+            _FinishedRun.of(run, finished[run.key], ranks_path(results, run.key))
             for run in runs
-            if (key := run.key) in finished  # a key parses the settings of a run: once each
+            if run.key in finished
         ]
         by_row: dict[str, list[_FinishedRun]] = {}
         for run in found:

@@ -64,7 +64,7 @@ def dropped_regions(
 
 def mirrored(pairs: Pairs, *, probability: float, seed: int) -> npt.NDArray[np.bool_]:
     """Return (pair,): True where the picture is mirrored left to right."""
-    drawn = uniforms(seed, pairs.epoch, pairs.captions, 1, purpose=Purpose.FLIP)[:, 0]
+    drawn = uniforms(seed, pairs.epoch, pairs.captions, 1, purpose=Purpose.MIRROR)[:, 0]
     return drawn < probability
 
 

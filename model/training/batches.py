@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.inputs.captions import CaptionTokenizer
 from model.training.augmentation import (
     AugmentationConfig,
     changed_words,
@@ -74,10 +75,8 @@ class TokenizedCaptions:
         lengths = np.fromiter((len(ids) for ids in token_ids), np.int64, len(token_ids))
         self._lengths = lengths
         self._starts = np.cumsum(lengths) - lengths
-        # One word of slack lets the last row be read at its full width.
-        flat = np.zeros(int(lengths.sum()) + 1, dtype=np.int32)
-        flat[:-1] = np.fromiter((i for ids in token_ids for i in ids), np.int32, len(flat) - 1)
-        self._flat = flat
+        flat = (token_id for ids in token_ids for token_id in ids)
+        self._flat = np.fromiter(flat, np.int32, int(lengths.sum()))
 
     def rows(
         self, captions: npt.NDArray[np.int64]
@@ -85,6 +84,7 @@ class TokenizedCaptions:
         """Return (token_ids (caption, word), lengths); ids behind a row's length are arbitrary."""
         lengths = self._lengths[captions]
         columns = np.arange(lengths.max())
+        # The last rows would reach beyond the end.
         places = np.minimum(self._starts[captions][:, None] + columns, len(self._flat) - 1)
         return self._flat[places].astype(np.int64), lengths
 
@@ -124,6 +124,31 @@ class BatchMaker:
         self._mask_id = mask_id
         self._pad_id = pad_id
         self._is_special = is_special
+
+    @classmethod
+    def of_texts(
+        cls,
+        pictures: StoredImages,
+        captions: Sequence[str],
+        tokenizer: CaptionTokenizer,
+        *,
+        region_count: int,
+        augmentation: AugmentationConfig,
+        seed: int,
+    ) -> "BatchMaker":
+        """Return one for captions as texts, of which the tokenizer makes ids."""
+        is_special = np.zeros(tokenizer.vocabulary_size, dtype=np.bool_)
+        is_special[sorted(tokenizer.special_ids)] = True
+        return cls(
+            pictures,
+            TokenizedCaptions(tokenizer.encode(captions)),
+            region_count=region_count,
+            augmentation=augmentation,
+            seed=seed,
+            mask_id=tokenizer.mask_id,
+            pad_id=tokenizer.pad_id,
+            is_special=is_special,
+        )
 
     def batch(self, pairs: Pairs) -> Batch:
         """Return the augmented batch of `pairs`."""

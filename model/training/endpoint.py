@@ -6,6 +6,7 @@ A rank beyond the hits asked for is only known to be that large, which no recall
 A service that has too much to do, or a key over its rate, is asked again when it says.
 """
 
+import http.client
 import io
 import itertools
 import json
@@ -31,7 +32,7 @@ from model.errors import HremError
 from model.metrics import RetrievalReport, report_from_ranks
 from model.retries import REFUSED_FOR_NOW, Retries, read_retry_after_s
 
-__all__ = ["Endpoint", "EndpointError", "evaluate_endpoint"]
+__all__ = ["Endpoint", "EndpointError", "evaluate_endpoint", "rank_of"]
 
 _HIT_COUNT = 100
 _QUERIES = 32
@@ -90,16 +91,16 @@ class Endpoint:
         request = urllib.request.Request(address, data=body, headers=headers)
         try:
             results = self._patiently(request)["results"]
+            by_query = {result["query_index"]: result["hits"] for result in results}
+            return [by_query[place] for place in range(query_count)]
         except urllib.error.HTTPError as error:
             said = error.read(500).decode(errors="replace")
             raise EndpointError(f"{address} answered {error.code}: {said}") from error
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as error:
             raise EndpointError(
                 f"{address} cannot be asked ({error}); start one with: "
                 "python -m service --index INDEX"
             ) from error
-        by_query = {result["query_index"]: result["hits"] for result in results}
-        return [by_query[place] for place in range(query_count)]
 
     def _patiently(self, request: urllib.request.Request) -> Any:
         """Return the JSON of the answer; searches change nothing, so they may be repeated."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from model import console
-from model.command_line import Command, Names
+from model.command_line import Names
 from model.data.captioned_images import CaptionedImages
 from model.data.source import DataSource
 from model.device import choose_device
@@ -25,12 +25,12 @@ from model.training.folds import check_folds, rank_in_folds, report_of_folds
 from model.training.report.page import HIT_COUNT, Subject, render_report
 from model.training.report.published import published_table
 from model.training.stored_ranks import query_facts, write_ranks
-from model.training.training_data import named_source
+from model.training.training_data import DataCommand
 
 __all__ = ["Evaluate"]
 
 
-class Evaluate(Command):
+class Evaluate(DataCommand):
     """Measure R@1/5/10 both ways, rSum and median rank of a checkpoint or a live service."""
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -51,15 +51,6 @@ class Evaluate(Command):
         None, description="Address of a live service that serves these pictures and captions."
     )
     endpoint_key: str | None = Field(None, description="Key of that service, if it asks for one.")
-    data: Path | None = Field(
-        None,
-        description="Folder with captions.jsonl and images/, region arrays in the SCAN layout, or "
-        "Karpathy's dataset*.json.",
-    )
-    images: Path | None = Field(None, description="Folder of pictures, with --captions.")
-    captions: Path | None = Field(
-        None, description="JSON lines that name pictures and captions, or Karpathy's .json."
-    )
     split: str = Field("test", description="Which images; 'all' takes every one.")
     folds: int = Field(
         1, ge=1, description="Mean over so many consecutive equal parts; COCO 1K: 5 of testall."
@@ -81,7 +72,7 @@ class Evaluate(Command):
     def run(self) -> None:
         """Evaluate and print a table, or one JSON object."""
         self._refuse_what_does_not_fit()
-        data = named_source(self.data, self.images, self.captions)
+        data = self.source()
         images = data.load(None if self.split == "all" else [self.split])
         check_folds(len(images), self.folds)
         other = None if self.compare is None else ranks_on(self.compare, images)

@@ -15,6 +15,7 @@ from model.data.captioned_images import CaptionedImages
 from model.durable import write_file
 from model.errors import BatchTooLargeError, NonFiniteLossError
 from model.training.samplers import Pairs
+from model.training.state import saved_step
 
 __all__ = ["BatchFailures", "is_out_of_memory"]
 
@@ -62,7 +63,7 @@ class BatchFailures:
         )
 
     def out_of_memory(
-        self, step: int, pairs: Pairs, *, sizes: str, device: str, saved_step: int | None
+        self, step: int, pairs: Pairs, *, sizes: str, device: str
     ) -> BatchTooLargeError:
         """Return the error of a step whose batch does not fit in memory.
 
@@ -71,12 +72,12 @@ class BatchFailures:
             pairs: The batch that was being made or learnt from.
             sizes: Of its tensors, in words; empty where they were not made yet.
             device: Where the network is.
-            saved_step: How many steps the last saved state has taken; None: there is none.
         """
+        kept = saved_step(self._output / "training")
         saved = (
-            f"the state after step {saved_step:,} is kept: where more memory is free, go on with "
+            f"the state after step {kept:,} is kept: where more memory is free, go on with "
             f"python -m model.training train --resume --output {self._output}"
-            if saved_step is not None
+            if kept is not None
             else "nothing was saved yet"
         )
         return BatchTooLargeError(

@@ -11,7 +11,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -103,7 +103,7 @@ def _pixel_batches(pictures: Sequence[Path], transform: PictureTransform) -> Ite
             raise DataError(f"{error}; remove it from the captions file") from error
 
     with ThreadPoolExecutor(_READERS) as readers:
-        ahead: list[list[object]] = []
+        ahead: list[list[Future[npt.NDArray[np.uint8]]]] = []
         for start in range(0, len(pictures), _BATCH):
             paths = pictures[start : start + _BATCH]
             ahead.append([readers.submit(read, path) for path in paths])
@@ -113,7 +113,7 @@ def _pixel_batches(pictures: Sequence[Path], transform: PictureTransform) -> Ite
             yield _stacked(ahead.pop(0))
 
 
-def _stacked(reading: list) -> Tensor:
+def _stacked(reading: list[Future[npt.NDArray[np.uint8]]]) -> Tensor:
     """Wait for a batch and return it."""
     return torch.from_numpy(np.stack([future.result() for future in reading]))
 

@@ -78,7 +78,7 @@ def imported_model_card(config: HremConfig, record: Mapping[str, Any]) -> str:
     """
     assumed = record["assumed"].items()
     return _IMPORTED_CARD.format(
-        name=f"regions + {config.text.kind}, {config.embedding_dim}-d, imported",
+        name=f"{config.summary}, imported",
         dim=config.embedding_dim,
         region_dim=config.image.region_dim,
         file=record["source"]["file"],
@@ -101,13 +101,11 @@ def model_card(
         settings: All settings of the run.
     """
     dev = metrics["dev"]
-    kind = "regions"
     encode_images = "hrem.encode_regions(features, counts)        # (image, region, region_dim)"
     if config.image.backbone is not None:
-        kind = str(config.image.backbone.architecture.get("model_type", "grid"))
         encode_images = "hrem.encode_images([picture])                # PIL pictures"
     return _CARD.format(
-        name=f"{kind} + {config.text.kind}, {config.embedding_dim}-d",
+        name=config.summary,
         dim=config.embedding_dim,
         encode_images=encode_images,
         dev_images=metrics["dev_images"],

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from model import console
@@ -23,6 +24,7 @@ from model.config import (
     ImageEncoderConfig,
     PreprocessorConfig,
     TextEncoderConfig,
+    first_problem,
 )
 from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
@@ -215,8 +217,18 @@ def _preprocessor_of(name_or_folder: str) -> PreprocessorConfig:
     )
     if path is None:
         return PreprocessorConfig()
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - cached_file returns a str
-        found: dict[str, Any] = json.load(file)
+    try:
+        return _preprocessor_from(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        told = first_problem(error) if isinstance(error, ValidationError) else repr(error)
+        raise CheckpointError(
+            f"'{path}' does not tell how pictures become pixels ({told}); mend it, or take it away "
+            "and set --network.preprocessor"
+        ) from error
+
+
+def _preprocessor_from(found: dict[str, Any]) -> PreprocessorConfig:
+    """Return what the settings of an image processor of `transformers` say; the rest is usual."""
     settings: dict[str, Any] = {}
     shortest, side = _side(found.get("size")), _side(found.get("crop_size"))
     if found.get("do_center_crop") and side is not None:

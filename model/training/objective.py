@@ -82,19 +82,13 @@ class Objective(nn.Module):
     Args:
         dim: Embedding size.
         loss: Of all four matching terms.
-        instance_level: None, or disabled: L(v, u) alone.
+        instance_level: Where it is not enabled: L(v, u) alone.
     """
 
-    def __init__(
-        self, dim: int, *, loss: LossConfig, instance_level: InstanceLevelConfig | None
-    ) -> None:
+    def __init__(self, dim: int, *, loss: LossConfig, instance_level: InstanceLevelConfig) -> None:
         super().__init__()
         self.loss = loss
-        self.instance_level = (
-            InstanceLevel(dim, instance_level)
-            if instance_level is not None and instance_level.enabled
-            else None
-        )
+        self.instance_level = InstanceLevel(dim, instance_level) if instance_level.enabled else None
 
     def forward(
         self,

@@ -114,7 +114,7 @@ class WeightAverage:
         """Start from the present weights."""
         self._network = network
         self._decay = decay
-        self._present = [parameter for parameter in network.parameters()]
+        self._present = list(network.parameters())
         self.averaged = [parameter.detach().clone() for parameter in self._present]
         self.update_count = 0
 

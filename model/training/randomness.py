@@ -26,7 +26,7 @@ class Purpose(IntEnum):
     REGION_DROP = 3
     WORD_CHANGE = 4
     WORD_REPLACEMENT = 5
-    FLIP = 6
+    MIRROR = 6
     SPLIT = 7
     SHUFFLED_CAPTIONS = 8
     INITIAL_WEIGHTS = 9

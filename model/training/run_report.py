@@ -21,8 +21,6 @@ def write_run_report(
     network: HremConfig,
     planned_steps: int,
     dev_images: str,
-    seed: int,
-    recipe: str | None,
     settings: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """Write metrics.json and README.md; return the metrics, None before the first look at dev.
@@ -33,9 +31,7 @@ def write_run_report(
         network: Of the checkpoint.
         planned_steps: Of the whole run.
         dev_images: In words, which images selected the checkpoint.
-        seed: Of the run.
-        recipe: Its name, if there was one.
-        settings: All settings, for the card.
+        settings: All settings of the run.
     """
     if position.best_rsum is None:
         return None
@@ -48,8 +44,8 @@ def write_run_report(
         "planned_steps": planned_steps,
         "steps_with_instance_level": position.instance_level_steps,
         "neighbour_seconds": round(position.neighbour_seconds, 1),
-        "seed": seed,
-        "recipe": recipe,
+        "seed": settings["seed"],
+        "recipe": settings["recipe"],
         "training_seconds": round(position.seconds, 1),
         "waiting_share": round(position.waiting_share, 4),
         "peak_memory_bytes": peak_memory_bytes(),
@@ -57,5 +53,5 @@ def write_run_report(
     }
     text = json.dumps(metrics, indent=2, ensure_ascii=False)
     write_file(output / "metrics.json", text + "\n")
-    write_file(output / "README.md", model_card(network, metrics, settings=dict(settings)))
+    write_file(output / "README.md", model_card(network, metrics, settings=settings))
     return metrics

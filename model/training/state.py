@@ -10,12 +10,14 @@ perhaps a file that the next one removes. Nothing is ever unpickled.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -24,11 +26,13 @@ from model.errors import CheckpointError
 
 __all__ = [
     "Position",
+    "module_tensors",
     "optimizer_tensors",
     "read_state",
     "remove_leftovers",
     "restore_optimizer",
     "saved_step",
+    "under",
     "write_state",
 ]
 
@@ -100,9 +104,15 @@ def write_state(folder: Path, position: Position, tensors: Mapping[str, Tensor])
 
 
 def saved_step(folder: Path) -> int | None:
-    """Return how many steps the saved state has taken; None where there is none."""
-    path = folder / _STATE
-    return int(json.loads(path.read_text())["position"]["step"]) if path.is_file() else None
+    """Return how many steps the saved state has taken; None where there is none.
+
+    Raises:
+        CheckpointError: There is one, but damaged.
+    """
+    if not (folder / _STATE).is_file():
+        return None
+    with _damage_told(folder):
+        return int(json.loads((folder / _STATE).read_text())["position"]["step"])
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -122,11 +132,18 @@ def read_state(folder: Path) -> tuple[Position, dict[str, Tensor]]:
     path = folder / _STATE
     if not path.is_file():
         raise CheckpointError(f"no training state at '{path}'; start anew without --resume")
-    try:
+    with _damage_told(folder):
         described = json.loads(path.read_text())
         tensors = load_file(folder / described["tensors"])
         return Position(**described["position"]), tensors
-    except (OSError, ValueError, KeyError, TypeError) as error:
+
+
+@contextmanager
+def _damage_told(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged state raises when it is read into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"'{folder}' is damaged ({error}); start anew without --resume"
         ) from error

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.eval_mode import in_eval_mode
 from model.hrem import HREM
 from model.inputs.backbone import average_grid
 from model.inputs.regions import ImageRegions
@@ -167,15 +168,17 @@ class StoredEncoder:
         self._images = images
 
     @property
+    def has_pixels(self) -> bool:
+        """Whether pixels are stored, which a backbone makes regions of in every step."""
+        return self._images.is_pixels
+
+    @property
     def region_count(self) -> int:
         """How many regions the network sees of an image, padding included."""
         first = self._images.read(np.zeros(1, dtype=np.int64)).values
-        was_training = self._hrem.training
-        self._hrem.eval()  # one image alone has no batch statistics
-        with torch.inference_mode():
-            count = int(self.regions(first).shape[1])
-        self._hrem.train(was_training)
-        return count
+        # One image alone has no batch statistics.
+        with in_eval_mode(self._hrem), torch.inference_mode():
+            return int(self.regions(first).shape[1])
 
     def regions(self, values: Tensor) -> Tensor:
         """Return the regions (image, region, region_dim) of stored values, on the device."""
@@ -190,17 +193,16 @@ class StoredEncoder:
     @torch.inference_mode()
     def embeddings(self, rows: npt.NDArray[np.int64]) -> Tensor:
         """Return the embeddings (image, dim) of stored images as they would be served."""
-        was_training = self._hrem.training
-        self._hrem.eval()
         encoded = []
-        for part in _parts(rows):
-            stored = self._images.read(part)
-            regions = self.regions(stored.values)
-            is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=regions.device)
-            if stored.is_padding is not None:
-                is_padding |= torch.from_numpy(stored.is_padding).to(regions.device)
-            encoded.append(self._hrem.image_encoder(regions, is_padding).embeddings.float().cpu())
-        self._hrem.train(was_training)
+        with in_eval_mode(self._hrem):
+            for part in _parts(rows):
+                stored = self._images.read(part)
+                regions = self.regions(stored.values)
+                is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=regions.device)
+                if stored.is_padding is not None:
+                    is_padding |= torch.from_numpy(stored.is_padding).to(regions.device)
+                images = self._hrem.image_encoder(regions, is_padding)
+                encoded.append(images.embeddings.float().cpu())
         return torch.cat(encoded)
 
     def means(self, rows: npt.NDArray[np.int64]) -> Tensor:

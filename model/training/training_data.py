@@ -1,18 +1,20 @@
-"""The images that train and the images that select the checkpoint."""
+"""Which data set a command reads, and which of its images train and which select the checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
+from model.command_line import Command
 from model.data.captioned_images import CaptionedImages
 from model.data.source import DataSource, find_source
 from model.errors import ConfigError, DataError
 from model.training.config import DatasetConfig
 from model.training.randomness import Purpose, stream_seed
 
-__all__ = ["TrainingData", "load_training_data", "named_source", "with_shuffled_captions"]
+__all__ = ["DataCommand", "TrainingData", "load_training_data", "with_shuffled_captions"]
 
 _DEV_NAMES = ("dev", "val")
 
@@ -32,30 +34,44 @@ class TrainingData:
     origin: str
 
 
-def named_source(data: Path | None, images: Path | None, captions: Path | None) -> DataSource:
-    """Return the data set that --data, or --images and --captions, name.
+class DataCommand(Command):
+    """A command that reads a data set, named in one of two ways."""
 
-    Raises:
-        ConfigError: Neither of the two ways is given whole, or both.
-        DataError: There is no data set, or of no known layout.
-    """
-    if data is not None and images is None and captions is None:
-        return find_source(data)
-    if data is None and images is not None and captions is not None:
-        return DataSource.of_files(images, captions)
-    raise ConfigError(
-        [
-            "data: give --data FOLDER (captions.jsonl and images/, region arrays, or "
-            "dataset*.json), or --images and --captions"
-        ]
+    data: Path | None = Field(
+        None,
+        description="Folder with captions.jsonl and images/, region arrays in the SCAN layout, or "
+        "Karpathy's dataset*.json.",
     )
+    images: Path | None = Field(None, description="Folder of pictures, with --captions.")
+    captions: Path | None = Field(
+        None, description="JSON lines that name pictures and captions, or Karpathy's .json."
+    )
+
+    def source(self) -> DataSource:
+        """Return the data set that --data, or --images and --captions, name.
+
+        Raises:
+            ConfigError: Neither of the two ways is given whole, or both.
+            DataError: There is no data set, or of no known layout.
+        """
+        if self.data is not None and self.images is None and self.captions is None:
+            return find_source(self.data)
+        if self.data is None and self.images is not None and self.captions is not None:
+            return DataSource.of_files(self.images, self.captions)
+        raise ConfigError(
+            [
+                "data: give --data FOLDER (captions.jsonl and images/, region arrays, or "
+                "dataset*.json), or --images and --captions"
+            ]
+        )
 
 
 def load_training_data(source: DataSource, config: DatasetConfig, *, seed: int) -> TrainingData:
     """Return the training and dev images of a data set.
 
     The dev images are, in this order: the last `dev_last_count` of the training splits; those of
-    `dev_splits`; those of a split named dev or val; a seeded share of a file without splits.
+    `dev_splits`; those of a split named dev or val. Every image of a file without splits is of the
+    training splits; where `dev_last_count` is not set, a seeded share of them selects.
 
     Raises:
         DataError: The data set cannot be used, or one of the two sets would be empty.
@@ -81,9 +97,12 @@ def _cut(
     images: CaptionedImages, captions_file: Path, config: DatasetConfig, *, seed: int
 ) -> TrainingData:
     found = sorted(set(images.splits))
-    if found == [""]:
+    has_splits = found != [""]
+    if not has_splits and config.dev_splits is not None:
+        raise DataError(f"{captions_file} names no splits; leave --dataset.dev-splits out")
+    if not has_splits and config.dev_last_count is None:
         return _seeded_cut(images, config, seed=seed)
-    train = images.positions_of_splits(config.train_splits)
+    train = images.positions_of_splits(config.train_splits if has_splits else [""])
     if not train:
         raise DataError(
             f"{captions_file}: no image is of split {' or '.join(config.train_splits)}; "

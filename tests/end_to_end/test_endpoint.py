@@ -88,6 +88,15 @@ def test_a_service_that_is_not_there_or_refuses_is_told(service: Service) -> Non
         Endpoint(service.url).search_texts(["  "])
     with pytest.raises(EndpointError, match="is no address"):
         Endpoint("ftp://127.0.0.1").search_texts(["a red circle"])
+    with pytest.raises(EndpointError, match="cannot be asked"):
+        Endpoint("http://127.0.0.1:port").search_texts(["a red circle"])
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"results": [1]}', b'{"results": []}'])
+def test_an_answer_of_something_else_is_told(body: bytes) -> None:
+    told = pytest.raises(EndpointError, match="cannot be asked")
+    with scripted_server(Reply(body=body)) as server, told:
+        Endpoint(server.url).search_texts(["a dog"])
 
 
 @pytest.mark.parametrize(

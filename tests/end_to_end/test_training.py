@@ -21,8 +21,8 @@ from model.identifiers import image_id_for_path
 from model.inputs.pictures import open_picture
 from model.training.batches import BatchMaker
 from model.training.evaluate import Evaluate
+from model.training.learner import Learner
 from model.training.train import RECIPES, Train
-from model.training.trainer import Trainer
 from tests.tiny_parts import write_tiny_bert
 from tests.worlds import BACKBONES, IMAGE_SIDE, captions_of, tiny_hrem, write_world
 
@@ -213,14 +213,14 @@ def test_a_batch_that_does_not_fit_in_memory_is_named_and_the_state_kept(
         tmp_path / "large.toml", SETTINGS | {"network": network, "schedule": schedule}
     )
     given = world.arguments("unused", "--config", config, "--output", output)
-    plain = Trainer._take_step
+    plain = Learner.take_step
 
-    def stopping(self: Trainer, step: int, batches: Any) -> Any:
+    def stopping(self: Learner, step: int, batches: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return plain(self, step, batches)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_take_step", stopping)
+        patch.setattr(Learner, "take_step", stopping)
         assert run("train", *given) == 130
     # What is in use when everything is imported, and 150 MB.
     bounded = (
@@ -263,7 +263,7 @@ def test_dropping_the_instance_level_changes_the_trained_weights(
     assert any(not torch.equal(last[name], last_without[name]) for name in shared)
 
 
-def test_the_loss_falls_and_the_pictures_are_told_apart(world: World) -> None:
+def test_the_loss_falls(world: World) -> None:
     learnt = world.train(
         "learnt",
         *("--schedule.steps", 60, "--schedule.evaluate-every", 15),
@@ -295,9 +295,9 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(
     assert ("sampler.clusters" in whole) == (name == "neighbours")
     stopped = world.folder / f"stopped-{name}"
     seen = 0
-    plain = Trainer._take_step
+    plain = Learner.take_step
 
-    def stopping(self: Trainer, step: int, batch: Any) -> Any:
+    def stopping(self: Learner, step: int, batch: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == stop_after:
@@ -305,7 +305,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(
         return plain(self, step, batch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_take_step", stopping)
+        patch.setattr(Learner, "take_step", stopping)
         assert run("train", *world.arguments(stopped.name, *settings)) == 130
     state = json.loads((stopped / "training" / "state.json").read_text())
     assert state["position"]["step"] == stop_after
@@ -378,6 +378,30 @@ def test_a_run_killed_before_its_first_save_begins_with_its_first_step(
     assert run("train", "--resume", "--output", output) == 0
     assert "beginning with its first step" in capsys.readouterr().err
     assert are_equal(last_weights_of(output), last_weights_of(trained))
+
+
+@pytest.mark.parametrize("name", ["settings.json", "state.json", "step-*.safetensors"])
+def test_a_run_does_not_go_on_from_a_damaged_file(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    (path,) = (run_folder / "training").glob(name)
+    path.write_bytes(path.read_bytes()[:100])
+    assert run("train", "--resume", "--output", run_folder) == 1
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_a_setting_that_is_gone(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "run" / "training" / "settings.json"
+    path.parent.mkdir(parents=True)
+    settings = json.loads((trained / "training" / "settings.json").read_text())
+    path.write_text(json.dumps(settings | {"momentum": 0.9}))
+    assert run("train", "--resume", "--output", tmp_path / "run") == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "written by another version (momentum: " in said
 
 
 def test_a_run_does_not_go_on_with_other_captions(
@@ -551,12 +575,12 @@ def test_without_a_pretrained_backbone_a_run_opens_with_all_violations(
     given: tuple[str, ...], fraction: float
 ) -> None:
     settings = load_settings("train", Train, ["--data", "somewhere", *given])
-    assert settings._opening_fraction(reads_regions=False) == fraction
+    assert settings.opening_fraction(reads_regions=False) == fraction
 
 
 def test_region_features_are_trained_already_so_a_run_does_not_open() -> None:
     settings = load_settings("train", Train, ["--data", "somewhere"])
-    assert settings._opening_fraction(reads_regions=True) == 0
+    assert settings.opening_fraction(reads_regions=True) == 0
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.toml")))
@@ -582,7 +606,7 @@ def test_the_recipes_of_the_paper_hold_the_authors_settings(
     assert (settings.schedule.batch_size, settings.schedule.epochs) == (batch_size, 30)
     assert (settings.loss.cutoff, settings.loss.margin) == (cutoff, 0.2)
     assert settings.loss.kind == "distance_weighted"
-    assert settings._opening_fraction(reads_regions=True) == 0
+    assert settings.opening_fraction(reads_regions=True) == 0
     level = settings.instance_level
     assert (level.mechanism, level.relevance_weight) == ("fusion", relevance_weight)
     assert (level.warmup_fraction, level.regulariser_weight, level.top_k) == (0.24, 10, 10)
@@ -641,11 +665,3 @@ def test_a_damaged_picture_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     given = ("--config", config, "--data", data, "--output", tmp_path / "run")
     assert run("train", *given, "--cache-directory", tmp_path / "cache") == 1
     assert "picture-02.png" in capsys.readouterr().err
-
-
-def test_the_parts_of_inference_load_no_training() -> None:
-    code = (
-        "import sys, model.hrem, model.dual_encoder; "
-        "sys.exit(any(name.startswith('model.training') for name in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -114,15 +114,8 @@ class _SceneTable:
         x, y = np.full(shape, np.nan), np.full(shape, np.nan)
         for place, scene in enumerate(scenes):
             for slot, thing in enumerate(scene.objects):
-                numbers = {
-                    "colour": COLOURS.index(thing.colour),
-                    "kind": KINDS.index(thing.kind),
-                    "size": SIZES.index(thing.size),
-                    "column": thing.column,
-                    "row": thing.row,
-                }
-                for name, number in numbers.items():
-                    self.attributes[name][place, slot] = number
+                for name in ATTRIBUTES:
+                    self.attributes[name][place, slot] = _number(name, getattr(thing, name))
                 x[place, slot], y[place, slot] = thing.x, thing.y
         self.is_object = self.attributes["colour"] >= 0
         self.backgrounds = np.array([BACKGROUNDS.index(scene.background) for scene in scenes])
@@ -154,16 +147,10 @@ class _SceneTable:
         """Return the objects that a phrase describes."""
         if phrase not in self._matches:
             matches = self.is_object.copy()
-            wanted = {
-                "colour": None if phrase.colour is None else COLOURS.index(phrase.colour),
-                "kind": None if phrase.kind is None else KINDS.index(phrase.kind),
-                "size": None if phrase.size is None else SIZES.index(phrase.size),
-                "column": phrase.column,
-                "row": phrase.row,
-            }
-            for name, number in wanted.items():
-                if number is not None:
-                    matches &= self.attributes[name] == number
+            for name in ATTRIBUTES:
+                wanted = getattr(phrase, name)
+                if wanted is not None:
+                    matches &= self.attributes[name] == _number(name, wanted)
             self._matches[phrase] = matches
         return self._matches[phrase]
 
@@ -177,6 +164,12 @@ class _SceneTable:
         }[relation]
         furthest = np.maximum(np.abs(self.right), np.abs(self.down))
         return (towards > 0) & (towards >= furthest)
+
+
+def _number(attribute: str, value: Any) -> int:
+    """Return the number that stands for a value in a table of scenes."""
+    names = {"colour": COLOURS, "kind": KINDS, "size": SIZES}.get(attribute)
+    return int(value) if names is None else names.index(value)
 
 
 def _without_none(fields: dict[str, Any]) -> dict[str, Any]:

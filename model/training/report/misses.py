@@ -59,7 +59,13 @@ def hardest_caption_misses(
 def hardest_image_misses(
     ranking: Ranking, caption_image: Int[Tensor, "caption"], *, count: int
 ) -> list[Miss]:
-    """Return the images whose best own caption stands farthest down, as above."""
+    """Return the images whose best own caption stands farthest down, the worst first.
+
+    Args:
+        ranking: With hits.
+        caption_image: Row of the image that each caption belongs to.
+        count: How many at most; an image whose own caption stands first is never among them.
+    """
     misses = []
     for query in _worst(ranking.image_to_text, count):
         own = (caption_image == query).nonzero().flatten()

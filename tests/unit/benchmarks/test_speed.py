@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks import training_step
 from benchmarks.index_build import _timed, _write_checkpoint
 from benchmarks.index_changes import _Changes, _made_up_gallery
 from benchmarks.query import QueryBenchmark, best_by_embedding, best_by_fragments, score_fragments
@@ -111,6 +112,13 @@ def test_with_one_fragment_each_both_ways_of_searching_find_the_same():
     assert torch.equal(best_by_embedding(embeddings, query, hit_count=5), by_fragments)
 
 
+@pytest.fixture
+def _few_words(monkeypatch):
+    # The word embeddings are nearly all of a network of one layer.
+    monkeypatch.setattr(training_step, "VOCABULARY", 50)
+
+
+@pytest.mark.usefixtures("_few_words")
 def test_cutting_the_graph_between_encoders_and_objective_leaves_the_gradients():
     step = Step(batch_size=4, regions=3, words=4, embedding_dim=16, text_layers=1)
     step.modules.eval()  # no dropout: both runs are the same
@@ -170,6 +178,7 @@ def test_the_query_command_says_what_each_way_has_to_keep(capsys):
     assert printed["machine"]["processor"] in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("_few_words")
 def test_the_parts_of_a_training_step_add_up(capsys):
     sizes = ["--batch-size", "4", "--regions", "3", "--words", "4", "--embedding-dim", "16"]
     command = [*sizes, "--text-layers", "1", "--steps", "1", "--json"]

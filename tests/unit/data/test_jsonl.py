@@ -80,9 +80,26 @@ def test_a_line_that_cannot_be_used_is_named(tmp_path: Path, row: object, said: 
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"{'image'", "line 1: not JSON"),
+        ('\n{"image": "caf\u00e9.png"}'.encode("latin-1"), "not UTF-8 text"),
+        (b'{"captions": ' + b"[" * 100_000, "line 1: not JSON"),
+    ],
+)
+def test_a_file_that_is_no_json_lines_is_told(tmp_path: Path, content: bytes, said: str) -> None:
+    write_lines(tmp_path, []).write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        load(tmp_path)
+
+
 def test_missing_files_and_empty_splits_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no captions file"):
         load(tmp_path)
     write_world(tmp_path)
-    with pytest.raises(DataError, match="no image is of split nothing; found"):
+    with pytest.raises(DataError, match="no image is of split nothing; found dev, test, train"):
         load(tmp_path, ("nothing",))
+    write_world(tmp_path, splits=("",))
+    with pytest.raises(DataError, match="no image is of split test; found none"):
+        load(tmp_path, ("test",))

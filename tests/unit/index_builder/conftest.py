@@ -13,7 +13,7 @@ from tests.unit.index_builder.stopping import PART_SIZE, StoppedError
 from tests.worlds import made_up_picture, tiny_checkpoint
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
@@ -76,7 +76,7 @@ def exactly_only_tiny(monkeypatch):
     """Send all but the smallest masks through FAISS: galleries of tests are small."""
     monkeypatch.setattr(reranked, "_EXACT_COUNT", 50)
     for kind in (HnswIndex, IvfIndex):
-        monkeypatch.setattr(kind, "_looked_at", lambda _, __: 0)
+        monkeypatch.setattr(kind, "_break_even_count", lambda _, __: 0)
 
 
 @pytest.fixture

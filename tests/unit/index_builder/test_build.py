@@ -23,11 +23,6 @@ from tests.worlds import made_up_picture, tiny_checkpoint
 CAPTIONS = ["a red circle", "a blue square", "a red circle", "one green triangle on grey"]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture
 def photos(tmp_path):
     folder = tmp_path / "photos"
@@ -58,11 +53,6 @@ def build(checkpoint, photos, captions, tmp_path):
         return build_index(**(given | changes))
 
     return run
-
-
-@pytest.fixture
-def index(tmp_path):
-    return IndexFolder(tmp_path / "index")
 
 
 def encode(checkpoint, caption):

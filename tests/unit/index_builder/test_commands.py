@@ -182,27 +182,25 @@ def test_bare_it_prints_help_with_examples_and_only_commands_that_exist(capsys):
     assert "rollback" not in shown and "prune" not in shown
 
 
-def test_inspect_shows_the_quality_that_the_build_measured(world, tmp_path, capsys):
-    given = ("--checkpoint", world / "checkpoint", "--output", tmp_path / "index")
-    sources = ("--images", world / "images", "--captions", world / "captions.jsonl")
-    assert run("build", *given, *sources) == 0
-    capsys.readouterr()
-    index = IndexFolder(tmp_path / "index")
+def test_inspect_shows_the_quality_that_the_build_measured(world, capsys):
+    index = IndexFolder(world / "index")
     opened = index.open()
     assert opened.record.quality == measure_retrieval(opened.images, opened.captions)
     assert opened.record.quality.text_to_image.query_count == 60
 
-    assert run("inspect", tmp_path / "index") == 0
+    assert run("inspect", world / "index") == 0
     shown = capsys.readouterr().out
     for line in ("image → text, this index", "text → image, exact search", "captions, k = 10"):
         assert line in shown
     assert f"{opened.record.quality.text_to_image.exact.recall_at_10:.1f}" in shown
     assert opened.record.quality.image_hubs.hubs[0].id in shown
-    assert run("inspect", tmp_path / "index", "--json") == 0
+    assert run("inspect", world / "index", "--json") == 0
     assert json.loads(capsys.readouterr().out)["quality"] == opened.record.quality.model_dump()
     opened.close()
 
     # What did not change is not measured again.
+    given = ("--checkpoint", world / "checkpoint", "--output", world / "index")
+    sources = ("--images", world / "images", "--captions", world / "captions.jsonl")
     assert run("build", *given, *sources) == 0
     assert "measuring" not in capsys.readouterr().err
     assert index.current() == 1

@@ -18,7 +18,7 @@ from index_builder.sources import open_image_source
 from model.errors import GalleryIndexError
 from model.hrem import HREM
 from tests.unit.index_builder.sources.layouts import write_samples, write_tar
-from tests.unit.index_builder.written_galleries import served_files
+from tests.unit.index_builder.written_galleries import display_copy_of, served_files
 from tests.worlds import made_up_picture
 
 PART_SIZE = 3
@@ -61,11 +61,6 @@ def build(checkpoint, tmp_path):
 
 
 @pytest.fixture
-def index(tmp_path):
-    return IndexFolder(tmp_path / "index")
-
-
-@pytest.fixture
 def work(monkeypatch):
     """Counts the pictures that are decoded, and those that go through the network."""
 
@@ -102,7 +97,7 @@ def as_png(picture):
 def copies_of(gallery):
     """Return the display copy of every picture, in row order."""
     ids = gallery.ids_of_rows(range(gallery.count))
-    return [gallery.display_copy(ids[row]) for row in range(gallery.count)]
+    return [display_copy_of(gallery, ids[row]) for row in range(gallery.count)]
 
 
 def test_shards_and_folder_give_the_same_vectors_and_shards_alone_have_display_copies(
@@ -128,13 +123,12 @@ def test_shards_and_folder_give_the_same_vectors_and_shards_alone_have_display_c
         assert (item.width, item.height) == source.size
 
 
-def test_equal_pictures_share_a_display_copy_and_unknown_pictures_have_none(build, index, shards):
+def test_equal_pictures_share_a_display_copy(build, index, shards):
     build(shards)
     gallery = index.open().images
     copies = copies_of(gallery)
     assert copies[1] == copies[4] and copies[3] == copies[7]
     assert len(set(copies)) == gallery.manifest.distinct_count == 6
-    assert gallery.display_copy("nobody") is None
 
 
 def spoil_unnoticed(shard, entries):
@@ -206,7 +200,7 @@ def test_what_is_left_after_a_removal_keeps_its_display_copies(build, index, sha
     ids = gallery.ids_of_rows(range(8))
     assert not remove_items(index.path, images=[ids[0]]).images.is_compacted
     left = index.open().images
-    assert [left.display_copy(ids[row]) for row in range(8)] == [None, *expected[1:]]
+    assert [display_copy_of(left, ids[row]) for row in range(8)] == [None, *expected[1:]]
     assert remove_items(index.path, images=[ids[1], ids[2]]).images.is_compacted
     left = index.open().images
     assert copies_of(left) == expected[3:]

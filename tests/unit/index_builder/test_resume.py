@@ -20,7 +20,7 @@ from model.hrem import HREM
 from model.identifiers import image_id_for_path
 from tests.unit.index_builder.sources.layouts import write_samples
 from tests.unit.index_builder.stopping import StoppedError, stop
-from tests.unit.index_builder.written_galleries import served_files
+from tests.unit.index_builder.written_galleries import display_copy_of, served_files
 from tests.worlds import captions_of, made_up_picture, tiny_checkpoint
 
 
@@ -221,7 +221,7 @@ def test_pictures_of_shards_go_on_too_and_a_changed_shard_is_read_again(
     assert files(index) == served_files(tmp_path / "clean")
     gallery = index.open().images
     ids = gallery.ids_of_rows(range(gallery.count)).values()
-    assert None not in [gallery.display_copy(item_id) for item_id in ids]
+    assert None not in [display_copy_of(gallery, item_id) for item_id in ids]
 
 
 def test_display_copies_of_known_pictures_are_kept_too(
@@ -319,6 +319,14 @@ def test_too_many_set_aside_is_a_failure_that_switches_nothing(build, index, lim
 def test_a_limit_is_a_number_or_a_share(text):
     with pytest.raises(ValueError, match=r"write a number such as 100, or 2\.5%"):
         RejectionLimit(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "most"),
+    [("7", 3, 7), ("0%", 9, 0), ("32.3%", 1000, 323), ("0.57%", 10_000, 57), ("10%", 19, 1)],
+)
+def test_a_share_is_taken_as_it_is_written_and_rounded_down(text, count, most):
+    assert RejectionLimit(text).most_of(count) == most
 
 
 def test_a_source_that_vanishes_sets_nothing_aside_and_can_be_gone_on_with(

@@ -66,6 +66,14 @@ def open_gallery(folder: Path, vectors: np.ndarray, items: list[Item] | None = N
     return Gallery.open(write_gallery(folder, vectors, items))
 
 
+def display_copy_of(gallery: Gallery, item_id: str) -> bytes | None:
+    """The JPEG that a picture in a shard is shown by; None for one with a file of its own."""
+    item = gallery.item(item_id)
+    if item is None or item.span is None:
+        return None
+    return gallery.display_copy_of_content(item.content_hash)
+
+
 def publish_captions(
     index: IndexFolder, vectors: np.ndarray, name: str = "captions-0000000000000000", **more: Any
 ) -> int:

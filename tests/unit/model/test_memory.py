@@ -51,6 +51,34 @@ def test_all_there_is_is_the_limit_of_a_container(tmp_path: Path) -> None:
     assert total_bytes(root=root) == 5000
 
 
+def test_a_service_has_what_its_own_group_and_those_around_it_leave(tmp_path: Path) -> None:
+    root = machine(tmp_path, 1000)
+    (root / "proc/self").mkdir()
+    (root / "proc/self/cgroup").write_text("0::/system.slice/search.service\n")
+    around = root / "sys/fs/cgroup/system.slice"
+    own = around / "search.service"
+    own.mkdir(parents=True)
+    for group, limit, use in ((own, "5000", "1000"), (around, "max", "7000")):
+        (group / "memory.max").write_text(f"{limit}\n")
+        (group / "memory.current").write_text(f"{use}\n")
+    assert total_bytes(root=root) == 5000
+    assert available_bytes("cpu", root=root) == 4000
+    (around / "memory.max").write_text("8000\n")
+    assert available_bytes("cpu", root=root) == 1000
+
+
+def test_groups_of_the_first_version_are_found_by_their_controller(tmp_path: Path) -> None:
+    root = machine(tmp_path, 1000)
+    (root / "proc/self").mkdir()
+    (root / "proc/self/cgroup").write_text("4:cpu,cpuacct:/other\n3:memory:/own\n0::/\n")
+    own = root / "sys/fs/cgroup/memory/own"
+    own.mkdir(parents=True)
+    (own / "memory.limit_in_bytes").write_text("6000\n")
+    (own / "memory.usage_in_bytes").write_text("1000\n")
+    assert total_bytes(root=root) == 6000
+    assert available_bytes("cpu", root=root) == 5000
+
+
 def test_this_machine_says_what_it_has() -> None:
     total, available = total_bytes(), available_bytes("cpu")
     assert total is not None and available is not None

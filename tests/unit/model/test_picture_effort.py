@@ -49,6 +49,8 @@ def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
 )
 def test_no_honest_picture_comes_near_the_limits(form: str, options: dict) -> None:
     large = noise(1_500)
+    if form == "GIF":
+        large = large.convert("L")  # choosing its colours would take seconds and add no block
     opened = open_picture(encoded(large, form, **options))
     assert opened.size == large.size
 

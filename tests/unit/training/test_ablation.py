@@ -51,21 +51,24 @@ def test_an_ensemble_never_averages_a_run_with_itself() -> None:
 def test_a_run_is_another_one_when_what_it_computes_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run, full = runs()[0], next(run for run in runs() if run.members)
-    before = run.key, full.key
-    assert (runs()[0].key, run.name[-6:]) == (run.key, run.key[:6])
+    def keys() -> tuple[str, str]:
+        found = runs()
+        assert found[0].name.endswith(found[0].key[:6])
+        return found[0].key, next(run for run in found if run.members).key
+
+    before = keys()
     monkeypatch.setenv("HREM_DATA", "somewhere/else")
-    assert (run.key, full.key) == before
+    assert keys() == before
     monkeypatch.setenv("HREM_OPTIMIZATION__CLIP_NORM", "3.0")
-    assert run.key != before[0] and full.key != before[1]
+    assert all(now != then for now, then in zip(keys(), before, strict=True))
 
 
 def test_what_is_written_down_as_finished_is_still_in_the_table() -> None:
     lines = finished_lines(ROOT / "docs" / "experiments.jsonl")
-    keys = {(run.row.name, run.seed): run.key for run in runs(seeds=(0, 1, 2))}
+    in_table = {(run.row.name, run.seed): run for run in runs(seeds=(0, 1, 2))}
     assert lines
     for key, line in lines.items():
-        assert keys[line["row"], line["seed"]] == key
+        assert in_table[line["row"], line["seed"]].key == key
 
 
 def test_a_torn_last_line_does_not_count_and_does_not_spoil_the_next(tmp_path: Path) -> None:

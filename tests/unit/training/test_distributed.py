@@ -38,10 +38,11 @@ def gradients_and_statistics(
 ) -> dict[str, Any]:
     """Return the gradients of the second step, and the batch norm's statistics after it."""
     trainer = tiny_trainer(output, collective=collective, **settings)
+    projection = trainer._learner.hrem.image_encoder.projection
     return {
         "gradient": gradients_of(trainer, 1),
-        "statistics": dict(trainer.hrem.image_encoder.projection.batch_norm.named_buffers()),
-        "size": tuple(trainer._batch(1).token_ids.shape),
+        "statistics": dict(projection.batch_norm.named_buffers()),
+        "size": tuple(trainer._supply.batch(1).token_ids.shape),
     }
 
 

@@ -10,6 +10,7 @@ from model.errors import CheckpointError
 from model.hrem import HREM
 from model.training.config import NetworkConfig
 from model.training.network import continued_network, make_network
+from tests.tiny_parts import write_tiny_backbone
 from tests.worlds import BACKBONES, IMAGE_SIDE, captions_of, tiny_checkpoint
 
 CAPTIONS = [caption for number in range(12) for caption in captions_of(number)]
@@ -71,6 +72,27 @@ def test_a_checkpoint_of_other_inputs_is_no_beginning(tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="reads pictures, but these data are region feat"):
         continued_network(checkpoint, train_backbone=None, region_dim=12)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "JSONDecodeError"),
+        ("[]", "AttributeError"),
+        ('{"image_mean": [0, 0, 0]}', "image_std"),
+        ('{"size": 4}', "image_size: "),
+    ],
+)
+def test_a_preprocessor_file_that_does_not_tell_is_named(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    write_tiny_backbone(tmp_path, "vit")
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    config = NetworkConfig(embedding_dim=16, head_count=2)
+    with pytest.raises(CheckpointError, match=f"how pictures become pixels .*{said}"):
+        make_network(
+            config, backbone=str(tmp_path), captions=CAPTIONS, minimum_word_count=1, seed=0
+        )
 
 
 @pytest.mark.parametrize("is_pretrained", [True, False])

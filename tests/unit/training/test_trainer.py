@@ -10,6 +10,7 @@ import torch
 from model.errors import BatchTooLargeError, NonFiniteLossError
 from model.training.failures import BatchFailures, is_out_of_memory
 from model.training.samplers import Pairs
+from model.training.state import Position, write_state
 from tests.unit.training.tiny_trainer import captioned_images, gradients_of, tiny_trainer
 from tests.worlds import captions_of
 
@@ -32,11 +33,11 @@ def test_every_batch_of_a_step_has_its_own_graph_and_negatives(tmp_path: Path) -
 def test_a_batch_that_is_no_number_is_named_with_its_terms(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path)
     with torch.no_grad():
-        trainer.hrem.image_encoder.projection.linear.weight.fill_(torch.inf)
+        trainer._learner.hrem.image_encoder.projection.linear.weight.fill_(torch.inf)
     with pytest.raises(NonFiniteLossError) as caught:
         gradients_of(trainer, 0)
     said = str(caught.value)
-    pairs = trainer._sampler.pairs(0)
+    pairs = trainer._supply.sampler.pairs(0)
     first_image = int(pairs.images[0])
     # Five captions an image: the number of a caption counts within its image.
     assert f"image-{first_image}#{int(pairs.captions[0]) - 5 * first_image}" in said
@@ -46,12 +47,12 @@ def test_a_batch_that_is_no_number_is_named_with_its_terms(tmp_path: Path) -> No
 
 def test_a_failed_batch_is_named_in_part_and_written_whole(tmp_path: Path) -> None:
     images = np.arange(12)
+    write_state(tmp_path / "training", Position(step=4), {})
     error = BatchFailures(captioned_images(), tmp_path).out_of_memory(
         6,
         Pairs(0, images, images * 5 + images % 5),
         sizes=" (12 pairs of 36 regions and 20 words)",
         device="cuda:0",
-        saved_step=4,
     )
     assert isinstance(error, BatchTooLargeError)
     said, path = str(error), tmp_path / "training" / "failed-batch.json"

@@ -1,6 +1,9 @@
 from pathlib import Path
 
+import pytest
+
 from model.data.source import find_source
+from model.errors import DataError
 from model.training.config import DatasetConfig
 from model.training.training_data import load_training_data
 from tests.worlds import write_world
@@ -22,6 +25,20 @@ def test_the_last_images_of_train_can_select(tmp_path: Path) -> None:
     data = training_data(tmp_path, dev_last_count=3)
     assert data.train.image_ids + data.dev.image_ids == whole
     assert len(data.dev) == 3
+
+
+def test_the_last_images_of_a_file_without_splits_can_select(tmp_path: Path) -> None:
+    write_world(tmp_path, splits=("",))
+    data = training_data(tmp_path, dev_last_count=3)
+    whole = find_source(tmp_path).load().image_ids
+    assert data.train.image_ids + data.dev.image_ids == whole
+    assert len(data.dev) == 3
+
+
+def test_splits_asked_of_a_file_without_any_are_refused(tmp_path: Path) -> None:
+    write_world(tmp_path, splits=("",))
+    with pytest.raises(DataError, match="names no splits"):
+        training_data(tmp_path, dev_splits=("dev",))
 
 
 def test_a_file_without_splits_is_cut_by_the_seed(tmp_path: Path) -> None:

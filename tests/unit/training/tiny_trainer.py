@@ -1,23 +1,24 @@
 """A trainer over made-up region features, small enough to look at a single gradient."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from model.data.captioned_images import CaptionedImages
-from model.hrem import HREM
 from model.training.augmentation import AugmentationConfig
-from model.training.batches import BatchMaker, TokenizedCaptions
+from model.training.batch_supply import BatchSupply
+from model.training.batches import BatchMaker
+from model.training.distributed import Collective
 from model.training.failures import BatchFailures
+from model.training.learner import Learner
 from model.training.objective import LossConfig, Objective
 from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
 from model.training.samplers import RandomSampler
 from model.training.schedule import StepPlan
-from model.training.stored_images import StoredPictures
+from model.training.stored_images import StoredEncoder, StoredPictures
 from model.training.trainer import DevImages, Trainer
 from tests.worlds import captions_of, tiny_hrem
 
@@ -48,7 +49,7 @@ def tiny_trainer(
     dropout: float = 0.1,
     region_drop: float = 0.3,
     loss: str = "distance_weighted",
-    **more: Any,
+    collective: Collective | None = None,
 ) -> Trainer:
     """Return a trainer of a network with random weights, the same at every call.
 
@@ -59,8 +60,9 @@ def tiny_trainer(
         dropout: Of every layer.
         region_drop: Share of the regions that are left out: items of different lengths.
         loss: Kind of the matching loss.
-        **more: Of the trainer.
+        collective: The processes that share each batch; None: this one alone.
     """
+    collective = collective or Collective()
     images = captioned_images()
     hrem = tiny_hrem(backbone=None, region_dim=REGION_DIM).train()
     torch.manual_seed(1)
@@ -73,41 +75,59 @@ def tiny_trainer(
     _set_dropout(objective, dropout)
     features = np.random.default_rng(0).normal(size=(IMAGE_COUNT, REGION_COUNT, REGION_DIM))
     pictures = StoredPictures(features.astype(np.float16))
-    return Trainer(
+    encoder = StoredEncoder(hrem, pictures)
+    plan = StepPlan(
+        step_count=4,
+        opening_step_count=0,
+        instance_level_from=0,
+        warmup_step_count=0,
+        evaluate_every=4,
+        batches_per_step=batches_per_step,
+    )
+    maker = BatchMaker.of_texts(
+        pictures,
+        images.caption_texts,
+        hrem.tokenizer,
+        region_count=REGION_COUNT,
+        augmentation=AugmentationConfig(region_drop=region_drop),
+        seed=0,
+    )
+    supply = BatchSupply(
+        RandomSampler(images.caption_image, batch_size=batch_size, captions_per_pass="all", seed=0),
+        maker,
+        images=encoder,
+        train_count=IMAGE_COUNT,
+        plan=plan,
+        collective=collective,
+    )
+    learner = Learner(
         hrem,
         objective,
-        images=pictures,
-        sampler=RandomSampler(
-            images.caption_image, batch_size=batch_size, captions_per_pass="all", seed=0
-        ),
-        batches=_batch_maker(hrem, images, pictures, region_drop),
-        dev=DevImages(
-            rows=np.arange(IMAGE_COUNT),
-            captions=images.caption_texts,
-            caption_image=torch.from_numpy(images.caption_image),
-        ),
-        plan=StepPlan(
-            step_count=4,
-            opening_step_count=0,
-            instance_level_from=0,
-            warmup_step_count=0,
-            evaluate_every=4,
-            batches_per_step=batches_per_step,
-        ),
+        images=encoder,
+        supply=supply,
+        plan=plan,
         optimization=OptimizationConfig(),
         precision="float32",
         seed=0,
-        output=output,
         failures=BatchFailures(images, output),
-        **more,
+        collective=collective,
+    )
+    dev = DevImages(
+        rows=np.arange(IMAGE_COUNT),
+        captions=images.caption_texts,
+        caption_image=torch.from_numpy(images.caption_image),
+    )
+    return Trainer(
+        learner, supply, images=encoder, dev=dev, plan=plan, output=output, collective=collective
     )
 
 
 def gradients_of(trainer: Trainer, step: int) -> dict[str, torch.Tensor]:
     """Return the gradient of every parameter in zero-based `step`, before it is clipped."""
     first = step * trainer._plan.batches_per_step
-    trainer._add_gradients(step, trainer._batches_from(first))
-    modules = {"hrem": trainer.hrem, "objective": trainer.objective}
+    learner = trainer._learner
+    learner.add_gradients(step, trainer._supply.batches_from(first, trainer.position))
+    modules = {"hrem": learner.hrem, "objective": learner.objective}
     return {
         f"{part}.{name}": parameter.grad.clone()
         for part, module in modules.items()
@@ -122,21 +142,3 @@ def _set_dropout(network: nn.Module, probability: float) -> None:
             module.p = probability
         elif isinstance(module, nn.MultiheadAttention):
             module.dropout = probability
-
-
-def _batch_maker(
-    hrem: HREM, images: CaptionedImages, pictures: StoredPictures, region_drop: float
-) -> BatchMaker:
-    tokenizer = hrem.tokenizer
-    is_special = np.zeros(tokenizer.vocabulary_size, dtype=np.bool_)
-    is_special[sorted(tokenizer.special_ids)] = True
-    return BatchMaker(
-        pictures,
-        TokenizedCaptions(tokenizer.encode(images.caption_texts)),
-        region_count=REGION_COUNT,
-        augmentation=AugmentationConfig(region_drop=region_drop),
-        seed=0,
-        mask_id=tokenizer.mask_id,
-        pad_id=tokenizer.pad_id,
-        is_special=is_special,
-    )

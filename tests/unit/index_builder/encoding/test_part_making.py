@@ -12,8 +12,8 @@ from index_builder.encoding.reading import Reading
 from index_builder.encoding.work import Request, WorkFolder
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionCount
-from index_builder.listing.stamps import NO_STAMP, SourceWatch
 from index_builder.sources import CaptionEntry
+from index_builder.sources.stamps import NO_STAMP, SourceWatch
 from index_builder.writing.assembly import Assembly
 from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model.errors import GalleryIndexError

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from index_builder.encoding.reading import PictureReader
-from index_builder.listing.stamps import SourceWatch, stamp_of
 from index_builder.sources import ImageEntry, open_image_source
+from index_builder.sources.stamps import SourceWatch, stamp_of
 from model.config import PreprocessorConfig
 from model.errors import DataError
 from model.inputs.pictures import PictureTransform

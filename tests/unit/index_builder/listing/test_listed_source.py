@@ -1,8 +1,8 @@
 import pytest
 
-from index_builder.galleries.items import Rejection
 from index_builder.listing.listed_source import Listing
 from index_builder.sources import CaptionEntry, ImageEntry, Span
+from index_builder.sources.entries import Rejection
 from model.errors import DataError
 
 IMAGES = [ImageEntry(f"i{n}", f"{n}.jpg", {"year": n, "tags": ["ä"]}) for n in range(7)]

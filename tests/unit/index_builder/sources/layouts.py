@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from index_builder.galleries.items import Rejection
+from index_builder.sources.entries import Rejection
 
 
 def write_lines(path, rows):

@@ -305,6 +305,17 @@ def test_captions_stand_beside_their_picture(tmp_path):
     assert elsewhere == entries
 
 
+def test_a_text_in_a_shard_has_the_same_lines_as_a_file_of_captions(tmp_path):
+    text = "a dog\u2028on grass\r\na\x85cat\rtwo\x0bbirds\n".encode()
+    write_tar(tmp_path / "a.tar", [("1.jpg", b"x"), ("1.txt", text)])
+    (tmp_path / "captions.txt").write_bytes(text)
+    beside, alone = (
+        [entry.text for entry in listed(open_caption_source(tmp_path / name))[0]]
+        for name in ("a.tar", "captions.txt")
+    )
+    assert beside == alone and len(alone) == 3
+
+
 def test_a_json_caption_that_is_no_text_is_told(tmp_path):
     write_tar(tmp_path / "s.tar", [("a.json", b'{"caption": 5}'), ("b.txt", b"fine")])
     with pytest.raises(DataError, match=r"s\.tar/a: `caption` must be a text"):
