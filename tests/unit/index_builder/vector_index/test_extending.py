@@ -44,7 +44,7 @@ def grown(built_before, tmp_path):
 def test_rows_stay_where_they_are_and_new_ones_follow(
     built, folders, grown, tmp_path, kind, factory
 ):
-    before, after = grown(kind, factory)
+    before, after = grown(kind, factory, queries=tuning_queries())
     at_once, folder = built[kind, factory], folders[kind, factory]
     assert (after.index.count, after.record.kind) == (COUNT, kind)
     for name in ("embeddings.f16", *(["index.faiss"] if kind == "exact" else [])):
