@@ -26,4 +26,4 @@ def tell_change(index: Path, report: ChangeReport) -> None:
         if change.rejected_count:
             result(f"set aside  {change.rejected_count:,} inputs: {index / 'rejected.jsonl'}")
     if report.is_new_version:
-        say(f"next: restart the service to serve it: python -m service --index {index}")
+        say("next: a running service takes it up when it is reloaded or started again")

@@ -34,9 +34,12 @@ __all__ = [
     "Manifest",
     "NamedKind",
     "Record",
+    "gallery_name",
     "parse_record",
     "record_of_file",
 ]
+
+_NAME_DIGITS = 16
 
 GalleryKind = Literal["images", "captions"]
 # Kinds with a name of their own; the others are factory strings of an expert.
@@ -149,6 +152,11 @@ def parse_record(record: type[R], path: Path) -> R:
             f"{path} was edited or written by another release ({place}: {first['msg']}); "
             "build the index again"
         ) from error
+
+
+def gallery_name(kind: GalleryKind, sha256: str) -> str:
+    """Return the name of a gallery's folder; the hash is of all that it is made of."""
+    return f"{kind}-{sha256[:_NAME_DIGITS]}"
 
 
 def record_of_file(path: Path) -> FileRecord:
