@@ -108,6 +108,7 @@ class Serving:
             raise _refused(error, index, checkpoint) from error
         if record.record_sha256 == current.index.record.record_sha256 and checkpoint is None:
             self.reload_counts["unchanged"] += 1
+            log.info("version %s of %s is served already", record.version, index)
             return self._state(is_changed=False)
         for pair in self.pairs():
             is_another = pair.index.record.record_sha256 != record.record_sha256

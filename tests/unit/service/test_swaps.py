@@ -110,11 +110,17 @@ async def reload(client: httpx.AsyncClient, **fields: str) -> httpx.Response:
 
 
 async def test_a_reload_serves_the_newest_version(
-    growing: Path, second_version: SecondVersion, make_app: MakeApp, connect: ClientOf
+    growing: Path,
+    second_version: SecondVersion,
+    make_app: MakeApp,
+    connect: ClientOf,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with connect(make_app(index=growing)) as client:
         fingerprint = (await searched(client))["index"]["checkpoint"]
-        unchanged = (await reload(client)).raise_for_status().json()
+        with caplog.at_level("INFO", logger="service.serving"):
+            unchanged = (await reload(client)).raise_for_status().json()
+        assert f"version 1 of {growing} is served already" in caplog.messages
         assert unchanged == {
             "index": {"version": 1, "checkpoint": fingerprint},
             "previous_version": None,
