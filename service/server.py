@@ -131,7 +131,8 @@ async def _reload(app: "FastAPI", config: ServiceConfig) -> None:
     """Read the keys again and serve the newest version of the configured index; the log tells."""
     # What went wrong is logged where it went wrong; nobody waits for an answer.
     if config.keys is not None:
-        app.state.access.reload(config.keys)
+        is_read = app.state.access.reload(config.keys)
+        app.state.served.metrics.count_keys_reload("reloaded" if is_read else "refused")
     with contextlib.suppress(ServiceError):
         await app.state.served.serving.reload()
 

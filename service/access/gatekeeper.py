@@ -69,7 +69,8 @@ class Access:
         try:
             ring = read_key_ring(path, session_secret=self._ring.session_secret)
         except ConfigError as error:
-            log.error("the keys stay as they were: %s", error)
+            valid = ", ".join(key.name for key in self._ring.keys)
+            log.error("the keys read before stay valid (%s): %s", valid, error)
             return False
         self.replace(ring)
         log.info("%d keys read again", len(ring.keys))

@@ -94,6 +94,27 @@ def test_sighup_brings_new_keys(service: tuple[str, int], keys: Path) -> None:
     assert httpx.get(f"{url}/info", headers=CONFIGURED).status_code == 200
 
 
+def test_a_refused_file_of_keys_is_counted_and_the_old_keys_stay(
+    service: tuple[str, int], keys: Path
+) -> None:
+    url, process_id = service
+    written = keys.read_text()
+    keys.write_text("[[keys]")
+    try:
+        os.kill(process_id, signal.SIGHUP)
+        refused = 'hrem_keys_reloads_total{outcome="refused"} 1.0'
+        end = time.monotonic() + DEADLINE_S
+        shown = httpx.get(f"{url}/metrics", headers=CONFIGURED)
+        while refused not in shown.text and time.monotonic() < end:
+            time.sleep(0.05)
+            shown = httpx.get(f"{url}/metrics", headers=CONFIGURED)
+    finally:
+        keys.write_text(written)
+    assert shown.status_code == 200
+    assert refused in shown.text
+    assert 'hrem_keys_reloads_total{outcome="reloaded"} ' in shown.text
+
+
 def test_wrong_lists_are_told_all_at_once(
     index_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
