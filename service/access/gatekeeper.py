@@ -109,12 +109,13 @@ class Access:
         digest = digest_of(presented)
         key = self._ring.find(digest)
         address = connection.client.host if connection.client else ""
-        # Asked for right keys too: an answer that tells them apart would go on with the guessing.
+        # Asked for right keys too, or guessing would go on: see `wrong_keys`.
         if wait_s := self._wrong_keys.wait_s(address, digest):
             raise _rate_limited(wait_s, "too many wrong keys came from this address")
         if key is None:
             self._wrong_keys.count(address, digest)
             raise _unauthorized("this key is not known; check it with whoever runs the service")
+        self._wrong_keys.remember_right(address, digest)
         return key
 
     def _key_of_session(self, connection: HTTPConnection, *, may_use: bool) -> ApiKey:

@@ -39,6 +39,7 @@ def service(index_folder: Path, keys: Path) -> Iterator[tuple[str, int]]:
         _, stderr = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0
         assert "can be read by everyone" in stderr
+        assert "--trusted-proxies" not in stderr  # loopback is trusted by default
         for key in (KEY, NEW_KEY):
             assert key not in stderr
 
