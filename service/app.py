@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from model.device import choose_device
+from model.errors import ServiceError
 from service.access.api_keys import read_key_ring
 from service.access.gatekeeper import Access, AccessControl
 from service.access.hosts import AllowedHosts, HostCheck, is_loopback
@@ -45,9 +46,15 @@ def create_app(config: ServiceConfig) -> FastAPI:
     Raises:
         GalleryIndexError: There is no such index, or the checkpoint is not the one that made it.
         CheckpointError: The checkpoint is missing or damaged.
-        ServiceError: The memory is not enough.
+        ServiceError: The memory is not enough, or the root of the pictures is no folder.
         ConfigError: The file of keys is wrong.
     """
+    if config.images_root is not None and not config.images_root.is_dir():
+        # Not a wrong setting for good, as the exit status 2 says: it may be mounted later.
+        raise ServiceError(
+            f"--images-root {config.images_root} is no folder; name the one where the pictures "
+            "lie, or leave it out to take the one of the build"
+        )
     access = Access(read_key_ring(config.keys)) if config.keys is not None else None
     served = open_served(config)
 

@@ -270,6 +270,17 @@ def test_a_missing_index_is_one_sentence(
     assert stderr.count("\n") == 1
 
 
+def test_a_root_of_pictures_that_is_no_folder_is_one_sentence(
+    index_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for root in (tmp_path / "nothing", index_folder / "current"):
+        given = ("--index", index_folder, "--images-root", root, "--port", 0)
+        status, stderr = run_here(capsys, *given)
+        assert status == 1
+        assert stderr.startswith(f"error: --images-root {root} is no folder; ")
+        assert stderr.count("\n") == 1
+
+
 def test_a_missing_checkpoint_is_one_sentence(
     index_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
