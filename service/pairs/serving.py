@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.index_folder.versions import IndexFolder
-from model.errors import HremError
+from model.errors import HremError, NoIndexError
 from service.errors import ReloadRefusedError, StaleVersionError
 from service.pairs.pair import PairOpener, ServedPair
 
@@ -160,6 +160,11 @@ class Serving:
 def _refused(error: HremError, index: Path, checkpoint: Path | None) -> ReloadRefusedError:
     """Return the refusal of a pair: the whole reason for the log, without paths for the answer."""
     log.warning("reload refused: %s", error)
+    if isinstance(error, NoIndexError):
+        # Its advice is a command that names the folder.
+        return ReloadRefusedError(
+            "the index folder holds no index (no file `current`); name one that a build has written"
+        )
     told = str(error)
     for place, name in ((checkpoint, "the checkpoint"), (index, "the index")):
         if place is not None:
