@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from index_builder.galleries.damaged import damaged
 from model.durable import write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
@@ -144,7 +145,7 @@ def parse_record(record: type[R], path: Path) -> R:
     try:
         return record.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise GalleryIndexError(f"{path} is missing; build the index again") from error
+        raise damaged(f"{path} is missing") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -34,7 +34,7 @@ from index_builder.index_folder.version_record import (
 )
 from model.console import warn
 from model.durable import sync_folder, write_file
-from model.errors import GalleryIndexError
+from model.errors import GalleryIndexError, NoIndexError
 
 __all__ = [
     "OWN_NAMES",
@@ -75,13 +75,14 @@ class IndexFolder:
         """Return the served version.
 
         Raises:
-            GalleryIndexError: There is no index here, or `current` is damaged.
+            NoIndexError: There is no index here.
+            GalleryIndexError: `current` is damaged.
         """
         place = self.path / "current"
         try:
             line = place.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise GalleryIndexError(
+            raise NoIndexError(
                 f"{self.path} holds no index (no file `current`); make one with: "
                 f"python -m index_builder build --output {self.path} --help"
             ) from error
