@@ -1,5 +1,7 @@
 """The command `train`: settings -> data, network, stored pictures -> the loop -> a checkpoint."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,7 +11,8 @@ import torch
 from model import console
 from model.device import choose_device
 from model.durable import write_file
-from model.errors import CheckpointError, ConfigError
+from model.errors import CheckpointError, ConfigError, TrainingError
+from model.file_lock import exclusive_lock
 from model.hrem import HREM
 from model.training.batch_supply import BatchSupply
 from model.training.batches import BatchMaker
@@ -67,8 +70,25 @@ class Train(TrainSettings):
             batches_per_pass=sampler.steps_per_pass,
         )
         self._announce(data, hrem, plan, sampler, device, collective)
-        if collective.is_main and not is_resumed:
-            self._refuse_used_output()
+        with ExitStack() as held:
+            if collective.is_main:
+                held.enter_context(self._output_to_itself())
+                if not is_resumed:
+                    self._refuse_used_output()
+                    self._write_settings()
+            return self._take_steps(data, hrem, plan, sampler, collective, is_resumed=is_resumed)
+
+    def _take_steps(
+        self,
+        data: TrainingData,
+        hrem: HREM,
+        plan: StepPlan,
+        sampler: Sampler,
+        collective: Collective,
+        *,
+        is_resumed: bool,
+    ) -> int:
+        """Store the pictures, take the steps that are left and report; as `run` returns."""
         with collective.main_first():
             stored = store_images(
                 hrem,
@@ -82,8 +102,6 @@ class Train(TrainSettings):
             console.say(f"going on after   step {trainer.position.step:,}")
         elif is_resumed:
             console.say("nothing was saved before the run ended; beginning with its first step")
-        elif collective.is_main:
-            self._write_settings()
         is_done = trainer.run()
         if collective.is_main:
             self._tell_of(trainer.position, hrem, data, plan)
@@ -204,9 +222,26 @@ class Train(TrainSettings):
             collective=collective,
         )
 
+    @contextmanager
+    def _output_to_itself(self) -> Iterator[None]:
+        """Let no other process train into the output folder.
+
+        Raises:
+            TrainingError: Another process does.
+        """
+
+        def refusal(holder: str) -> TrainingError:
+            return TrainingError(
+                f"'{self.output}' is being trained by {holder}; wait for it or stop it"
+            )
+
+        folder = self.output / "training"
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(folder / "lock", refusal=refusal):
+            yield
+
     def _write_settings(self) -> None:
         text = self.model_dump_json(indent=2, exclude={"config", "debug", "json_output"})
-        (self.output / SETTINGS_FILE).parent.mkdir(parents=True, exist_ok=True)
         write_file(self.output / SETTINGS_FILE, text + "\n")
 
     def _refuse_used_output(self) -> None:

@@ -444,6 +444,31 @@ def test_a_used_output_is_never_overwritten(
     assert "already holds a run" in capsys.readouterr().err
 
 
+def test_two_processes_never_train_into_one_folder(
+    trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    plain = Learner.take_step
+    told: list[str] = []
+
+    def meanwhile(self: Learner, step: int, batches: Any) -> Any:
+        if step == 5:  # saved once, after step 4: there is a run to go on with
+            new = world.arguments("unused", "--output", output)
+            for second in (("--resume", "--output", output), new):
+                capsys.readouterr()
+                told.append(f"{run('train', *second)} {capsys.readouterr().err.splitlines()[-1]}")
+        return plain(self, step, batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "take_step", meanwhile)
+        assert run("train", *world.arguments("unused", "--output", output)) == 0
+    assert len(told) == 2
+    for line in told:
+        assert line.startswith(f"1 error: '{output}' is being trained by process {os.getpid()} ")
+        assert line.endswith("; wait for it or stop it")
+    assert are_equal(last_weights_of(output), last_weights_of(trained))
+
+
 def test_averaged_weights_are_what_is_saved(world: World) -> None:
     averaged = world.train("averaged", "--optimization.weight-average-decay", 0.9)
     saved, last = weights_of(averaged), last_weights_of(averaged)
