@@ -136,7 +136,9 @@ class TrainSettings(DataCommand):
         """
         path = self.output / SETTINGS_FILE
         if not path.is_file():
-            raise CheckpointError(f"'{self.output}' holds no run to go on with")
+            raise CheckpointError(
+                f"'{self.output}' holds no run to go on with; leave --resume out to begin one"
+            )
         try:
             saved = type(self)(**json.loads(path.read_text()))
         except (ValueError, TypeError) as error:

@@ -89,13 +89,17 @@ class Train(TrainSettings):
         is_resumed: bool,
     ) -> int:
         """Store the pictures, take the steps that are left and report; as `run` returns."""
-        with collective.main_first():
-            stored = store_images(
-                hrem,
-                data,
-                has_mirrored=self.augmentation.mirror > 0,
-                cache_folder=self.cache_directory.expanduser(),
-            )
+        try:
+            with collective.main_first():
+                stored = store_images(
+                    hrem,
+                    data,
+                    has_mirrored=self.augmentation.mirror > 0,
+                    cache_folder=self.cache_directory.expanduser(),
+                )
+        except KeyboardInterrupt:
+            self._say_how_to_go_on("while the pictures were read; what was read is kept")
+            return 130
         trainer = self._trainer(hrem, data, plan, sampler, stored, collective)
         if is_resumed and saved_step(self.output / "training") is not None:
             trainer.restore()
@@ -106,12 +110,15 @@ class Train(TrainSettings):
         if collective.is_main:
             self._tell_of(trainer.position, hrem, data, plan)
         if not is_done:
-            console.say(
-                f"stopped after step {trainer.position.step:,} of {plan.step_count:,}; go on with: "
-                f"python -m model.training train --resume --output {self.output}"
-            )
+            self._say_how_to_go_on(f"after step {trainer.position.step:,} of {plan.step_count:,}")
             return 130
         return 0
+
+    def _say_how_to_go_on(self, when: str) -> None:
+        console.say(
+            f"stopped {when}; go on with: "
+            f"python -m model.training train --resume --output {self.output}"
+        )
 
     def _network(self, data: TrainingData) -> HREM:
         regions = data.train.regions

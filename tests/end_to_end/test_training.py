@@ -19,6 +19,7 @@ from model.command_line import load_settings, run_commands
 from model.hrem import HREM
 from model.identifiers import image_id_for_path
 from model.inputs.pictures import open_picture
+from model.training import feature_cache
 from model.training.batches import BatchMaker
 from model.training.evaluate import Evaluate
 from model.training.learner import Learner
@@ -367,6 +368,24 @@ def test_going_on_writes_the_checkpoint_that_a_kill_left_unwritten(
     (output / "model.safetensors").unlink()
     assert run("train", "--resume", "--output", output) == 0
     assert (output / "model.safetensors").read_bytes() == written
+
+
+def test_a_run_stopped_while_it_read_the_pictures_begins_when_it_is_resumed(
+    trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, cache = tmp_path / "run", tmp_path / "cache"
+
+    def stopping(path: Path) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_cache, "open_picture", stopping)
+        given = world.arguments("unused", "--output", output, "--cache-directory", cache)
+        assert run("train", *given) == 130
+    assert f"train --resume --output {output}" in capsys.readouterr().err
+    assert run("train", "--resume", "--output", output) == 0
+    assert "beginning with its first step" in capsys.readouterr().err
+    assert are_equal(last_weights_of(output), last_weights_of(trained))
 
 
 def test_a_run_killed_before_its_first_save_begins_with_its_first_step(
