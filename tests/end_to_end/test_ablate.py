@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Tables:
         (folder / "table.toml").write_text(TABLE)
         self.results = folder / "runs" / "results.jsonl"
 
-    def run(self, *more: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    def command(self, *more: str) -> list[str]:
         places = {"table": "table.toml", "settings": "tiny.toml", "data": "data", "output": "runs"}
         arguments = [
             part
@@ -52,8 +53,11 @@ class Tables:
             for part in (f"--{name}", str(self.folder / place))
         ]
         arguments += ["--cache-directory", str(self.folder / "cache")]
+        return [sys.executable, "-m", "model.training", "ablate", *arguments, *more]
+
+    def run(self, *more: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "model.training", "ablate", *arguments, *more],
+            self.command(*more),
             capture_output=True,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -124,6 +128,37 @@ def test_a_run_killed_before_or_after_its_first_save_goes_on(tables: Tables) -> 
     assert {line["key"]: line["test"] for line in again} == {
         line["key"]: line["test"] for line in killed
     }
+
+
+def test_an_ablation_that_is_terminated_lets_its_runs_save_and_end(tables: Tables) -> None:
+    output = tables.folder / "terminated"
+    long = write_settings(
+        tables.folder / "long.toml",
+        SETTINGS | {"schedule": {"batch_size": 16, "steps": 5000, "save_every_steps": 1}},
+    )
+    more = ("--settings", str(long), "--output", str(output), "--seeds", "0,1", "--rows", "whole")
+    process = subprocess.Popen(
+        tables.command(*more, "--jobs", "2"),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(begun := list(output.glob("*/training/state.json"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1].startswith("stopped; the same `ablate` command goes on")
+    assert len(begun) == 2
+    for state in begun:
+        holder = json.loads((state.parent / "lock").read_text())["pid"]
+        with pytest.raises(ProcessLookupError):
+            os.kill(holder, 0)
 
 
 def test_an_ensemble_whose_members_are_gone_is_told_and_stays_in_the_queue(tables: Tables) -> None:
