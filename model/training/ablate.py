@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -20,6 +19,7 @@ from model.training.ablation import (
     Row,
     Run,
     append_line,
+    commit_of,
     finished_lines,
     read_rows,
     runs_of,
@@ -256,7 +256,7 @@ class _Queue:
             **told,
             run.split: report,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
+            "commit": commit_of(Path(__file__).parent, besides=self._results),
         }
         append_line(self._results, line)
         console.say(f"{run.name}  {run.split} rSum {report['rsum']:.1f}")
@@ -273,15 +273,3 @@ class _Queue:
         cores = max(1, (os.cpu_count() or 1) // jobs)
         with (self._command.output / f"{run.name}.log").open("a") as log:
             return self._children.call(arguments, log=log, threads=cores)
-
-
-def _commit() -> str:
-    """Return the commit that ran, marked where the working tree differs from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or "unknown"
