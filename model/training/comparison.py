@@ -10,7 +10,12 @@ from model.ranking import Ranking
 from model.training.bootstrap import Difference, RunRanks, paired_bootstrap
 from model.training.stored_ranks import StoredRanks, data_hash, read_ranks
 
-__all__ = ["differences_from", "ranks_on", "show_differences"]
+__all__ = ["IMAGES_ALONE", "differences_from", "ranks_on", "show_differences"]
+
+IMAGES_ALONE = (
+    "The interval is over the images alone: how far another seed would move either model is not in "
+    "it (`ablate` trains several)."
+)
 
 
 def ranks_on(path: Path, images: CaptionedImages) -> StoredRanks:
@@ -42,3 +47,4 @@ def show_differences(title: str, differences: Mapping[str, Difference]) -> None:
         console.result(
             f"  {name.replace('_to_', ' → ').replace('.recall_at_', ' R@'):<20}{interval}"
         )
+    console.result(f"  {IMAGES_ALONE}")

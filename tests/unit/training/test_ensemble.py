@@ -167,7 +167,9 @@ def test_two_models_are_compared_on_the_same_queries(
     assert rsum["low"] <= rsum["estimate"] <= rsum["high"]
     assert len(said["difference"]) == 7
     assert run("--checkpoint", folder / "two", *given, "--compare", path) == 0
-    assert "text → image R@10" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "text → image R@10" in shown
+    assert shown.count("how far another seed would move either model is not in it") == 1
 
 
 def test_ranks_of_other_data_are_not_compared(
