@@ -25,15 +25,13 @@ from model.training.objective import Objective
 from model.training.run_report import write_run_report
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
-from model.training.settings import SETTINGS_FILE, TrainSettings
+from model.training.settings import RECIPES, SETTINGS_FILE, TrainSettings
 from model.training.state import Position, saved_step
 from model.training.stored_images import StoredEncoder, StoredImages, store_images
 from model.training.trainer import DevImages, Trainer
 from model.training.training_data import TrainingData, load_training_data
 
 __all__ = ["RECIPES", "Train"]
-
-RECIPES = Path(__file__).parent / "recipes"
 
 
 class Train(TrainSettings):
@@ -132,6 +130,8 @@ class Train(TrainSettings):
                 train_backbone=self.network.train_backbone,
                 region_dim=region_dim,
             )
+        if regions is None:
+            self.refuse_missing_backbone()
         return make_network(
             self.network,
             backbone=self.backbone,

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoBackbone, ResNetConfig
 
+from model import peak_memory
 from model.command_line import load_settings, run_commands
 from model.hrem import HREM
 from model.identifiers import image_id_for_path
@@ -461,6 +462,36 @@ def test_a_used_output_is_never_overwritten(
 ) -> None:
     assert run("train", *world.arguments("trained")) == 1
     assert "already holds a run" in capsys.readouterr().err
+
+
+def test_resuming_a_finished_run_changes_nothing_in_its_figures(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    status = tmp_path / "status"
+    status.write_text("VmHWM:\t       7 kB\n")
+    monkeypatch.setattr(peak_memory, "_STATUS", status)
+    assert run("train", "--resume", "--output", run_folder) == 0
+    assert (run_folder / "metrics.json").read_text() == (trained / "metrics.json").read_text()
+
+
+def test_a_recipe_for_a_pretrained_backbone_is_refused_without_one(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--data", world.data, "--output", tmp_path / "run", "--dataset.dev-last-count", 4)
+    assert run("train", "--recipe", "flickr8k-cpu", *given) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "recipe flickr8k-cpu is for a pretrained one; give --backbone FOLDER" in said
+    assert "google/mobilenet_v2" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_help_of_train_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--help") == 0
+    shown = capsys.readouterr().out
+    assert all(f"{path.stem}" in shown for path in RECIPES.glob("*.toml"))
+    assert "coco-bert, coco-bigru" in " ".join(shown.split())
 
 
 def test_two_processes_never_train_into_one_folder(
