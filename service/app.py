@@ -31,9 +31,9 @@ from service.routes.served import Served
 from service.searches.item_reader import ItemReader
 from service.searches.retriever import Retriever
 from service.traffic.admission import Admission
-from service.traffic.door import Door
+from service.traffic.early_refusals import EarlyRefusals
 from service.traffic.gone_clients import GoneClients
-from service.traffic.turnstile import Turnstile
+from service.traffic.load_shedding import LoadShedding
 
 __all__ = ["create_app", "open_served", "startup_facts"]
 
@@ -60,7 +60,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     )
     app.state.served = served
     app.state.access = access
-    app.state.turnstile = Turnstile(
+    app.state.early_refusals = EarlyRefusals(
         served.admission, served.metrics, trusted_proxies=config.trusted_proxies
     )
     app.openapi = openapi_document  # type: ignore[method-assign]
@@ -72,7 +72,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     app.add_middleware(GoneClients)
     app.add_middleware(AccessControl, access=access)
     # Outside of the keys: what there is no room for takes nothing of its key's rate.
-    app.add_middleware(Door, admission=served.admission)
+    app.add_middleware(LoadShedding, admission=served.admission)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,

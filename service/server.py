@@ -56,7 +56,7 @@ def serve(config: ServiceConfig) -> int:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=bounded_protocol(bounds, app.state.turnstile, app.state.served.metrics),
+                http=bounded_protocol(bounds, app.state.early_refusals, app.state.served.metrics),
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=bounds.idle_timeout_s,

@@ -118,11 +118,12 @@ class Ablate(Command):
         if self.quick:
             steps = str(_QUICK_STEPS)
             common += ["--schedule.steps", steps, "--schedule.evaluate-every", steps]
-        seeds = self.seeds or ((0,) if self.quick else (0, 1, 2))
+        # Each once: two runs of one key would write into the same folder.
+        seeds = list(dict.fromkeys(self.seeds)) or ([0] if self.quick else [0, 1, 2])
         return runs_of(rows, seeds, common=common, backbone=self.backbone, split=self.split)
 
     def _chosen(self, rows: list[Row]) -> list[Row]:
-        names = self.rows or (_QUICK_ROWS if self.quick else ())
+        names = list(dict.fromkeys(self.rows or (_QUICK_ROWS if self.quick else ())))
         if not names:
             return rows
         by_name = {row.name: row for row in rows}

@@ -17,6 +17,7 @@ from model.errors import ConfigError, DataError
 from model.metrics import RetrievalReport
 from model.training.bootstrap import Difference
 from model.training.comparison import differences_from, ranks_on, show_differences
+from model.training.data_command import DataCommand
 from model.training.endpoint import Endpoint, evaluate_endpoint
 from model.training.ensemble import encode_data_set
 from model.training.evaluation import show_report
@@ -24,7 +25,6 @@ from model.training.folds import check_folds, rank_in_folds, report_of_folds
 from model.training.report.page import HIT_COUNT, Subject, render_report
 from model.training.report.published import published_table
 from model.training.stored_ranks import StoredRanks, query_facts, write_ranks
-from model.training.training_data import DataCommand
 
 __all__ = ["Evaluate"]
 

@@ -12,10 +12,10 @@ from model.errors import CheckpointError, ConfigError
 from model.precision import Precision
 from model.training.augmentation import AugmentationConfig
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
+from model.training.data_command import DataCommand
 from model.training.objective import LossConfig
 from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
-from model.training.training_data import DataCommand
 
 __all__ = ["RECIPES", "SETTINGS_FILE", "TrainSettings"]
 

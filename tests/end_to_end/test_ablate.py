@@ -1,10 +1,13 @@
 """A table of ablations through the real command on a tiny world."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,14 @@ ensemble = ["whole", "without"]
 """
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
 class Tables:
     """Runs `ablate` in a folder of its own."""
 
@@ -45,26 +56,22 @@ class Tables:
         (folder / "table.toml").write_text(TABLE)
         self.results = folder / "runs" / "results.jsonl"
 
-    def command(self, *more: str) -> list[str]:
+    def arguments(self, *more: str) -> list[str]:
         places = {"table": "table.toml", "settings": "tiny.toml", "data": "data", "output": "runs"}
-        arguments = [
+        given = [
             part
             for name, place in places.items()
             for part in (f"--{name}", str(self.folder / place))
         ]
-        arguments += ["--cache-directory", str(self.folder / "cache")]
-        return [sys.executable, "-m", "model.training", "ablate", *arguments, *more]
+        return [*given, "--cache-directory", str(self.folder / "cache"), *more]
 
-    def run(self, *more: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*more),
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        assert done.returncode == status, done.stderr
-        return done
+    def run(self, *more: str, status: int = 0) -> Said:
+        """Run the command in this process; the runs themselves are processes of their own."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            ended = run_command("ablate", Ablate, self.arguments(*more))
+        assert ended == status, err.getvalue()
+        return Said(out.getvalue(), err.getvalue())
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.results.read_text().splitlines()]
@@ -73,7 +80,8 @@ class Tables:
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     tables = Tables(tmp_path_factory.mktemp("ablate"))
-    tables.shown = tables.run("--seeds", "0,1", "--jobs", "2")
+    arguments = tables.arguments("--seeds", "0,1", "--jobs", "2")
+    subprocess.run([sys.executable, "-m", "model.training", "ablate", *arguments], check=True)
     return tables
 
 
@@ -138,7 +146,7 @@ def test_an_ablation_that_is_terminated_lets_its_runs_save_and_end(tables: Table
     )
     more = ("--settings", str(long), "--output", str(output), "--seeds", "0,1", "--rows", "whole")
     process = subprocess.Popen(
-        tables.command(*more, "--jobs", "2"),
+        [sys.executable, "-m", "model.training", "ablate", *tables.arguments(*more, "--jobs", "2")],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from model import console
@@ -11,6 +13,18 @@ def test_a_table_shows_every_cell_as_it_is(capsys: pytest.CaptureFixture[str]) -
     assert f"title of {cells[0]}" in shown
     for cell in cells:
         assert shown.count(cell) >= 2
+
+
+def test_a_bar_is_one_line_at_its_end_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with console.progress("reading", 3, "images") as bar:
+        bar.advance(2)
+        bar.note("[half] of it")
+        bar.advance()
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.fullmatch(r"reading  3 images in \d+\.\d s \([\d.]+ images/s\)\n", told.err)
 
 
 def test_a_bar_that_nobody_sees_is_a_line_a_minute_with_what_is_left(

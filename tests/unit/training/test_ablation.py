@@ -7,6 +7,7 @@ import pytest
 
 from model.command_line import load_settings
 from model.errors import ConfigError
+from model.training.ablate import Ablate
 from model.training.ablation import (
     ABLATIONS,
     Row,
@@ -40,6 +41,14 @@ def test_runs_are_of_their_rows_and_every_first_seed_comes_first() -> None:
         else:
             assert [m.row.name for m in run.members] == list(run.row.ensemble)
             assert [m.seed for m in run.members] == [run.seed, 1 - run.seed]
+
+
+def test_a_row_or_a_seed_that_is_named_twice_runs_once() -> None:
+    given = ["--recipe", "scenes", "--rows", "fusion,without-s,fusion", "--seeds", "1,0,1"]
+    found = load_settings("ablate", Ablate, given)._runs()
+    assert [(run.row.name, run.seed) for run in found] == [
+        ("fusion", 1), ("without-s", 1), ("fusion", 0), ("without-s", 0),
+    ]  # fmt: skip
 
 
 def test_an_ensemble_never_averages_a_run_with_itself() -> None:
