@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +136,37 @@ def test_a_run_killed_before_or_after_its_first_save_goes_on(tables: Tables) -> 
     assert {line["key"]: line["test"] for line in again} == {
         line["key"]: line["test"] for line in killed
     }
+
+
+def test_an_ablation_that_is_terminated_lets_its_runs_save_and_end(tables: Tables) -> None:
+    output = tables.folder / "terminated"
+    long = write_settings(
+        tables.folder / "long.toml",
+        SETTINGS | {"schedule": {"batch_size": 16, "steps": 5000, "save_every_steps": 1}},
+    )
+    more = ("--settings", str(long), "--output", str(output), "--seeds", "0,1", "--rows", "whole")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "model.training", "ablate", *tables.arguments(*more, "--jobs", "2")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(begun := list(output.glob("*/training/state.json"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1].startswith("stopped; the same `ablate` command goes on")
+    assert len(begun) == 2
+    for state in begun:
+        holder = json.loads((state.parent / "lock").read_text())["pid"]
+        with pytest.raises(ProcessLookupError):
+            os.kill(holder, 0)
 
 
 def test_an_ensemble_whose_members_are_gone_is_told_and_stays_in_the_queue(tables: Tables) -> None:

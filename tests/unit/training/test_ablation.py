@@ -1,5 +1,6 @@
 """Rows, runs and their keys, the results file, the table."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from model.training.ablation import (
     Row,
     Run,
     append_line,
+    commit_of,
     finished_lines,
     read_rows,
     runs_of,
@@ -106,3 +108,28 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str, told: str) -> None:
     table.write_text(text)
     with pytest.raises(ConfigError, match=told):
         read_rows(table)
+
+
+def test_the_commit_is_marked_where_anything_but_the_results_differs(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        named = ("-c", "user.name=n", "-c", "user.email=n@example.org")
+        subprocess.run(["git", *named, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    assert commit_of(tmp_path, besides=tmp_path / "results.jsonl") == "unknown"
+    git("init")
+    (tmp_path / "below").mkdir()
+    results, code = tmp_path / "below" / "results.jsonl", tmp_path / "code.py"
+    for path in (results, code):
+        path.write_text("as committed")
+    git("add", ".")
+    git("commit", "-m", "both")
+    clean = commit_of(tmp_path / "below", besides=results)
+    assert len(clean) >= 12 and set(clean) <= set("0123456789abcdef")
+    results.write_text("a line more")
+    assert commit_of(tmp_path / "below", besides=results) == clean
+    assert commit_of(tmp_path / "below", besides=code) == f"{clean}-dirty"
+    assert commit_of(tmp_path / "below", besides=Path("/elsewhere.jsonl")) == f"{clean}-dirty"
+    code.write_text("changed")
+    assert commit_of(tmp_path / "below", besides=results) == f"{clean}-dirty"
+    git("add", ".")
+    assert commit_of(tmp_path / "below", besides=results) == f"{clean}-dirty"
