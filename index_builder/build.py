@@ -20,6 +20,7 @@ from index_builder.index_folder.versions import GalleryRecord, IndexFolder, Vers
 from index_builder.listing.inputs import Inputs
 from index_builder.listing.rejections import RejectionLimit
 from index_builder.vector_index import IndexRequest
+from index_builder.writing.left_out import NOTHING_LEFT_OUT, left_out
 from index_builder.writing.writer import GalleryWriter, WrittenGallery
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
@@ -36,6 +37,7 @@ class BuildReport:
 
     Attributes:
         version: The served version.
+        version_before: What was served before, maybe the same; None where nothing was.
         is_new_version: False where everything was there and served already.
         checkpoint_fingerprint: Of the checkpoint that encoded the galleries.
         images: The served gallery of images, or None.
@@ -43,6 +45,7 @@ class BuildReport:
     """
 
     version: int
+    version_before: int | None
     is_new_version: bool
     checkpoint_fingerprint: str
     images: "GalleryReport | None"
@@ -63,12 +66,16 @@ class GalleryReport:
         count: Items in it.
         rejected_count: Inputs set aside when it was built.
         is_reused: It was there already; nothing was encoded.
+        left_out_count: Items of the version before that the source does not name any more.
+        left_out_columns: Metadata columns that the version before had and this one has not.
     """
 
     folder: str
     count: int
     rejected_count: int
     is_reused: bool
+    left_out_count: int
+    left_out_columns: tuple[str, ...]
 
 
 def build_index(
@@ -169,17 +176,19 @@ def build_index(
             captions=caption_gallery.gallery if caption_gallery else None,
             images_root=inputs.root if inputs.images else kept_root,
         )
+        report = BuildReport(
+            version=version,
+            version_before=served.version if served else None,
+            is_new_version=served is None or version != served.version,
+            checkpoint_fingerprint=encoder.fingerprint,
+            images=_report(image_gallery, plan_of_images),
+            captions=_report(caption_gallery, plan_of_captions),
+        )
         for written in (image_gallery, caption_gallery):
             if written is not None:
                 written.finish()
         tell_unfinished_work(index.galleries)
-        return BuildReport(
-            version=version,
-            is_new_version=served is None or version != served.version,
-            checkpoint_fingerprint=encoder.fingerprint,
-            images=_report(image_gallery),
-            captions=_report(caption_gallery),
-        )
+        return report
 
 
 def _write_galleries(
@@ -242,13 +251,17 @@ def _kept_gallery(index: IndexFolder, record: GalleryRecord | None) -> WrittenGa
     return WrittenGallery(Gallery.open(index.path / record.folder), is_reused=True)
 
 
-def _report(written: WrittenGallery | None) -> GalleryReport | None:
+def _report(written: WrittenGallery | None, plan: GalleryPlan | None) -> GalleryReport | None:
+    """Return what became of a gallery; without a plan it is the one before."""
     if written is None:
         return None
     manifest = written.gallery.manifest
+    lost = NOTHING_LEFT_OUT if plan is None else left_out(plan.served, written.gallery)
     return GalleryReport(
         folder=manifest.gallery,
         count=manifest.count,
         rejected_count=manifest.rejected_count,
         is_reused=written.is_reused,
+        left_out_count=lost.count,
+        left_out_columns=lost.columns,
     )

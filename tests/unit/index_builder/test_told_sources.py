@@ -1,0 +1,106 @@
+"""What is told of sources that are not what their owner thinks: nothing is left out in silence."""
+
+import json
+
+import pytest
+
+from index_builder.commands.add import Add
+from index_builder.commands.build import Build
+from index_builder.commands.remove import Remove
+from index_builder.commands.rollback import Rollback
+from model.command_line import run_commands
+from tests.unit.index_builder.sources.layouts import write_lines
+from tests.worlds import made_up_picture
+
+PICTURES = ("2018/0.png", "2018/1.png", "2019/0.png", "2019/1.png")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number, name in enumerate(PICTURES):
+        place = tmp_path / "photos" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made_up_picture(number).save(place)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path, capsys):
+    """Run a command on one index and return what it wrote to stdout and stderr."""
+    commands = {"build": Build, "add": Add, "remove": Remove, "rollback": Rollback}
+    index = tmp_path / "index"
+
+    def run(command, *arguments, status=0):
+        given = ("--checkpoint", checkpoint, "--output", index) if command == "build" else (index,)
+        words = [str(part) for part in (command, *given, *arguments)]
+        assert run_commands("python -m index_builder", commands, words) == status
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a table of pictures: path, and metadata."""
+
+    def write(*rows, name="photos.jsonl"):
+        return write_lines(tmp_path / name, [{"path": path, **more} for path, more in rows])
+
+    return write
+
+
+@pytest.fixture
+def captions(tmp_path):
+    def write(*rows, name="captions.jsonl"):
+        return write_lines(tmp_path / name, rows)
+
+    return write
+
+
+def test_a_build_tells_what_the_version_before_had_and_the_new_one_has_not(
+    run, photos, table, captions, tmp_path
+):
+    all_captions = captions(*({"image": name, "caption": f"picture {name}"} for name in PICTURES))
+    out, _ = run("build", "--images", photos, "--captions", all_captions)
+    assert "left out" not in out
+    # The same pictures and texts under other ids are not left out.
+    own_ids = table(*((name, {"id": f"p{n}"}) for n, name in enumerate(PICTURES)))
+    turned = captions(
+        *({"image": name, "caption": f"picture {name}", "id": f"c{n}"}
+          for n, name in enumerate(reversed(PICTURES)))
+    )  # fmt: skip
+    out, _ = run("build", "--images", own_ids, "--images-root", photos, "--captions", turned)
+    assert "left out" not in out
+    few = table(*((name, {"year": 2018, "place": "meadow"}) for name in PICTURES[:1]))
+    fewer = captions({"image": PICTURES[0], "caption": f"picture {PICTURES[0]}"})
+    given = ("--images", few, "--images-root", photos, "--captions", fewer)
+    out, _ = run("build", *given)
+    for count, kind in ((3, "images"), (3, "captions")):
+        assert (
+            f"{count} {kind} of version 2 are not in the sources any more and are left out; "
+            "rollback brings them back, add keeps them"
+        ) in out.splitlines()
+    out, _ = run("build", *given)
+    assert "left out" not in out
+    out, _ = run("build", "--images", photos, "--json")
+    report = json.loads(out)
+    assert (report["version_before"], report["images"]["left_out_count"]) == (3, 0)
+    assert report["images"]["left_out_columns"] == ["year", "place"]
+    assert report["captions"]["left_out_count"] == 0
+
+
+def test_a_build_tells_which_columns_the_new_version_has_not(run, photos, table):
+    years = table(*((name, {"year": 2018, "place": "sea"}) for name in PICTURES))
+    places = table(*((name, {"place": "sea"}) for name in PICTURES), name="places.jsonl")
+    assert "columns left out" not in run("build", "--images", years, "--images-root", photos).out
+    out, _ = run("build", "--images", places, "--images-root", photos)
+    assert "columns left out: year" in out.splitlines()
+    out, _ = run("build", "--images", photos)
+    assert "columns left out: place (a folder has none)" in out.splitlines()
+
+
+def test_a_picture_that_is_set_aside_now_is_not_told_twice(run, photos):
+    run("build", "--images", photos)
+    (photos / PICTURES[0]).write_text("text")
+    out, _ = run("build", "--images", photos)
+    assert "set aside  1 inputs" in out and "left out" not in out
