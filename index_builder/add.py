@@ -20,6 +20,7 @@ from index_builder.listing.freshness import fresh_listing
 from index_builder.listing.inputs import Inputs, Listings
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionLimit
+from index_builder.listing.unmatched_captions import UnmatchedCaptions, unmatched_captions
 from index_builder.sources.stamps import stamp_of
 from index_builder.vector_index import IndexRequest
 from index_builder.writing.addition import ChangeCount
@@ -123,6 +124,7 @@ def add_items(
             is_new_version=version != served.version,
             images=_told(image_gallery, image_count),
             captions=_told(caption_gallery, caption_count),
+            unmatched_captions=_unmatched(listings.captions, served.captions, now_images),
         )
         for written in (image_gallery, caption_gallery):
             if written is not None:
@@ -278,6 +280,17 @@ def _check_root(images: Gallery, images_root: Path, served_root: str | None) -> 
             f"not below {images_root}, such as {missing[0]}; --images-root is for pictures that "
             f"moved: put new ones below {served_root} and leave it out"
         )
+
+
+def _unmatched(
+    listing: Listing | None, before: Gallery | None, images: Gallery | None
+) -> UnmatchedCaptions | None:
+    if listing is None or images is None:
+        return None
+    # Where none names a picture, those that are there keep the one that they have.
+    if before is not None and not listing.has("image_id", "image_path"):
+        return None
+    return unmatched_captions(listing, images)
 
 
 def _told(written: WrittenGallery | None, count: ChangeCount) -> GalleryChange | None:

@@ -19,6 +19,7 @@ from index_builder.index_folder.publishing import publish_galleries, served_gall
 from index_builder.index_folder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.listing.inputs import Inputs
 from index_builder.listing.rejections import RejectionLimit
+from index_builder.listing.unmatched_captions import UnmatchedCaptions, unmatched_captions
 from index_builder.vector_index import IndexRequest
 from index_builder.writing.left_out import NOTHING_LEFT_OUT, left_out
 from index_builder.writing.writer import GalleryWriter, WrittenGallery
@@ -42,6 +43,7 @@ class BuildReport:
         checkpoint_fingerprint: Of the checkpoint that encoded the galleries.
         images: The served gallery of images, or None.
         captions: The served gallery of captions, or None.
+        unmatched_captions: Captions of the source that name no picture of the index, or None.
     """
 
     version: int
@@ -50,6 +52,7 @@ class BuildReport:
     checkpoint_fingerprint: str
     images: "GalleryReport | None"
     captions: "GalleryReport | None"
+    unmatched_captions: UnmatchedCaptions | None
 
     @property
     def rejected_count(self) -> int:
@@ -183,6 +186,11 @@ def build_index(
             checkpoint_fingerprint=encoder.fingerprint,
             images=_report(image_gallery, plan_of_images),
             captions=_report(caption_gallery, plan_of_captions),
+            unmatched_captions=(
+                unmatched_captions(listings.captions, image_gallery.gallery)
+                if listings.captions is not None and image_gallery is not None
+                else None
+            ),
         )
         for written in (image_gallery, caption_gallery):
             if written is not None:

@@ -65,7 +65,9 @@ class CaptionTable:
             for item_id, text in zip(ids, texts, strict=True):
                 if text:
                     is_empty = False
-                    yield CaptionEntry(item_id, text, **about, has_own_id=_has_own_id(values))
+                    yield CaptionEntry(
+                        item_id, text, **about, has_own_id=_has_own_id(values), origin=place
+                    )
                 else:
                     yield Rejection(place, "empty", "the caption has no words")
         problems.refuse()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.galleries.gallery import Gallery
+from index_builder.listing.unmatched_captions import UnmatchedCaptions
 from index_builder.writing.addition import ChangeCount
 from index_builder.writing.compaction import compact, compacted_name, needs_compaction
 from index_builder.writing.reuse import find_gallery
@@ -49,12 +50,14 @@ class ChangeReport:
         is_new_version: False where nothing changed.
         images: What became of the images; None if they were not asked about.
         captions: What became of the captions; None if they were not asked about.
+        unmatched_captions: Added captions that name no picture of the index, or None.
     """
 
     version: int
     is_new_version: bool
     images: GalleryChange | None
     captions: GalleryChange | None
+    unmatched_captions: UnmatchedCaptions | None = None
 
 
 def changed_gallery(

@@ -104,3 +104,44 @@ def test_a_picture_that_is_set_aside_now_is_not_told_twice(run, photos):
     (photos / PICTURES[0]).write_text("text")
     out, _ = run("build", "--images", photos)
     assert "set aside  1 inputs" in out and "left out" not in out
+
+
+def test_captions_that_name_no_picture_of_the_index_are_told(run, photos, captions):
+    (photos / PICTURES[1]).write_text("text")
+    good = [{"image": PICTURES[0], "caption": f"caption {number}"} for number in range(4)]
+    set_aside = {"image": PICTURES[1], "caption": "it is damaged"}
+    bad = (
+        {"image": "2018/nothere.jpg", "captions": ["a", "b"]},
+        {"image": f"photos/{PICTURES[2]}", "caption": "c"},
+        {"images": PICTURES[3], "caption": "d"},
+        {"image_id": "x1", "caption": "e"},
+    )
+    given = captions(*good, set_aside, *bad)
+    expected = [
+        "5 of 10 captions name no picture of the index: captions.jsonl:6 '2018/nothere.jpg', "
+        "captions.jsonl:7 'photos/2019/0.png', captions.jsonl:8 (no `image`), "
+        "captions.jsonl:9 image_id 'x1'",
+        "  1 would without the first folder: write '2019/0.png' instead of 'photos/2019/0.png'; "
+        "`images` names no picture: call the column `image`",
+    ]
+    out, _ = run("build", "--images", photos, "--captions", given)
+    assert out.splitlines()[-2:] == expected
+    out, _ = run("add", "--captions", given)
+    assert out.splitlines()[-2:] == expected
+    assert json.loads(run("add", "--captions", given, "--json").out)["unmatched_captions"] == {
+        "count": 5,
+        "caption_count": 10,
+        "shown": [part.strip() for part in expected[0].partition(":")[2].split(",")],
+        "is_cut": False,
+        "hint": expected[1].strip(),
+    }
+
+
+def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_path):
+    lines = tmp_path / "captions.txt"
+    lines.write_text("a dog\na cat\n")
+    astray = captions({"image": "nothere.jpg", "caption": "a dog"})
+    for captions_alone in (astray, lines):
+        assert "name no picture" not in run("build", "--captions", captions_alone).out
+    assert "name no picture" not in run("build", "--images", photos, "--captions", lines).out
+    assert "name no picture" in run("build", "--captions", astray).out
