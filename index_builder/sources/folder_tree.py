@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from index_builder.sources.entries import ImageEntry, Rejection
 from index_builder.sources.picture_file import PICTURE_ENDINGS, read_picture_file
-from index_builder.sources.problems import Problems, is_unicode
+from index_builder.sources.problems import is_unicode
 from model.errors import DataError
 from model.identifiers import image_id_for_path
 
@@ -49,20 +49,20 @@ class FolderTree:
     def entries(self) -> Iterator[ImageEntry | Rejection]:
         """Yield the pictures in the order of their paths.
 
+        What cannot be named in the index, because its name is not UTF-8, is set aside.
+
         Raises:
-            DataError: There is no picture, or a name is not UTF-8.
+            DataError: There is no picture.
         """
-        problems = Problems(self.description)
         is_empty = True
         for found in _walk(self.folder, self.folder.relative_to(self.root)):
             if isinstance(found, Rejection):
                 yield found
             elif not is_unicode(found):
-                problems.add(f"{os.fsencode(found)!r}: the name is not UTF-8; rename it")
+                yield Rejection(_shown(found), "unreadable", "its name is not UTF-8; rename it")
             else:
                 is_empty = False
                 yield ImageEntry(image_id_for_path(found), found, has_own_id=False)
-        problems.refuse()
         if is_empty:
             raise DataError(
                 f"{self.folder} holds no picture; put files there that end in one of "
@@ -86,7 +86,7 @@ def _walk(folder: Path, place: Path | PurePosixPath) -> Iterator[str | Rejection
             names = sorted(key for each in found if (key := _sort_key(each)))
     except OSError as error:
         reason = f"the folder cannot be listed: {error.strerror}"
-        yield Rejection(f"{place.as_posix()}/", "unreadable", reason)
+        yield Rejection(f"{_shown(place.as_posix())}/", "unreadable", reason)
         return
     for name in names:
         if name.endswith("/"):
@@ -107,6 +107,11 @@ def _sort_key(found: os.DirEntry[str]) -> str | None:
     if Path(found.name).suffix.lower() not in PICTURE_ENDINGS or _leads_to_folder(found):
         return None
     return found.name
+
+
+def _shown(path: str) -> str:
+    r"""Return a path as it can be written: `b\xe4r.jpg` for a name that is not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _leads_to_folder(found: os.DirEntry[str]) -> bool:

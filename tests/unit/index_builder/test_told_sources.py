@@ -1,6 +1,7 @@
 """What is told of sources that are not what their owner thinks: nothing is left out in silence."""
 
 import json
+import os
 
 import pytest
 
@@ -145,3 +146,12 @@ def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_p
         assert "name no picture" not in run("build", "--captions", captions_alone).out
     assert "name no picture" not in run("build", "--images", photos, "--captions", lines).out
     assert "name no picture" in run("build", "--captions", astray).out
+
+
+def test_a_name_that_is_not_utf8_is_set_aside_and_the_build_goes_on(run, photos, tmp_path):
+    made_up_picture(9).save(photos / "bear.png")
+    (photos / "bear.png").rename(photos / os.fsdecode(b"b\xe4r.png"))
+    out, _ = run("build", "--images", photos)
+    assert "version 1: 4 images" in out and "set aside  1 inputs" in out
+    (rejected,) = (tmp_path / "index" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(rejected)["source"] == r"b\xe4r.png"
