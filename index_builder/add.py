@@ -125,6 +125,7 @@ def add_items(
             images=_told(image_gallery, image_count),
             captions=_told(caption_gallery, caption_count),
             unmatched_captions=_unmatched(listings.captions, served.captions, now_images),
+            passed_over=inputs.passed_over,
         )
         for written in (image_gallery, caption_gallery):
             if written is not None:

@@ -44,6 +44,7 @@ class BuildReport:
         images: The served gallery of images, or None.
         captions: The served gallery of captions, or None.
         unmatched_captions: Captions of the source that name no picture of the index, or None.
+        passed_over: Files of a folder of pictures that are none, counted by their endings.
     """
 
     version: int
@@ -53,6 +54,7 @@ class BuildReport:
     images: "GalleryReport | None"
     captions: "GalleryReport | None"
     unmatched_captions: UnmatchedCaptions | None
+    passed_over: dict[str, int]
 
     @property
     def rejected_count(self) -> int:
@@ -191,6 +193,7 @@ def build_index(
                 if listings.captions is not None and image_gallery is not None
                 else None
             ),
+            passed_over=inputs.passed_over,
         )
         for written in (image_gallery, caption_gallery):
             if written is not None:

@@ -17,7 +17,7 @@ from index_builder.commands.encoding_options import (
     rejection_limit,
     worker_count,
 )
-from index_builder.commands.sources_told import tell_unmatched_captions
+from index_builder.commands.sources_told import tell_passed_over, tell_unmatched_captions
 from index_builder.encoding.parts import PART_SIZE
 from index_builder.galleries.manifest import NamedKind
 from index_builder.sources.shard_files import is_folder_of_shards
@@ -128,6 +128,7 @@ class Build(Command):
         ):
             if part is not None and source is not None:
                 _tell_left_out(kind, source, part, report.version_before)
+        tell_passed_over(report.passed_over)
         tell_unmatched_captions(report.unmatched_captions)
         say(f"next: python -m service --index {self.output}")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from index_builder.commands.sources_told import tell_unmatched_captions
+from index_builder.commands.sources_told import tell_passed_over, tell_unmatched_captions
 from index_builder.writing.changes import ChangeReport
 from model.console import result, say
 
@@ -26,6 +26,7 @@ def tell_change(index: Path, report: ChangeReport) -> None:
         result(f"{kind}  {told}; {change.count:,} in all{compacted}")
         if change.rejected_count:
             result(f"set aside  {change.rejected_count:,} inputs: {index / 'rejected.jsonl'}")
+    tell_passed_over(report.passed_over)
     tell_unmatched_captions(report.unmatched_captions)
     if report.is_new_version:
         say(f"next: restart the service to serve it: python -m service --index {index}")

@@ -13,6 +13,7 @@ from index_builder.sources import (
     open_caption_source,
     open_image_source,
 )
+from index_builder.sources.folder_tree import FolderTree
 from index_builder.sources.region_array import RegionSource
 from model.console import say
 from model.errors import ConfigError
@@ -74,6 +75,11 @@ class Inputs:
     def root(self) -> Path | None:
         """What the pictures' paths are relative to; None without pictures."""
         return None if self.images is None else self.images.root
+
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """What a folder of pictures holds besides, by the ending; known when it is listed."""
+        return dict(self.images.passed_over) if isinstance(self.images, FolderTree) else {}
 
     @contextmanager
     def listed(self, galleries: Path) -> Iterator[Listings]:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from index_builder.galleries.gallery import Gallery
@@ -51,6 +51,7 @@ class ChangeReport:
         images: What became of the images; None if they were not asked about.
         captions: What became of the captions; None if they were not asked about.
         unmatched_captions: Added captions that name no picture of the index, or None.
+        passed_over: Files of a folder of pictures that are none, counted by their endings.
     """
 
     version: int
@@ -58,6 +59,7 @@ class ChangeReport:
     images: GalleryChange | None
     captions: GalleryChange | None
     unmatched_captions: UnmatchedCaptions | None = None
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 def changed_gallery(

@@ -155,3 +155,20 @@ def test_a_name_that_is_not_utf8_is_set_aside_and_the_build_goes_on(run, photos,
     assert "version 1: 4 images" in out and "set aside  1 inputs" in out
     (rejected,) = (tmp_path / "index" / "rejected.jsonl").read_text().splitlines()
     assert json.loads(rejected)["source"] == r"b\xe4r.png"
+
+
+def test_what_a_folder_holds_besides_pictures_is_counted(run, photos, tmp_path):
+    for name in ("a.heic", "2018/b.HEIC", "c.nef", "notes.txt", "README", ".hidden.txt"):
+        (photos / name).touch()
+    (photos / "link").symlink_to(tmp_path)
+    expected = [
+        "passed over: 2 .heic, 1 without an ending, 1 .nef, 1 .txt, 1 links to folders",
+        "  .heic .nef hold pictures but are not read: convert them to JPEG first",
+    ]
+    assert run("build", "--images", photos).out.splitlines()[-2:] == expected
+    assert run("add", "--images", photos).out.splitlines()[-2:] == expected
+    assert json.loads(run("add", "--images", photos, "--json").out)["passed_over"][".heic"] == 2
+    for picture in photos.glob("*/*.png"):
+        picture.unlink()
+    _, err = run("build", "--images", photos, status=1)
+    assert "holds no picture (passed over: 2 .heic," in err
