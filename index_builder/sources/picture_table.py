@@ -7,6 +7,7 @@ from typing import Any
 
 from index_builder.sources.columns import checked_id, checked_path, other_columns
 from index_builder.sources.entries import ImageEntry, Rejection
+from index_builder.sources.mixed_columns import MixedColumns
 from index_builder.sources.picture_file import read_picture_file
 from index_builder.sources.problems import Problems
 from index_builder.sources.row import Table
@@ -60,6 +61,7 @@ class PictureTable:
                 f"{self.description} has no column `path`; found {', '.join(names) or 'none'}"
             )
         problems = Problems(self.description)
+        columns = MixedColumns()
         is_empty = True
         for place, values in self.table.rows(problems):
             try:
@@ -68,8 +70,10 @@ class PictureTable:
                 problems.add(f"{place}: {error}")
                 continue
             is_empty = False
+            columns.look_at(place, entry.metadata)
             yield entry
         problems.refuse()
+        columns.warn()
         if is_empty:
             raise DataError(f"{self.description} names no picture; write one with `path` a row")
 

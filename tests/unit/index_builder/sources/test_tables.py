@@ -241,3 +241,52 @@ def test_a_table_without_captions_names_its_columns(tmp_path):
     file = write_parquet(tmp_path / "a.parquet", [{"text": "a dog", "id": "x"}])
     with pytest.raises(DataError, match="has no column `caption` or `captions`; found text, id"):
         listed(open_caption_source(file))
+
+
+# One bad value
+
+
+@pytest.mark.parametrize(
+    ("cells", "warning"),
+    [
+        (
+            ["2020", "2021", "unknown", "", "2022"],
+            "column n is text because of a.csv:4: 'unknown'; leave such cells empty to make it "
+            "a number",
+        ),
+        (["?", "1.5", "2", "-", "7", "8"], "column n is text because of a.csv:2: '?' and 1 more;"),
+        (["true", "false", "yes"], "of a.csv:4: 'yes'; leave such cells empty to make it true/f"),
+        (["meadow", "sea", "7"], None),
+        (["00123", "12345", "12346"], None),
+        (["1", "2", "3"], None),
+        (["1", "2", "3.5"], None),
+    ],
+)
+def test_the_few_cells_that_make_a_column_text_are_named(tmp_path, capsys, cells, warning):
+    rows = [{"path": f"{number}.jpg", "n": cell} for number, cell in enumerate(cells)]
+    listed(open_image_source(write_csv(tmp_path / "a.csv", rows)))
+    warned = capsys.readouterr().err
+    assert warned.startswith("warning: ") and warning in warned if warning else not warned
+
+
+@pytest.mark.parametrize(
+    ("values", "warning"),
+    [
+        (
+            [2020, 2021, "unknown", None, "?"],
+            "column n has several types and cannot be filtered because of a.jsonl:3: 'unknown' "
+            "and 1 more",
+        ),
+        ([1, 2.5, 3], None),
+        (["a", "b", None], None),
+        ([["a"], ["b"], []], None),
+        ([{"a": 1}, {"b": 1}], None),
+    ],
+)
+def test_the_few_values_that_give_a_column_several_types_are_named(
+    tmp_path, capsys, values, warning
+):
+    rows = [{"path": f"{number}.jpg", "n": value} for number, value in enumerate(values)]
+    listed(open_image_source(write_lines(tmp_path / "a.jsonl", rows)))
+    warned = capsys.readouterr().err
+    assert warned == (f"warning: {warning}\n" if warning else "")
