@@ -17,6 +17,7 @@ from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.index_folder.publishing import publish_galleries
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from index_builder.listing.freshness import fresh_listing
+from index_builder.listing.gone_files import gone_file_count
 from index_builder.listing.inputs import Inputs, Listings
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionLimit
@@ -125,6 +126,11 @@ def add_items(
             images=_told(image_gallery, image_count),
             captions=_told(caption_gallery, caption_count),
             unmatched_captions=_unmatched(listings.captions, served.captions, now_images),
+            gone_file_count=(
+                gone_file_count(inputs.images, listings.images, now_images)
+                if inputs.images is not None and listings.images is not None and now_images
+                else 0
+            ),
             passed_over=inputs.passed_over,
         )
         for written in (image_gallery, caption_gallery):

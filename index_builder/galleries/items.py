@@ -192,12 +192,13 @@ class ItemStore:
 
     def ids_of_paths(self, paths: Iterable[str]) -> dict[str, str]:
         """Return the id of each path that there is."""
+        return dict(self.pictures_of_paths(paths))
+
+    def pictures_of_paths(self, paths: Iterable[str]) -> list[tuple[str, str]]:
+        """Return the pictures at some paths, as (path, id); several may have the same path."""
         wanted = json.dumps(list(paths))
-        return dict(
-            self._select(
-                "SELECT path, id FROM live WHERE path IN (SELECT value FROM json_each(?))", wanted
-            )
-        )
+        statement = "SELECT path, id FROM live WHERE path IN (SELECT value FROM json_each(?))"
+        return self._select(statement, wanted)
 
     def sources_of_rows(self, start: int, stop: int) -> list[SourceOfItem]:
         """Return what a source knows the items from row `start` to before row `stop` by."""

@@ -170,6 +170,12 @@ class Listing:
             ).fetchall()
         return [_as_entry(row) for row in rows]
 
+    def known_ids(self, ids: Iterable[str]) -> set[str]:
+        """Return those of some ids that an entry has."""
+        statement = "SELECT id FROM entries WHERE id IN (SELECT value FROM json_each(?))"
+        rows = self._connection.execute(statement, (json.dumps(list(ids)),))
+        return {item_id for (item_id,) in rows}
+
     def rejected(self) -> Iterator[Rejection]:
         """Yield what the source itself set aside, in its order."""
         rows = self._connection.execute("SELECT place, code, reason FROM rejected ORDER BY rowid")

@@ -1,4 +1,4 @@
-"""A table of pictures: `path`, optional `id`, everything else metadata."""
+"""A table of pictures: `path` (or `image`), optional `id`, everything else metadata."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from model.identifiers import image_id_for_path
 
 __all__ = ["PictureTable"]
 
-_OWN_COLUMNS = frozenset({"path", "id"})
+_OWN_COLUMNS = frozenset({"path", "image", "id"})
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PictureTable:
             DataError: The file cannot be used, or names no picture.
         """
         names = self.table.names()
-        if names is not None and "path" not in names:
+        if names is not None and not {"path", "image"} & set(names):
             raise DataError(
                 f"{self.description} has no column `path`; found {', '.join(names) or 'none'}"
             )
@@ -87,7 +87,11 @@ class PictureTable:
 
 
 def _entry(row: dict[str, Any]) -> ImageEntry:
-    path = checked_path(row.get("path"), "path")
+    # Captions name their picture `image`; so may the table of pictures.
+    column = "image" if row.get("path") is None and row.get("image") is not None else "path"
+    if column == "path" and row.get("image") is not None:
+        raise DataError("`path` and `image` both name the picture; leave one out")
+    path = checked_path(row.get(column), column)
     given = row.get("id")
     item_id = image_id_for_path(path) if given is None else checked_id(given, "id")
     metadata = other_columns(row, _OWN_COLUMNS)

@@ -51,6 +51,7 @@ class ChangeReport:
         images: What became of the images; None if they were not asked about.
         captions: What became of the captions; None if they were not asked about.
         unmatched_captions: Added captions that name no picture of the index, or None.
+        gone_file_count: Pictures of the index that the source has no file for any more.
         passed_over: Files of a folder of pictures that are none, counted by their endings.
     """
 
@@ -59,6 +60,7 @@ class ChangeReport:
     images: GalleryChange | None
     captions: GalleryChange | None
     unmatched_captions: UnmatchedCaptions | None = None
+    gone_file_count: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
 
 

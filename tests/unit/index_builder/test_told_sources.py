@@ -172,3 +172,17 @@ def test_what_a_folder_holds_besides_pictures_is_counted(run, photos, tmp_path):
         picture.unlink()
     _, err = run("build", "--images", photos, status=1)
     assert "holds no picture (passed over: 2 .heic," in err
+
+
+def test_an_addition_tells_how_many_pictures_have_no_file_any_more(run, photos, table):
+    sentence = "{} pictures of the index have no file any more; build takes them out"
+    run("build", "--images", photos)
+    assert "no file any more" not in run("add", "--images", photos).out
+    (photos / PICTURES[0]).unlink()
+    (photos / PICTURES[3]).rename(photos / "2019/new.png")
+    assert sentence.format(2) in run("add", "--images", photos).out.splitlines()
+    assert sentence.format(1) in run("add", "--images", photos / "2019").out.splitlines()
+    few = table((PICTURES[0], {}), (PICTURES[1], {}))
+    given = ("--images", few, "--images-root", photos)
+    assert sentence.format(1) in run("add", *given).out.splitlines()
+    assert json.loads(run("add", "--images", photos, "--json").out)["gone_file_count"] == 2

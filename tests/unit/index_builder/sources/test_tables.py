@@ -12,7 +12,13 @@ import pytest
 from index_builder.sources import open_caption_source, open_image_source
 from model.errors import DataError
 from model.identifiers import image_id_for_path
-from tests.unit.index_builder.sources.layouts import listed, write_csv, write_lines, write_parquet
+from tests.unit.index_builder.sources.layouts import (
+    listed,
+    write_csv,
+    write_lines,
+    write_parquet,
+    write_table,
+)
 
 
 def metadata_of(file):
@@ -290,3 +296,12 @@ def test_the_few_values_that_give_a_column_several_types_are_named(
     listed(open_image_source(write_lines(tmp_path / "a.jsonl", rows)))
     warned = capsys.readouterr().err
     assert warned == (f"warning: {warning}\n" if warning else "")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_table_of_pictures_may_call_the_path_as_captions_do(tmp_path, name):
+    file = write_table(tmp_path / name, [{"image": "a.jpg", "year": 2020}])
+    (entry,) = listed(open_image_source(file))[0]
+    assert (entry.path, entry.metadata) == ("a.jpg", {"year": 2020})
+    file = write_table(tmp_path / name, [{"path": "a.jpg", "image": "b.jpg"}])
+    assert "`path` and `image` both name the picture; leave one out" in refusal_of(file)
