@@ -186,3 +186,16 @@ def test_an_addition_tells_how_many_pictures_have_no_file_any_more(run, photos, 
     given = ("--images", few, "--images-root", photos)
     assert sentence.format(1) in run("add", *given).out.splitlines()
     assert json.loads(run("add", "--images", photos, "--json").out)["gone_file_count"] == 2
+
+
+def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, captions):
+    twice = ((PICTURES[0], {"id": "a"}), (PICTURES[0], {"id": "b"}))
+    rows = table(*twice, (PICTURES[1], {"id": "c"}), (PICTURES[2], {}), (PICTURES[3], {}))
+    named = captions(*({"image_id": each, "caption": each} for each in "abc"))
+    run("build", "--images", rows, "--images-root", photos, "--captions", named)
+    _, err = run("remove", "--images", f"c,photos/{PICTURES[2]}", status=1)
+    assert f"nothing was removed; correct the ids and paths ({PICTURES[2]!r} instead of" in err
+    _, err = run("remove", "--images", "nowhere.png", status=1)
+    assert f"(paths are relative to {photos}), or give --ignore-missing" in err
+    out, _ = run("remove", "--images", f"./{PICTURES[0]}", "--with-captions")
+    assert "images  2 removed; 3 in all" in out and "captions  2 removed; 1 in all" in out
