@@ -49,8 +49,8 @@ class Build(Command):
     images: Path | None = Field(
         default=None,
         description="folder tree of pictures; .jsonl, .csv or .parquet with path (or image), "
-        "optional id; tar shards (file, folder or pattern); or a region array {split}_ims.npy in the "
-        "SCAN layout",
+        "optional id; tar shards (file, folder or pattern); or a region array {split}_ims.npy in "
+        "the SCAN layout",
     )
     captions: Path | None = Field(
         default=None,

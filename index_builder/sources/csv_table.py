@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.sources.json_lines import json_list
-from index_builder.sources.problems import Problems, is_unicode
+from index_builder.sources.problems import NotUtf8, Problems, is_unicode
 from index_builder.sources.row import Row
 from model.console import warn
 from model.errors import DataError
@@ -24,6 +24,8 @@ __all__ = ["CsvTable"]
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})?(\.[0-9]+)?(?<=[0-9])([eE][-+]?[0-9]{1,2})?")
 _BOOLEAN = re.compile(r"true|false", re.IGNORECASE)
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars (|)"}
+_LONGEST_HEADER = 1_000_000
 _LISTS = ("captions",)
 # So many cells that are no numbers, and the column is meant to be text.
 _MOST_MISFITS = 100
@@ -46,8 +48,10 @@ class CsvTable:
         """Return the names of the columns.
 
         Raises:
-            DataError: The file cannot be read, or a name stands twice or is empty.
+            DataError: The file cannot be read, its cells are not separated by commas, or a name
+                stands twice or is empty.
         """
+        self._refuse_other_separator()
         problems = Problems(str(self.path))
         _, cells = next(self._records(problems), ("", []))
         problems.refuse()
@@ -112,20 +116,43 @@ class CsvTable:
             else:
                 problems.add(f"{place}: {len(cells)} cells, but the header names {len(names)}")
 
+    def _refuse_other_separator(self) -> None:
+        """Refuse a header that names known columns only where another separator is taken."""
+        try:
+            with self.path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+                line = file.readline(_LONGEST_HEADER)
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
+        if self.own_columns & _cells_of(line, ","):
+            return
+        for separator, name in _OTHER_SEPARATORS.items():
+            if len(found := _cells_of(line, separator)) > 1 and self.own_columns & found:
+                raise DataError(
+                    f"{self.path} seems to have {name} between its cells; a .csv has commas here: "
+                    "save it so"
+                )
+
     def _records(self, problems: Problems) -> Iterator[tuple[str, list[str]]]:
-        """Yield every record, header included, with the line that it begins in."""
+        """Yield every record, header included, with the line that it begins in.
+
+        Records that are not UTF-8 are one problem; where the header is, nothing else is read.
+        """
+        foreign = NotUtf8(self.path)
         try:
             with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
                 reader = csv.reader(file, strict=True)
-                first_line = 1
+                first_line, is_header = 1, True
                 try:
                     for cells in reader:
                         place = f"{self.path.name}:{first_line}"
                         first_line = reader.line_num + 1
                         if not all(map(is_unicode, cells)):
-                            problems.add(f"{place}: not UTF-8 text; save the file as UTF-8")
+                            foreign.add(place)
+                            if is_header:
+                                break
                         elif cells:
                             yield place, cells
+                        is_header = False
                 except csv.Error as error:
                     problems.add(
                         f"{self.path.name}:{first_line}: not CSV from here on ({error}); is a "
@@ -133,6 +160,7 @@ class CsvTable:
                     )
         except OSError as error:
             raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
+        foreign.tell(problems)
 
 
 @dataclass
@@ -183,6 +211,14 @@ class _CellForms:
             return None
         few = [each for each in self._misfits.values() if 2 * each.count < self._cell_count]
         return min(few, key=lambda each: each.count, default=None)
+
+
+def _cells_of(line: str, separator: str) -> set[str]:
+    try:
+        cells = next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return set()
+    return {cell.strip() for cell in cells}
 
 
 def _text(cell: str) -> str:

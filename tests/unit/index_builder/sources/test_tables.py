@@ -1,5 +1,6 @@
 """What the formats of tables have of their own: JSON Lines, CSV, Parquet."""
 
+import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -134,7 +135,10 @@ def test_places_in_a_csv_are_the_lines_where_rows_begin(tmp_path):
     ("text", "message"),
     [
         ("", "has no column `path`; found none"),
-        ("path;id\na.jpg;b\n", "has no column `path`; found path;id"),
+        ("path;id\na.jpg;b\n", "seems to have semicolons between its cells; a .csv has commas"),
+        ('"path";"id"\n"a.jpg";"b"\n', "seems to have semicolons between its cells"),
+        ("year\tpath\n7\ta.jpg\n", "seems to have tabs between its cells"),
+        ("x;y\n1;2\n", "has no column `path`; found x;y"),
         ("path,x,x\na.jpg,1,2\n", "has the columns 'path', 'x', 'x'; give each a name"),
         ("path,\na.jpg,1\n", "has the columns 'path', ''; give each a name"),
         ("id\n1\n", "has no column `path`; found id"),
@@ -247,6 +251,21 @@ def test_a_table_without_captions_names_its_columns(tmp_path):
     file = write_parquet(tmp_path / "a.parquet", [{"text": "a dog", "id": "x"}])
     with pytest.raises(DataError, match="has no column `caption` or `captions`; found text, id"):
         listed(open_caption_source(file))
+
+
+def test_a_file_in_another_encoding_is_one_problem_with_the_command_that_helps(tmp_path):
+    for name, line in (("my photos.csv", "gr\xfcn.jpg"), ("a.jsonl", '{"path": "gr\xfcn.jpg"}')):
+        lines = ["path"] * name.endswith(".csv") + [line] * 12
+        (tmp_path / name).write_bytes("\n".join(lines).encode("latin1"))
+        message = refusal_of(tmp_path / name)
+        assert "has a problem" in message and "not UTF-8 text, as are 11 more; save" in message
+        assert "iconv -f latin1 -t utf8 " in message
+    (tmp_path / "my photos.csv").write_bytes("path,gr\xfcn\na.jpg,\xfc\n".encode("latin1"))
+    message = refusal_of(tmp_path / "my photos.csv")
+    command = message[message.index("iconv") :]
+    assert subprocess.run(command, shell=True, check=True).returncode == 0
+    (entry,) = listed(open_image_source(tmp_path / "utf8-my photos.csv"))[0]
+    assert entry.metadata == {"gr\xfcn": "\xfc"}
 
 
 # One bad value
