@@ -82,12 +82,13 @@ def add_items(
         is_array = images is not None and images.suffix == ".npy"
         inputs = Inputs(images, captions, images_root if is_array else root)
         remove_finished_work(index.galleries, served.record.gallery_names)
-        encoders = _encoders(served, device)
         say(f"adding to   {path} version {served.version}")
+        # Mistakes in the sources are told before the model is loaded.
+        listings = opened.enter_context(inputs.listed(index.galleries))
+        encoders = _encoders(served, device)
         say(f"  checkpoint  {encoders['images'].name}, {encoders['images'].fingerprint[:16]}")
         precisions = sorted({encoder.precision for encoder in encoders.values()})
         say(f"  device      {device}, {' and '.join(precisions)}")
-        listings = opened.enter_context(inputs.listed(index.galleries))
         adding = _Adding(
             served,
             encoders,

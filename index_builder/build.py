@@ -26,6 +26,7 @@ from index_builder.writing.writer import GalleryWriter, WrittenGallery
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
+from model.hub import is_hub_name, local_folder
 from model.inputs.pictures import MAX_PIXELS
 from model.precision import Precision, is_quick
 
@@ -128,17 +129,20 @@ def build_index(
     """
     inputs = Inputs(images, captions, images_root)
     request = index_request or IndexRequest()
-    encoder = load_dual_encoder(checkpoint, device=device, precision=precision)
+    if not is_hub_name(checkpoint):
+        local_folder(checkpoint)  # one that is not there is told before the sources are read
     say(f"building index  → {output}")
-    say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})")
-    say(f"  device      {device}, {precision}")
-    if not is_quick(precision, device):
-        warn(f"{device} has no instructions for {precision}: float32 is quicker here")
     with IndexFolder(output).writing() as index, ExitStack() as opened:
+        # Mistakes in the sources are told before a model is fetched and loaded.
+        listings = opened.enter_context(inputs.listed(index.galleries))
+        encoder = load_dual_encoder(checkpoint, device=device, precision=precision)
+        say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})")
+        say(f"  device      {device}, {precision}")
+        if not is_quick(precision, device):
+            warn(f"{device} has no instructions for {precision}: float32 is quicker here")
         served = index.served_record()
         remove_finished_work(index.galleries, served.gallery_names if served else ())
         _check_left_out(index, served, encoder, inputs)
-        listings = opened.enter_context(inputs.listed(index.galleries))
         kept = keep_checkpoint(index, checkpoint, encoder)
         writer = GalleryWriter(
             index.galleries,

@@ -1,11 +1,13 @@
 """What is wrong with a source, told all at once and held in little memory."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from model.errors import DataError
 
-__all__ = ["SHOWN_PROBLEM_COUNT", "NotUtf8", "Problems", "is_unicode"]
+__all__ = ["SHOWN_PROBLEM_COUNT", "NotUtf8", "Problems", "Refusals", "is_unicode"]
 
 SHOWN_PROBLEM_COUNT = 10
 
@@ -54,6 +56,36 @@ class Problems:
         raise DataError(
             f"{self._description} has {self.count:,} problems; correct them:\n  {lines}{rest}"
         )
+
+
+class Refusals:
+    """What is wrong with several sources, told in one go; true where anything is."""
+
+    def __init__(self) -> None:
+        self._errors: list[DataError] = []
+
+    def __bool__(self) -> bool:
+        """Return whether a source was refused."""
+        return bool(self._errors)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Keep the refusal of one source, so that the next is looked at too."""
+        try:
+            yield
+        except DataError as error:
+            self._errors.append(error)
+
+    def refuse(self) -> None:
+        """Go on if there is none.
+
+        Raises:
+            DataError: There are some; all are told.
+        """
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            raise DataError("\n".join(map(str, self._errors))) from self._errors[0]
 
 
 class NotUtf8:

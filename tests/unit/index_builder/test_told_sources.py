@@ -199,3 +199,17 @@ def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, capt
     assert f"(paths are relative to {photos}), or give --ignore-missing" in err
     out, _ = run("remove", "--images", f"./{PICTURES[0]}", "--with-captions")
     assert "images  2 removed; 3 in all" in out and "captions  2 removed; 1 in all" in out
+
+
+def test_mistakes_of_both_sources_are_told_before_a_model_is_loaded(
+    run, photos, table, captions, tmp_path
+):
+    bad_table, bad_captions = table(("../a.png", {})), captions({"text": "a dog"})
+    given = ("--images", bad_table, "--captions", bad_captions)
+    for command in ("build", "add"):
+        _, err = run(command, *given, status=1)
+        assert "`path` '../a.png' must be" in err and "expected either `caption` or" in err
+        assert "checkpoint  " not in err
+        run("build", "--images", photos)
+    _, err = run("build", "--images", tmp_path / "no", "--captions", tmp_path / "no.txt", status=1)
+    assert f"{tmp_path / 'no'} does not exist" in err and "no.txt does not exist" in err
