@@ -17,9 +17,11 @@ from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.index_folder.publishing import publish_galleries
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from index_builder.listing.freshness import fresh_listing
+from index_builder.listing.gone_files import gone_file_count
 from index_builder.listing.inputs import Inputs, Listings
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionLimit
+from index_builder.listing.unmatched_captions import UnmatchedCaptions, unmatched_captions
 from index_builder.sources.stamps import stamp_of
 from index_builder.vector_index import IndexRequest
 from index_builder.writing.addition import ChangeCount
@@ -80,12 +82,13 @@ def add_items(
         is_array = images is not None and images.suffix == ".npy"
         inputs = Inputs(images, captions, images_root if is_array else root)
         remove_finished_work(index.galleries, served.record.gallery_names)
-        encoders = _encoders(served, device)
         say(f"adding to   {path} version {served.version}")
+        # Mistakes in the sources are told before the model is loaded.
+        listings = opened.enter_context(inputs.listed(index.galleries))
+        encoders = _encoders(served, device)
         say(f"  checkpoint  {encoders['images'].name}, {encoders['images'].fingerprint[:16]}")
         precisions = sorted({encoder.precision for encoder in encoders.values()})
         say(f"  device      {device}, {' and '.join(precisions)}")
-        listings = opened.enter_context(inputs.listed(index.galleries))
         adding = _Adding(
             served,
             encoders,
@@ -123,6 +126,13 @@ def add_items(
             is_new_version=version != served.version,
             images=_told(image_gallery, image_count),
             captions=_told(caption_gallery, caption_count),
+            unmatched_captions=_unmatched(listings.captions, served.captions, now_images),
+            gone_file_count=(
+                gone_file_count(inputs.images, listings.images, now_images)
+                if inputs.images is not None and listings.images is not None and now_images
+                else 0
+            ),
+            passed_over=inputs.passed_over,
         )
         for written in (image_gallery, caption_gallery):
             if written is not None:
@@ -278,6 +288,17 @@ def _check_root(images: Gallery, images_root: Path, served_root: str | None) -> 
             f"not below {images_root}, such as {missing[0]}; --images-root is for pictures that "
             f"moved: put new ones below {served_root} and leave it out"
         )
+
+
+def _unmatched(
+    listing: Listing | None, before: Gallery | None, images: Gallery | None
+) -> UnmatchedCaptions | None:
+    if listing is None or images is None:
+        return None
+    # Where none names a picture, those that are there keep the one that they have.
+    if before is not None and not listing.has("image_id", "image_path"):
+        return None
+    return unmatched_captions(listing, images)
 
 
 def _told(written: WrittenGallery | None, count: ChangeCount) -> GalleryChange | None:

@@ -19,11 +19,14 @@ from index_builder.index_folder.publishing import publish_galleries, served_gall
 from index_builder.index_folder.versions import GalleryRecord, IndexFolder, VersionRecord
 from index_builder.listing.inputs import Inputs
 from index_builder.listing.rejections import RejectionLimit
+from index_builder.listing.unmatched_captions import UnmatchedCaptions, unmatched_captions
 from index_builder.vector_index import IndexRequest
+from index_builder.writing.left_out import NOTHING_LEFT_OUT, left_out
 from index_builder.writing.writer import GalleryWriter, PreparedGallery, WrittenGallery
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
+from model.hub import is_hub_name, local_folder
 from model.inputs.pictures import MAX_PIXELS
 from model.precision import Precision, is_quick
 
@@ -36,17 +39,23 @@ class BuildReport:
 
     Attributes:
         version: The served version.
+        version_before: What was served before, maybe the same; None where nothing was.
         is_new_version: False where everything was there and served already.
         checkpoint_fingerprint: Of the checkpoint that encoded the galleries.
         images: The served gallery of images, or None.
         captions: The served gallery of captions, or None.
+        unmatched_captions: Captions of the source that name no picture of the index, or None.
+        passed_over: Files of a folder of pictures that are none, counted by their endings.
     """
 
     version: int
+    version_before: int | None
     is_new_version: bool
     checkpoint_fingerprint: str
     images: "GalleryReport | None"
     captions: "GalleryReport | None"
+    unmatched_captions: UnmatchedCaptions | None
+    passed_over: dict[str, int]
 
     @property
     def rejected_count(self) -> int:
@@ -63,12 +72,16 @@ class GalleryReport:
         count: Items in it.
         rejected_count: Inputs set aside when it was built.
         is_reused: It was there already; nothing was encoded.
+        left_out_count: Items of the version before that the source does not name any more.
+        left_out_columns: Metadata columns that the version before had and this one has not.
     """
 
     folder: str
     count: int
     rejected_count: int
     is_reused: bool
+    left_out_count: int
+    left_out_columns: tuple[str, ...]
 
 
 def build_index(
@@ -116,17 +129,20 @@ def build_index(
     """
     inputs = Inputs(images, captions, images_root)
     request = index_request or IndexRequest()
-    encoder = load_dual_encoder(checkpoint, device=device, precision=precision)
+    if not is_hub_name(checkpoint):
+        local_folder(checkpoint)  # one that is not there is told before the sources are read
     say(f"building index  → {output}")
-    say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})")
-    say(f"  device      {device}, {precision}")
-    if not is_quick(precision, device):
-        warn(f"{device} has no instructions for {precision}: float32 is quicker here")
     with IndexFolder(output).writing() as index, ExitStack() as opened:
+        # Mistakes in the sources are told before a model is fetched and loaded.
+        listings = opened.enter_context(inputs.listed(index.galleries))
+        encoder = load_dual_encoder(checkpoint, device=device, precision=precision)
+        say(f"  checkpoint  {checkpoint} ({encoder.name}, {encoder.fingerprint[:16]})")
+        say(f"  device      {device}, {precision}")
+        if not is_quick(precision, device):
+            warn(f"{device} has no instructions for {precision}: float32 is quicker here")
         served = index.served_record()
         remove_finished_work(index.galleries, served.gallery_names if served else ())
         _check_left_out(index, served, encoder, inputs)
-        listings = opened.enter_context(inputs.listed(index.galleries))
         kept = keep_checkpoint(index, checkpoint, encoder)
         writer = GalleryWriter(
             index.galleries,
@@ -169,17 +185,25 @@ def build_index(
             captions=caption_gallery.gallery if caption_gallery else None,
             images_root=inputs.root if inputs.images else kept_root,
         )
+        report = BuildReport(
+            version=version,
+            version_before=served.version if served else None,
+            is_new_version=served is None or version != served.version,
+            checkpoint_fingerprint=encoder.fingerprint,
+            images=_report(image_gallery, plan_of_images),
+            captions=_report(caption_gallery, plan_of_captions),
+            unmatched_captions=(
+                unmatched_captions(listings.captions, image_gallery.gallery)
+                if listings.captions is not None and image_gallery is not None
+                else None
+            ),
+            passed_over=inputs.passed_over,
+        )
         for written in (image_gallery, caption_gallery):
             if written is not None:
                 written.finish()
         tell_unfinished_work(index.galleries)
-        return BuildReport(
-            version=version,
-            is_new_version=served is None or version != served.version,
-            checkpoint_fingerprint=encoder.fingerprint,
-            images=_report(image_gallery),
-            captions=_report(caption_gallery),
-        )
+        return report
 
 
 def _write_galleries(
@@ -245,13 +269,17 @@ def _kept_gallery(index: IndexFolder, record: GalleryRecord | None) -> WrittenGa
     return WrittenGallery(Gallery.open(index.path / record.folder), is_reused=True)
 
 
-def _report(written: WrittenGallery | None) -> GalleryReport | None:
+def _report(written: WrittenGallery | None, plan: GalleryPlan | None) -> GalleryReport | None:
+    """Return what became of a gallery; without a plan it is the one before."""
     if written is None:
         return None
     manifest = written.gallery.manifest
+    lost = NOTHING_LEFT_OUT if plan is None else left_out(plan.served, written.gallery)
     return GalleryReport(
         folder=manifest.gallery,
         count=manifest.count,
         rejected_count=manifest.rejected_count,
         is_reused=written.is_reused,
+        left_out_count=lost.count,
+        left_out_columns=lost.columns,
     )

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.manifest import GalleryKind, gallery_name
@@ -44,7 +44,7 @@ def remove_items(
 
     Args:
         path: The index folder.
-        images: Ids of images.
+        images: Ids of images; what is none may be a path, and then all pictures of that path go.
         captions: Ids of captions.
         with_captions: Also remove the captions that name one of these images.
         ignore_missing: Pass over ids that there are not, instead of refusing all.
@@ -60,6 +60,7 @@ def remove_items(
     with folder.writing() as index, ExitStack() as opened:
         served = index.open()
         opened.callback(served.close)
+        images = _ids_of_pictures(served.images, images)
         unwanted: dict[GalleryKind, list[str]] = {
             "images": _known_ids(served, "images", images, ignore_missing),
             "captions": _known_ids(served, "captions", captions, ignore_missing),
@@ -93,6 +94,18 @@ def remove_items(
         )
 
 
+def _ids_of_pictures(gallery: Gallery | None, given: Sequence[str]) -> list[str]:
+    """Return the ids of pictures that are given by id or else by path; others as they are."""
+    if gallery is None:
+        return list(given)
+    known = gallery.rows_of_ids(given)
+    paths = {each: PurePosixPath(each).as_posix() for each in given if each not in known}
+    at_path: dict[str, list[str]] = {}
+    for path, item_id in gallery.item_store.pictures_of_paths(list(set(paths.values()))):
+        at_path.setdefault(path, []).append(item_id)
+    return [item_id for each in given for item_id in at_path.get(paths.get(each, ""), [each])]
+
+
 def _known_ids(
     served: OpenIndex, kind: GalleryKind, ids: Sequence[str], ignore_missing: bool
 ) -> list[str]:
@@ -108,9 +121,22 @@ def _known_ids(
         shown = ", ".join(missing[:_SHOWN_IDS]) + (", ..." if len(missing) > _SHOWN_IDS else "")
         raise GalleryIndexError(
             f"{len(missing):,} of {len(set(ids)):,} {kind} are not in {served.folder}: {shown}; "
-            "nothing was removed; correct the ids, or give --ignore-missing"
+            f"nothing was removed; {_what_to_give(served, kind, missing)}, or give --ignore-missing"
         )
     return sorted(known)
+
+
+def _what_to_give(served: OpenIndex, kind: GalleryKind, missing: Sequence[str]) -> str:
+    """Return what would name items of a kind, with the path that one of the missing means."""
+    if kind == "captions" or served.images is None:
+        return "correct the ids"
+    shorter = {each.partition("/")[2]: each for each in missing if "/" in each}
+    for path in served.images.ids_of_paths(list(shorter)):
+        return f"correct the ids and paths ({path!r} instead of {shorter[path]!r})"
+    root = served.record.images_root
+    return (
+        f"correct the ids and paths (paths are relative to {root})" if root else "correct the ids"
+    )
 
 
 def _check_something_left(served: OpenIndex, kind: GalleryKind, ids: Sequence[str]) -> None:

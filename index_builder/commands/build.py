@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import ByteSize, Field
 
-from index_builder.build import BuildReport, build_index
+from index_builder.build import BuildReport, GalleryReport, build_index
 from index_builder.commands.encoding_options import (
     KEPT_BYTES,
     BatchSize,
@@ -17,8 +17,10 @@ from index_builder.commands.encoding_options import (
     rejection_limit,
     worker_count,
 )
+from index_builder.commands.sources_told import tell_passed_over, tell_unmatched_captions
 from index_builder.encoding.parts import PART_SIZE
 from index_builder.galleries.manifest import NamedKind
+from index_builder.sources.shard_files import is_folder_of_shards
 from index_builder.vector_index import IndexRequest
 from model.allocation import keep_freed_memory
 from model.command_line import Command
@@ -46,8 +48,9 @@ class Build(Command):
     )
     images: Path | None = Field(
         default=None,
-        description="folder tree of pictures; .jsonl, .csv or .parquet with path, optional id; tar "
-        "shards (file, folder or pattern); or a region array {split}_ims.npy in the SCAN layout",
+        description="folder tree of pictures; .jsonl, .csv or .parquet with path (or image), "
+        "optional id; tar shards (file, folder or pattern); or a region array {split}_ims.npy in "
+        "the SCAN layout",
     )
     captions: Path | None = Field(
         default=None,
@@ -116,10 +119,22 @@ class Build(Command):
         if self.json_output:
             result_json({"index": str(self.output), **asdict(report)})
             return
-        _tell(self.output, report)
+        self._tell(report)
+
+    def _tell(self, report: BuildReport) -> None:
+        _tell_written(self.output, report)
+        for kind, source, part in (
+            ("images", self.images, report.images),
+            ("captions", self.captions, report.captions),
+        ):
+            if part is not None and source is not None:
+                _tell_left_out(kind, source, part, report.version_before)
+        tell_passed_over(report.passed_over)
+        tell_unmatched_captions(report.unmatched_captions)
+        say(f"next: python -m service --index {self.output}")
 
 
-def _tell(output: Path, report: BuildReport) -> None:
+def _tell_written(output: Path, report: BuildReport) -> None:
     verb = "wrote" if report.is_new_version else "unchanged"
     parts = [
         f"{part.count:,} {kind}"
@@ -129,4 +144,20 @@ def _tell(output: Path, report: BuildReport) -> None:
     result(f"{verb}  {output} version {report.version}: {', '.join(parts)}")
     if report.rejected_count:
         result(f"set aside  {report.rejected_count:,} inputs: {output / 'rejected.jsonl'}")
-    say(f"next: python -m service --index {output}")
+
+
+def _tell_left_out(
+    kind: str, source: Path, part: GalleryReport, version_before: int | None
+) -> None:
+    if part.left_out_count:
+        result(
+            f"{part.left_out_count:,} {kind} of version {version_before} are not in the sources "
+            "any more and are left out; rollback brings them back, add keeps them"
+        )
+    if part.left_out_columns:
+        reason = ""
+        if source.is_dir() and not is_folder_of_shards(source):
+            reason = " (a folder has none)"
+        elif source.suffix.lower() == ".txt":
+            reason = " (a .txt has none)"
+        result(f"columns left out: {', '.join(part.left_out_columns)}{reason}")

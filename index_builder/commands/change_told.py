@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from index_builder.commands.sources_told import tell_passed_over, tell_unmatched_captions
 from index_builder.writing.changes import ChangeReport
 from model.console import result, say
 
@@ -25,5 +26,12 @@ def tell_change(index: Path, report: ChangeReport) -> None:
         result(f"{kind}  {told}; {change.count:,} in all{compacted}")
         if change.rejected_count:
             result(f"set aside  {change.rejected_count:,} inputs: {index / 'rejected.jsonl'}")
+    if report.gone_file_count:
+        result(
+            f"{report.gone_file_count:,} pictures of the index have no file any more; build takes "
+            "them out"
+        )
+    tell_passed_over(report.passed_over)
+    tell_unmatched_captions(report.unmatched_captions)
     if report.is_new_version:
         say("next: a running service takes it up when it is reloaded or started again")

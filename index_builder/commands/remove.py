@@ -1,4 +1,4 @@
-"""`remove`: items are found no more, by their ids."""
+"""`remove`: items are found no more, by their ids, pictures also by their paths."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +17,22 @@ __all__ = ["Remove"]
 
 
 class Remove(Command):
-    """Remove pictures and captions from an index by their ids."""
+    """Remove pictures and captions from an index by their ids, pictures also by their paths."""
 
     examples: ClassVar[tuple[str, ...]] = (
         "python -m index_builder remove indexes/photos --images 4f1c0a52b7d9e8c36a10",
+        "python -m index_builder remove indexes/photos --images 2019/000.jpg,2019/001.jpg",
         "python -m index_builder remove indexes/photos --images-file ids.txt --with-captions",
     )
 
     index: CliPositionalArg[Path] = Field(description="index folder")
-    images: Names = Field(default=(), description="ids of images, with commas between them")
+    images: Names = Field(
+        default=(), description="ids or paths of images, with commas between them"
+    )
     captions: Names = Field(default=(), description="ids of captions, with commas between them")
-    images_file: Path | None = Field(default=None, description="file of image ids, one a line")
+    images_file: Path | None = Field(
+        default=None, description="file of image ids or paths, one a line"
+    )
     captions_file: Path | None = Field(default=None, description="file of caption ids, one a line")
     with_captions: bool = Field(
         default=False, description="also remove the captions that name a removed image"

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from index_builder.galleries.immutable_file import ImmutableFile
 from index_builder.sources.entries import Rejection, Span
@@ -15,6 +15,7 @@ __all__ = [
     "ITEM_COLUMNS",
     "Item",
     "ItemStore",
+    "SourceOfItem",
 ]
 
 _REJECTED_AT_ONCE = 10_000
@@ -55,6 +56,20 @@ class Item:
     content_hash: str = ""
     stamp: Stamp = NO_STAMP
     span: Span | None = None
+
+
+class SourceOfItem(NamedTuple):
+    """What a source knows an item by.
+
+    Attributes:
+        id: Of the item.
+        path: Of a picture, as in `Item`.
+        content_hash: Of the picture's file, the regions or the text.
+    """
+
+    id: str
+    path: str | None
+    content_hash: str
 
 
 class ItemStore:
@@ -177,12 +192,29 @@ class ItemStore:
 
     def ids_of_paths(self, paths: Iterable[str]) -> dict[str, str]:
         """Return the id of each path that there is."""
+        return dict(self.pictures_of_paths(paths))
+
+    def pictures_of_paths(self, paths: Iterable[str]) -> list[tuple[str, str]]:
+        """Return the pictures at some paths, as (path, id); several may have the same path."""
         wanted = json.dumps(list(paths))
-        return dict(
-            self._select(
-                "SELECT path, id FROM live WHERE path IN (SELECT value FROM json_each(?))", wanted
-            )
+        statement = "SELECT path, id FROM live WHERE path IN (SELECT value FROM json_each(?))"
+        return self._select(statement, wanted)
+
+    def sources_of_rows(self, start: int, stop: int) -> list[SourceOfItem]:
+        """Return what a source knows the items from row `start` to before row `stop` by."""
+        statement = (
+            "SELECT id, path, content_hash FROM live WHERE row >= ? AND row < ? ORDER BY row"
         )
+        return [SourceOfItem(*row) for row in self._select(statement, start, stop)]
+
+    def contents_among(self, content_hashes: Iterable[str]) -> set[str]:
+        """Return those of some contents that an item shows."""
+        wanted = json.dumps(list(content_hashes))
+        statement = (
+            "SELECT DISTINCT content_hash FROM live "
+            "WHERE content_hash IN (SELECT value FROM json_each(?))"
+        )
+        return {content_hash for (content_hash,) in self._select(statement, wanted)}
 
     def items(self, ids: Iterable[str]) -> dict[str, Item]:
         """Return the items of `ids` by id, in the order asked; unknown ids are left out."""

@@ -13,6 +13,8 @@ from index_builder.sources import (
     open_caption_source,
     open_image_source,
 )
+from index_builder.sources.folder_tree import FolderTree
+from index_builder.sources.problems import Refusals
 from index_builder.sources.region_array import RegionSource
 from model.console import say
 from model.errors import ConfigError
@@ -27,14 +29,25 @@ class Listings:
         folder: Where they lie.
         images: Of pictures or regions.
         captions: Of texts.
+
+    Raises:
+        DataError: A source cannot be used; what is wrong with the other is told as well.
     """
 
     def __init__(self, folder: Path, inputs: "Inputs") -> None:
         self.folder = folder
-        self.images = _listed(folder / "images.sqlite", inputs.images)
-        say(f"  images      {_told(inputs.images, self.images)}")
-        self.captions = _listed(folder / "captions.sqlite", inputs.captions)
-        say(f"  captions    {_told(inputs.captions, self.captions)}")
+        self.images: Listing | None = None
+        self.captions: Listing | None = None
+        refusals = Refusals()
+        with refusals.collected():
+            self.images = _listed(folder / "images.sqlite", inputs.images)
+            say(f"  images      {_told(inputs.images, self.images)}")
+        with refusals.collected():
+            self.captions = _listed(folder / "captions.sqlite", inputs.captions)
+            say(f"  captions    {_told(inputs.captions, self.captions)}")
+        if refusals:
+            self.close()
+        refusals.refuse()
 
     def close(self) -> None:
         """Close both files."""
@@ -57,7 +70,7 @@ class Inputs:
 
     Raises:
         ConfigError: Neither is given, or a root of pictures for a region array.
-        DataError: A source cannot be used.
+        DataError: A source cannot be used; what is wrong with the other is told as well.
     """
 
     def __init__(
@@ -65,15 +78,25 @@ class Inputs:
     ) -> None:
         if images is None and captions is None:
             raise ConfigError(["images, captions: give at least one of them"])
-        self.images = None if images is None else _open_images(images, images_root)
+        self.images: ImageSource | RegionSource | None = None
         self.captions: CaptionSource | None = None
-        if captions is not None:
-            self.captions = open_caption_source(captions, images_root)
+        refusals = Refusals()
+        with refusals.collected():
+            self.images = None if images is None else _open_images(images, images_root)
+        with refusals.collected():
+            if captions is not None:
+                self.captions = open_caption_source(captions, images_root)
+        refusals.refuse()
 
     @property
     def root(self) -> Path | None:
         """What the pictures' paths are relative to; None without pictures."""
         return None if self.images is None else self.images.root
+
+    @property
+    def passed_over(self) -> dict[str, int]:
+        """What a folder of pictures holds besides, by the ending; known when it is listed."""
+        return dict(self.images.passed_over) if isinstance(self.images, FolderTree) else {}
 
     @contextmanager
     def listed(self, galleries: Path) -> Iterator[Listings]:

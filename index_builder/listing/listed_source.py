@@ -21,7 +21,9 @@ __all__ = ["ListedEntry", "Listing"]
 
 _SHOWN_PLACE_COUNT = 5
 _CHOSEN_AT_ONCE = 1024
-_COLUMNS = "id, path, span_offset, span_size, caption, image_id, image_path, metadata, has_own_id"
+_COLUMNS = (
+    "id, path, span_offset, span_size, caption, image_id, image_path, metadata, has_own_id, origin"
+)
 _SCHEMA = """
 PRAGMA journal_mode=OFF;
 PRAGMA synchronous=OFF;
@@ -35,7 +37,8 @@ CREATE TABLE entries (
     image_id TEXT,
     image_path TEXT,
     metadata TEXT NOT NULL,
-    has_own_id INTEGER NOT NULL
+    has_own_id INTEGER NOT NULL,
+    origin TEXT NOT NULL
 );
 CREATE TABLE rejected (place TEXT NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL);
 """
@@ -55,6 +58,7 @@ class ListedEntry:
         image_path: The same, if named by path.
         metadata: The other columns.
         has_own_id: The source gave the id; else it is made of path, or of text and place.
+        origin: Where a caption stands in its source, for people.
     """
 
     place: int
@@ -66,6 +70,7 @@ class ListedEntry:
     image_path: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     has_own_id: bool = True
+    origin: str = field(default="", compare=False)
 
 
 class Listing:
@@ -74,7 +79,7 @@ class Listing:
     Attributes:
         path: The file.
         count: Number of entries.
-        sha256: Over everything in it, the order included.
+        sha256: Over everything in it but `origin`, the order included.
     """
 
     def __init__(self, path: Path, count: int, sha256: str) -> None:
@@ -146,6 +151,7 @@ class Listing:
                     if not connection.execute(insert, written).rowcount:
                         continue
                     count += 1
+                    written = written[:-1]  # `origin` is for people, and makes no other work
                 digest.update(json.dumps(written).encode() + b"\n")
             if description is not None:
                 _refuse_duplicates(connection, description)
@@ -163,6 +169,12 @@ class Listing:
                 (start, stop),
             ).fetchall()
         return [_as_entry(row) for row in rows]
+
+    def known_ids(self, ids: Iterable[str]) -> set[str]:
+        """Return those of some ids that an entry has."""
+        statement = "SELECT id FROM entries WHERE id IN (SELECT value FROM json_each(?))"
+        rows = self._connection.execute(statement, (json.dumps(list(ids)),))
+        return {item_id for (item_id,) in rows}
 
     def rejected(self) -> Iterator[Rejection]:
         """Yield what the source itself set aside, in its order."""
@@ -184,9 +196,9 @@ def _columns(entry: ImageEntry | CaptionEntry) -> tuple[str | int | None, ...]:
     if isinstance(entry, ImageEntry):
         offset, size = entry.span or (None, None)
         picture = (entry.path or None, offset, size)
-        return entry.id, *picture, None, None, None, metadata, entry.has_own_id
+        return entry.id, *picture, None, None, None, metadata, entry.has_own_id, ""
     caption = (entry.text, entry.image_id, entry.image_path)
-    return entry.id, None, None, None, *caption, metadata, entry.has_own_id
+    return entry.id, None, None, None, *caption, metadata, entry.has_own_id, entry.origin
 
 
 def _columns_of(entry: ListedEntry) -> tuple[str | int | None, ...]:
@@ -194,12 +206,14 @@ def _columns_of(entry: ListedEntry) -> tuple[str | int | None, ...]:
     offset, size = entry.span or (None, None)
     return (
         entry.id, entry.path, offset, size, entry.caption, entry.image_id, entry.image_path,
-        metadata, entry.has_own_id,
+        metadata, entry.has_own_id, entry.origin,
     )  # fmt: skip
 
 
 def _as_entry(row: tuple[Any, ...]) -> ListedEntry:
-    place, item_id, path, offset, size, caption, image_id, image_path, metadata, is_own = row
+    place, item_id, path, offset, size, caption, image_id, image_path, metadata, is_own, origin = (
+        row
+    )
     span = None if offset is None else Span(offset, size)
     return ListedEntry(
         place,
@@ -211,6 +225,7 @@ def _as_entry(row: tuple[Any, ...]) -> ListedEntry:
         image_path,
         json.loads(metadata),
         bool(is_own),
+        origin,
     )
 
 

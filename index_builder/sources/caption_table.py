@@ -7,6 +7,7 @@ from typing import Any
 
 from index_builder.sources.columns import checked_id, checked_path, other_columns
 from index_builder.sources.entries import CaptionEntry, Rejection
+from index_builder.sources.mixed_columns import MixedColumns
 from index_builder.sources.problems import Problems
 from index_builder.sources.row import Table
 from index_builder.sources.table import open_table
@@ -51,6 +52,7 @@ class CaptionTable:
                 f"{', '.join(names) or 'none'}"
             )
         problems = Problems(self.description)
+        columns = MixedColumns()
         is_empty = True
         first_place = 0
         for place, values in self.table.rows(problems):
@@ -62,13 +64,17 @@ class CaptionTable:
                 problems.add(f"{place}: {error}")
                 continue
             first_place += len(texts)
+            columns.look_at(place, about["metadata"])
             for item_id, text in zip(ids, texts, strict=True):
                 if text:
                     is_empty = False
-                    yield CaptionEntry(item_id, text, **about, has_own_id=_has_own_id(values))
+                    yield CaptionEntry(
+                        item_id, text, **about, has_own_id=_has_own_id(values), origin=place
+                    )
                 else:
                     yield Rejection(place, "empty", "the caption has no words")
         problems.refuse()
+        columns.warn()
         if is_empty:
             raise DataError(f"{self.description} holds no caption; write one with `caption` a row")
 

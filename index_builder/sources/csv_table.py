@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from index_builder.sources.json_lines import json_list
-from index_builder.sources.problems import Problems, is_unicode
+from index_builder.sources.problems import NotUtf8, Problems, is_unicode
 from index_builder.sources.row import Row
+from model.console import warn
 from model.errors import DataError
 
 __all__ = ["CsvTable"]
@@ -23,7 +24,12 @@ __all__ = ["CsvTable"]
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})?(\.[0-9]+)?(?<=[0-9])([eE][-+]?[0-9]{1,2})?")
 _BOOLEAN = re.compile(r"true|false", re.IGNORECASE)
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars (|)"}
+_LONGEST_HEADER = 1_000_000
 _LISTS = ("captions",)
+# So many cells that are no numbers, and the column is meant to be text.
+_MOST_MISFITS = 100
+_SHOWN_CELL_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,10 @@ class CsvTable:
         """Return the names of the columns.
 
         Raises:
-            DataError: The file cannot be read, or a name stands twice or is empty.
+            DataError: The file cannot be read, its cells are not separated by commas, or a name
+                stands twice or is empty.
         """
+        self._refuse_other_separator()
         problems = Problems(str(self.path))
         _, cells = next(self._records(problems), ("", []))
         problems.refuse()
@@ -80,14 +88,22 @@ class CsvTable:
         own = {
             name: _list if name in _LISTS else _text for name in names if name in self.own_columns
         }
-        forms = {name: [_INTEGER, _NUMBER, _BOOLEAN] for name in names if name not in own}
+        columns = {name: _CellForms() for name in names if name not in own}
         # Problems are told when the rows are read.
         unheard = Problems(str(self.path))
-        for _, cells in self._rows_of_cells(names, unheard) if forms else ():
+        for place, cells in self._rows_of_cells(names, unheard) if columns else ():
             for name, cell in zip(names, cells, strict=True):
-                if cell and forms.get(name):
-                    forms[name] = [form for form in forms[name] if form.fullmatch(cell.strip())]
-        return own | {name: _READERS[left[0]] if left else _text for name, left in forms.items()}
+                if cell and name in columns:
+                    columns[name].look_at(place, cell)
+        for name, forms in columns.items():
+            if (misfits := forms.misfits()) is not None:
+                more = f" and {misfits.count - 1:,} more" if misfits.count > 1 else ""
+                warn(
+                    f"column {name} is text because of {misfits.first_place}: "
+                    f"{misfits.first_cell!r}{more}; leave such cells empty to make it "
+                    f"{'true/false' if misfits.form is _BOOLEAN else 'a number'}"
+                )
+        return own | {name: forms.reader() for name, forms in columns.items()}
 
     def _rows_of_cells(
         self, names: Sequence[str], problems: Problems
@@ -100,20 +116,43 @@ class CsvTable:
             else:
                 problems.add(f"{place}: {len(cells)} cells, but the header names {len(names)}")
 
+    def _refuse_other_separator(self) -> None:
+        """Refuse a header that names known columns only where another separator is taken."""
+        try:
+            with self.path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+                line = file.readline(_LONGEST_HEADER)
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
+        if self.own_columns & _cells_of(line, ","):
+            return
+        for separator, name in _OTHER_SEPARATORS.items():
+            if len(found := _cells_of(line, separator)) > 1 and self.own_columns & found:
+                raise DataError(
+                    f"{self.path} seems to have {name} between its cells; a .csv has commas here: "
+                    "save it so"
+                )
+
     def _records(self, problems: Problems) -> Iterator[tuple[str, list[str]]]:
-        """Yield every record, header included, with the line that it begins in."""
+        """Yield every record, header included, with the line that it begins in.
+
+        Records that are not UTF-8 are one problem; where the header is, nothing else is read.
+        """
+        foreign = NotUtf8(self.path)
         try:
             with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
                 reader = csv.reader(file, strict=True)
-                first_line = 1
+                first_line, is_header = 1, True
                 try:
                     for cells in reader:
                         place = f"{self.path.name}:{first_line}"
                         first_line = reader.line_num + 1
                         if not all(map(is_unicode, cells)):
-                            problems.add(f"{place}: not UTF-8 text; save the file as UTF-8")
+                            foreign.add(place)
+                            if is_header:
+                                break
                         elif cells:
                             yield place, cells
+                        is_header = False
                 except csv.Error as error:
                     problems.add(
                         f"{self.path.name}:{first_line}: not CSV from here on ({error}); is a "
@@ -121,6 +160,65 @@ class CsvTable:
                     )
         except OSError as error:
             raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
+        foreign.tell(problems)
+
+
+@dataclass
+class _Misfits:
+    """Cells of a column that do not have a form.
+
+    Attributes:
+        form: The form.
+        count: How many there are.
+        first_place: Where the first of them stands.
+        first_cell: The first of them.
+    """
+
+    form: re.Pattern[str]
+    count: int = 0
+    first_place: str = ""
+    first_cell: str = ""
+
+
+class _CellForms:
+    """Which form all cells of a column have, and which one most of them have."""
+
+    def __init__(self) -> None:
+        self._cell_count = 0
+        self._misfits = {form: _Misfits(form) for form in (_INTEGER, _NUMBER, _BOOLEAN)}
+
+    def look_at(self, place: str, cell: str) -> None:
+        """Take one more cell into account."""
+        self._cell_count += 1
+        for form, misfits in list(self._misfits.items()):
+            if form.fullmatch(cell.strip()):
+                continue
+            misfits.count += 1
+            if misfits.count == 1:
+                misfits.first_place, misfits.first_cell = place, cell[:_SHOWN_CELL_LENGTH]
+            # A column of codes, or of texts that has some numbers in it, is meant to be text.
+            if misfits.count > _MOST_MISFITS or cell.strip().isdecimal():
+                del self._misfits[form]
+
+    def reader(self) -> Callable[[str], Any]:
+        """Return how the cells are read."""
+        fitting = [form for form, misfits in self._misfits.items() if not misfits.count]
+        return _READERS[fitting[0]] if fitting else _text
+
+    def misfits(self) -> _Misfits | None:
+        """Return the few cells that make the column text; None if it is none, or meant so."""
+        if self.reader() is not _text:
+            return None
+        few = [each for each in self._misfits.values() if 2 * each.count < self._cell_count]
+        return min(few, key=lambda each: each.count, default=None)
+
+
+def _cells_of(line: str, separator: str) -> set[str]:
+    try:
+        cells = next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return set()
+    return {cell.strip() for cell in cells}
 
 
 def _text(cell: str) -> str:

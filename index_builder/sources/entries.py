@@ -69,6 +69,7 @@ class CaptionEntry:
         image_path: The picture it belongs to, if the source named it by path.
         metadata: The other columns.
         has_own_id: The source gave the id; else it is made.
+        origin: Where it stands in the source, for people.
     """
 
     id: str
@@ -77,6 +78,7 @@ class CaptionEntry:
     image_path: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     has_own_id: bool = True
+    origin: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

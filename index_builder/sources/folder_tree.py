@@ -1,17 +1,22 @@
 """A folder of pictures with folders in it."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from index_builder.sources.entries import ImageEntry, Rejection
 from index_builder.sources.picture_file import PICTURE_ENDINGS, read_picture_file
-from index_builder.sources.problems import Problems, is_unicode
+from index_builder.sources.problems import is_unicode
 from model.errors import DataError
 from model.identifiers import image_id_for_path
 
-__all__ = ["FolderTree"]
+__all__ = ["LINKS_TO_FOLDERS", "FolderTree", "told_passed_over"]
+
+LINKS_TO_FOLDERS = "links to folders"
+_NAMES = {"": "without an ending"}
+_SHOWN_COUNT = 8
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,13 @@ class FolderTree:
     Attributes:
         folder: Absolute, without symbolic links, inside the root.
         root: What paths are relative to.
+        passed_over: What was passed over so far, hidden names apart: files by their endings, and
+            `LINKS_TO_FOLDERS`. Filled while `entries` is read.
     """
 
     folder: Path
     root: Path
+    passed_over: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
 
     @classmethod
     def open(cls, folder: Path, images_root: Path | None = None) -> "FolderTree":
@@ -49,25 +57,27 @@ class FolderTree:
     def entries(self) -> Iterator[ImageEntry | Rejection]:
         """Yield the pictures in the order of their paths.
 
+        What cannot be named in the index, because its name is not UTF-8, is set aside.
+
         Raises:
-            DataError: There is no picture, or a name is not UTF-8.
+            DataError: There is no picture.
         """
-        problems = Problems(self.description)
         is_empty = True
-        for found in _walk(self.folder, self.folder.relative_to(self.root)):
+        self.passed_over.clear()
+        for found in self._walk(self.folder, self.folder.relative_to(self.root)):
             if isinstance(found, Rejection):
                 yield found
             elif not is_unicode(found):
-                problems.add(f"{os.fsencode(found)!r}: the name is not UTF-8; rename it")
+                yield Rejection(_shown(found), "unreadable", "its name is not UTF-8; rename it")
             else:
                 is_empty = False
                 yield ImageEntry(image_id_for_path(found), found, has_own_id=False)
-        problems.refuse()
         if is_empty:
+            others = f" (passed over: {told_passed_over(self.passed_over)})"
             raise DataError(
-                f"{self.folder} holds no picture; put files there that end in one of "
-                f"{' '.join(sorted(PICTURE_ENDINGS))}, or name shards by a pattern such as "
-                f"'{self.folder}/*.tar'"
+                f"{self.folder} holds no picture{others if self.passed_over else ''}; put files "
+                f"there that end in one of {' '.join(sorted(PICTURE_ENDINGS))}, or name shards by "
+                f"a pattern such as '{self.folder}/*.tar'"
             )
 
     def read(self, entry: ImageEntry) -> bytes:
@@ -78,35 +88,50 @@ class FolderTree:
         """
         return read_picture_file(self.root, entry.path)
 
+    def _walk(self, folder: Path, place: Path | PurePosixPath) -> Iterator[str | Rejection]:
+        """Yield the paths of pictures, sorted as texts; `place` is that of the folder."""
+        try:
+            with os.scandir(folder) as found:
+                names = sorted(key for each in found if (key := self._sort_key(each)))
+        except OSError as error:
+            reason = f"the folder cannot be listed: {error.strerror}"
+            yield Rejection(f"{_shown(place.as_posix())}/", "unreadable", reason)
+            return
+        for name in names:
+            if name.endswith("/"):
+                yield from self._walk(folder / name, place / name)
+            else:
+                yield (place / name).as_posix()
 
-def _walk(folder: Path, place: Path | PurePosixPath) -> Iterator[str | Rejection]:
-    """Yield the paths of pictures, sorted as texts; `place` is that of the folder."""
-    try:
-        with os.scandir(folder) as found:
-            names = sorted(key for each in found if (key := _sort_key(each)))
-    except OSError as error:
-        reason = f"the folder cannot be listed: {error.strerror}"
-        yield Rejection(f"{place.as_posix()}/", "unreadable", reason)
-        return
-    for name in names:
-        if name.endswith("/"):
-            yield from _walk(folder / name, place / name)
-        else:
-            yield (place / name).as_posix()
+    def _sort_key(self, found: os.DirEntry[str]) -> str | None:
+        """Return the name of a picture, that of a folder with `/` behind it, None for others.
+
+        With the `/`, folders entered in the order of names give all paths in the order of texts.
+        """
+        if found.name.startswith("."):
+            return None
+        if found.is_dir(follow_symlinks=False):
+            return f"{found.name}/"
+        if _leads_to_folder(found):
+            self.passed_over[LINKS_TO_FOLDERS] += 1
+            return None
+        ending = Path(found.name).suffix.lower()
+        if ending not in PICTURE_ENDINGS:
+            self.passed_over[_shown(ending)] += 1
+            return None
+        return found.name
 
 
-def _sort_key(found: os.DirEntry[str]) -> str | None:
-    """Return the name of a picture, that of a folder with `/` behind it, None for others.
+def told_passed_over(counts: Mapping[str, int]) -> str:
+    """Return what was passed over as a text, the most frequent first: `2 .heic, 1 .txt`."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    told = [f"{count:,} {_NAMES.get(ending, ending)}" for ending, count in ordered[:_SHOWN_COUNT]]
+    return ", ".join(told) + (", ..." if len(ordered) > _SHOWN_COUNT else "")
 
-    With the `/`, folders entered in the order of names give all paths in the order of texts.
-    """
-    if found.name.startswith("."):
-        return None
-    if found.is_dir(follow_symlinks=False):
-        return f"{found.name}/"
-    if Path(found.name).suffix.lower() not in PICTURE_ENDINGS or _leads_to_folder(found):
-        return None
-    return found.name
+
+def _shown(path: str) -> str:
+    r"""Return a path as it can be written: `b\xe4r.jpg` for a name that is not UTF-8."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _leads_to_folder(found: os.DirEntry[str]) -> bool:

@@ -8,6 +8,7 @@ from index_builder.sources.entries import EntryError
 
 __all__ = [
     "MAX_PICTURE_BYTES",
+    "OTHER_PICTURE_ENDINGS",
     "PICTURE_ENDINGS",
     "read_picture_file",
     "resolved_below",
@@ -15,6 +16,14 @@ __all__ = [
 ]
 
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+# Hold pictures too, in formats that are not read.
+OTHER_PICTURE_ENDINGS = frozenset(
+    {
+        ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2",
+        # as cameras write them
+        ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw",
+    }
+)  # fmt: skip
 # Far above any picture within the pixel limit: 25 megapixels of 8 bytes each are 200 MB.
 MAX_PICTURE_BYTES = 512 << 20
 

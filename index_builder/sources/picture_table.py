@@ -1,4 +1,4 @@
-"""A table of pictures: `path`, optional `id`, everything else metadata."""
+"""A table of pictures: `path` (or `image`), optional `id`, everything else metadata."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 from index_builder.sources.columns import checked_id, checked_path, other_columns
 from index_builder.sources.entries import ImageEntry, Rejection
+from index_builder.sources.mixed_columns import MixedColumns
 from index_builder.sources.picture_file import read_picture_file
 from index_builder.sources.problems import Problems
 from index_builder.sources.row import Table
@@ -16,7 +17,7 @@ from model.identifiers import image_id_for_path
 
 __all__ = ["PictureTable"]
 
-_OWN_COLUMNS = frozenset({"path", "id"})
+_OWN_COLUMNS = frozenset({"path", "image", "id"})
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,12 @@ class PictureTable:
             DataError: The file cannot be used, or names no picture.
         """
         names = self.table.names()
-        if names is not None and "path" not in names:
+        if names is not None and not {"path", "image"} & set(names):
             raise DataError(
                 f"{self.description} has no column `path`; found {', '.join(names) or 'none'}"
             )
         problems = Problems(self.description)
+        columns = MixedColumns()
         is_empty = True
         for place, values in self.table.rows(problems):
             try:
@@ -68,8 +70,10 @@ class PictureTable:
                 problems.add(f"{place}: {error}")
                 continue
             is_empty = False
+            columns.look_at(place, entry.metadata)
             yield entry
         problems.refuse()
+        columns.warn()
         if is_empty:
             raise DataError(f"{self.description} names no picture; write one with `path` a row")
 
@@ -83,7 +87,11 @@ class PictureTable:
 
 
 def _entry(row: dict[str, Any]) -> ImageEntry:
-    path = checked_path(row.get("path"), "path")
+    # Captions name their picture `image`; so may the table of pictures.
+    column = "image" if row.get("path") is None and row.get("image") is not None else "path"
+    if column == "path" and row.get("image") is not None:
+        raise DataError("`path` and `image` both name the picture; leave one out")
+    path = checked_path(row.get(column), column)
     given = row.get("id")
     item_id = image_id_for_path(path) if given is None else checked_id(given, "id")
     metadata = other_columns(row, _OWN_COLUMNS)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from index_builder.sources.problems import Problems, is_unicode
+from index_builder.sources.problems import NotUtf8, Problems, is_unicode
 from model.errors import DataError
 
 __all__ = ["text_lines"]
@@ -12,11 +12,12 @@ __all__ = ["text_lines"]
 def text_lines(path: Path, problems: Problems) -> Iterator[tuple[str, str]]:
     """Yield `file:number` and text of each line; a byte order mark is not part of the first.
 
-    A line that is not UTF-8 is a problem.
+    Lines that are not UTF-8 are one problem.
 
     Raises:
         DataError: The file cannot be read.
     """
+    foreign = NotUtf8(path)
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
             for number, line in enumerate(file, 1):
@@ -24,6 +25,7 @@ def text_lines(path: Path, problems: Problems) -> Iterator[tuple[str, str]]:
                 if is_unicode(line):
                     yield place, line
                 else:
-                    problems.add(f"{place}: not UTF-8 text; save the file as UTF-8")
+                    foreign.add(place)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    foreign.tell(problems)

@@ -3,10 +3,11 @@
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from index_builder.galleries.gallery import Gallery
+from index_builder.listing.unmatched_captions import UnmatchedCaptions
 from index_builder.writing.addition import ChangeCount
 from index_builder.writing.compaction import compact, compacted_name, needs_compaction
 from index_builder.writing.reuse import find_gallery
@@ -49,12 +50,18 @@ class ChangeReport:
         is_new_version: False where nothing changed.
         images: What became of the images; None if they were not asked about.
         captions: What became of the captions; None if they were not asked about.
+        unmatched_captions: Added captions that name no picture of the index, or None.
+        gone_file_count: Pictures of the index that the source has no file for any more.
+        passed_over: Files of a folder of pictures that are none, counted by their endings.
     """
 
     version: int
     is_new_version: bool
     images: GalleryChange | None
     captions: GalleryChange | None
+    unmatched_captions: UnmatchedCaptions | None = None
+    gone_file_count: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 def changed_gallery(

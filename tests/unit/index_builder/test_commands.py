@@ -42,8 +42,8 @@ def test_a_build_says_what_will_happen_what_was_written_and_what_comes_next(
     out, err = capsys.readouterr()
     first_lines = err.splitlines()[:5]
     assert str(place) in first_lines[0]
-    assert "HREM" in first_lines[1] and "cpu" in first_lines[2]
-    assert "13 from" in first_lines[3] and "60 from" in first_lines[4]
+    assert "13 from" in first_lines[1] and "60 from" in first_lines[2]
+    assert "HREM" in first_lines[3] and "cpu" in first_lines[4]
     assert "images/s" in err and "captions/s" in err
     assert f"wrote  {place} version 1: 12 images, 60 captions" in out
     assert f"set aside  1 inputs: {place / 'rejected.jsonl'}" in out

@@ -77,13 +77,16 @@ def test_links_to_folders_are_not_entered_and_links_to_files_are_named(photos, t
     assert paths_of(open_image_source(photos)) == expected
 
 
-def test_names_that_are_not_utf8_are_all_told(photos):
-    for name in (b"b\xe4r.jpg", b"\xff.png"):
+def test_names_that_are_not_utf8_are_set_aside_in_a_form_that_can_be_written(photos):
+    (photos / os.fsdecode(b"f\xfc")).mkdir()
+    for name in (b"b\xe4r.jpg", b"\xff.png", b"f\xfc/x.jpg"):
         (photos / os.fsdecode(name)).touch()
-    with pytest.raises(DataError, match="2 problems") as caught:
-        listed(open_image_source(photos))
-    assert r"b'b\xe4r.jpg': the name is not UTF-8; rename it" in str(caught.value)
-    assert r"b'\xff.png'" in str(caught.value)
+    entries, rejected = listed(open_image_source(photos))
+    assert [entry.path for entry in entries] == ["a.PNG", "b.jpg", "sub/c.webp"]
+    assert {(each.place, each.code, each.reason) for each in rejected} == {
+        (place, "unreadable", "its name is not UTF-8; rename it")
+        for place in (r"b\xe4r.jpg", r"\xff.png", r"f\xfc/x.jpg")
+    }
 
 
 def test_what_leads_out_of_the_root_or_cannot_be_read_is_told_by_its_code(photos, tmp_path):

@@ -1,5 +1,6 @@
 """What the formats of tables have of their own: JSON Lines, CSV, Parquet."""
 
+import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,7 +13,13 @@ import pytest
 from index_builder.sources import open_caption_source, open_image_source
 from model.errors import DataError
 from model.identifiers import image_id_for_path
-from tests.unit.index_builder.sources.layouts import listed, write_csv, write_lines, write_parquet
+from tests.unit.index_builder.sources.layouts import (
+    listed,
+    write_csv,
+    write_lines,
+    write_parquet,
+    write_table,
+)
 
 
 def metadata_of(file):
@@ -128,7 +135,10 @@ def test_places_in_a_csv_are_the_lines_where_rows_begin(tmp_path):
     ("text", "message"),
     [
         ("", "has no column `path`; found none"),
-        ("path;id\na.jpg;b\n", "has no column `path`; found path;id"),
+        ("path;id\na.jpg;b\n", "seems to have semicolons between its cells; a .csv has commas"),
+        ('"path";"id"\n"a.jpg";"b"\n', "seems to have semicolons between its cells"),
+        ("year\tpath\n7\ta.jpg\n", "seems to have tabs between its cells"),
+        ("x;y\n1;2\n", "has no column `path`; found x;y"),
         ("path,x,x\na.jpg,1,2\n", "has the columns 'path', 'x', 'x'; give each a name"),
         ("path,\na.jpg,1\n", "has the columns 'path', ''; give each a name"),
         ("id\n1\n", "has no column `path`; found id"),
@@ -241,3 +251,76 @@ def test_a_table_without_captions_names_its_columns(tmp_path):
     file = write_parquet(tmp_path / "a.parquet", [{"text": "a dog", "id": "x"}])
     with pytest.raises(DataError, match="has no column `caption` or `captions`; found text, id"):
         listed(open_caption_source(file))
+
+
+def test_a_file_in_another_encoding_is_one_problem_with_the_command_that_helps(tmp_path):
+    for name, line in (("my photos.csv", "gr\xfcn.jpg"), ("a.jsonl", '{"path": "gr\xfcn.jpg"}')):
+        lines = ["path"] * name.endswith(".csv") + [line] * 12
+        (tmp_path / name).write_bytes("\n".join(lines).encode("latin1"))
+        message = refusal_of(tmp_path / name)
+        assert "has a problem" in message and "not UTF-8 text, as are 11 more; save" in message
+        assert "iconv -f latin1 -t utf8 " in message
+    (tmp_path / "my photos.csv").write_bytes("path,gr\xfcn\na.jpg,\xfc\n".encode("latin1"))
+    message = refusal_of(tmp_path / "my photos.csv")
+    command = message[message.index("iconv") :]
+    assert subprocess.run(command, shell=True, check=True).returncode == 0
+    (entry,) = listed(open_image_source(tmp_path / "utf8-my photos.csv"))[0]
+    assert entry.metadata == {"gr\xfcn": "\xfc"}
+
+
+# One bad value
+
+
+@pytest.mark.parametrize(
+    ("cells", "warning"),
+    [
+        (
+            ["2020", "2021", "unknown", "", "2022"],
+            "column n is text because of a.csv:4: 'unknown'; leave such cells empty to make it "
+            "a number",
+        ),
+        (["?", "1.5", "2", "-", "7", "8"], "column n is text because of a.csv:2: '?' and 1 more;"),
+        (["true", "false", "yes"], "of a.csv:4: 'yes'; leave such cells empty to make it true/f"),
+        (["meadow", "sea", "7"], None),
+        (["00123", "12345", "12346"], None),
+        (["1", "2", "3"], None),
+        (["1", "2", "3.5"], None),
+    ],
+)
+def test_the_few_cells_that_make_a_column_text_are_named(tmp_path, capsys, cells, warning):
+    rows = [{"path": f"{number}.jpg", "n": cell} for number, cell in enumerate(cells)]
+    listed(open_image_source(write_csv(tmp_path / "a.csv", rows)))
+    warned = capsys.readouterr().err
+    assert warned.startswith("warning: ") and warning in warned if warning else not warned
+
+
+@pytest.mark.parametrize(
+    ("values", "warning"),
+    [
+        (
+            [2020, 2021, "unknown", None, "?"],
+            "column n has several types and cannot be filtered because of a.jsonl:3: 'unknown' "
+            "and 1 more",
+        ),
+        ([1, 2.5, 3], None),
+        (["a", "b", None], None),
+        ([["a"], ["b"], []], None),
+        ([{"a": 1}, {"b": 1}], None),
+    ],
+)
+def test_the_few_values_that_give_a_column_several_types_are_named(
+    tmp_path, capsys, values, warning
+):
+    rows = [{"path": f"{number}.jpg", "n": value} for number, value in enumerate(values)]
+    listed(open_image_source(write_lines(tmp_path / "a.jsonl", rows)))
+    warned = capsys.readouterr().err
+    assert warned == (f"warning: {warning}\n" if warning else "")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_table_of_pictures_may_call_the_path_as_captions_do(tmp_path, name):
+    file = write_table(tmp_path / name, [{"image": "a.jpg", "year": 2020}])
+    (entry,) = listed(open_image_source(file))[0]
+    assert (entry.path, entry.metadata) == ("a.jpg", {"year": 2020})
+    file = write_table(tmp_path / name, [{"path": "a.jpg", "image": "b.jpg"}])
+    assert "`path` and `image` both name the picture; leave one out" in refusal_of(file)

@@ -1,0 +1,44 @@
+"""Pictures of an index whose files are gone: an addition keeps them and says how many."""
+
+import errno
+from pathlib import PurePosixPath
+
+from index_builder.galleries.gallery import Gallery
+from index_builder.listing.listed_source import Listing
+from index_builder.sources import ImageSource
+from index_builder.sources.folder_tree import FolderTree
+from index_builder.sources.region_array import RegionSource
+from index_builder.sources.stamps import stamp_of
+from model.identifiers import image_id_for_path
+
+__all__ = ["gone_file_count"]
+
+_ROWS_AT_ONCE = 10_000
+
+
+def gone_file_count(source: ImageSource | RegionSource, listing: Listing, images: Gallery) -> int:
+    """Return how many pictures of a gallery the source has no file for any more.
+
+    Looked for are those that the source names, and of a folder all that lie below it.
+
+    Args:
+        source: Rows of a region array have no files.
+        listing: What it names.
+        images: The gallery, after the source was added to it.
+    """
+    if isinstance(source, RegionSource) or source.root is None:
+        return 0
+    places = [each.place for each in images.rejected() if each.code == "missing"]
+    missing = {*images.ids_of_paths(places)}
+    if isinstance(source, FolderTree):
+        folder = source.folder.relative_to(source.root).as_posix()
+        for start in range(0, images.row_count, _ROWS_AT_ONCE):
+            found = images.item_store.sources_of_rows(start, start + _ROWS_AT_ONCE)
+            paths = {
+                image_id_for_path(each.path): each.path
+                for each in found
+                if each.path is not None and PurePosixPath(each.path).is_relative_to(folder)
+            }
+            listed = listing.known_ids(paths)
+            missing |= {path for made_id, path in paths.items() if made_id not in listed}
+    return sum(stamp_of(source.root, path) == (-1, errno.ENOENT) for path in missing)

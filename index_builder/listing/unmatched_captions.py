@@ -1,0 +1,123 @@
+"""Captions that name no picture of the index: allowed, and mostly a mistake in a path."""
+
+from dataclasses import dataclass
+
+from index_builder.galleries.gallery import Gallery
+from index_builder.listing.identity import image_ids_of
+from index_builder.listing.listed_source import ListedEntry, Listing
+
+__all__ = ["UnmatchedCaptions", "unmatched_captions"]
+
+_SHOWN_COUNT = 5
+_ENTRIES_AT_ONCE = 10_000
+# What people call the column `image`.
+_MEANT_AS_IMAGE = frozenset(
+    ["file", "file_name", "filepath", "image_path", "images", "img", "path", "photo", "picture"]
+)
+
+
+@dataclass(frozen=True)
+class UnmatchedCaptions:
+    """Those captions of a source that name no picture of the index.
+
+    Attributes:
+        count: How many there are.
+        caption_count: All captions of the source.
+        shown: Place and name of the first of them.
+        is_cut: There are more places.
+        hint: What would make some of them fit; empty where nobody knows.
+    """
+
+    count: int
+    caption_count: int
+    shown: tuple[str, ...]
+    is_cut: bool
+    hint: str
+
+
+def unmatched_captions(listing: Listing, images: Gallery) -> UnmatchedCaptions | None:
+    """Return the captions of a source that name no picture of `images`; None if there are none.
+
+    A caption that names a picture which was set aside is not one of them, nor is one of a source
+    that cannot name pictures, such as a `.txt`.
+    """
+    found = _Found(images)
+    for start in range(0, listing.count, _ENTRIES_AT_ONCE):
+        found.look_at(listing.entries(start, start + _ENTRIES_AT_ONCE))
+    if not found.count:
+        return None
+    shown = tuple(found.shown[:_SHOWN_COUNT])
+    is_cut = len(found.shown) > _SHOWN_COUNT
+    return UnmatchedCaptions(found.count, listing.count, shown, is_cut, found.hint())
+
+
+class _Found:
+    """Counts unmatched captions and keeps the first of them, one more than are shown.
+
+    Args:
+        images: The pictures.
+    """
+
+    def __init__(self, images: Gallery) -> None:
+        self._images = images
+        self.count = 0
+        self.shown: list[str] = []
+        self._shortened: tuple[str, str] | None = None
+        self._shortened_count = 0
+        self._meant = ""
+
+    def look_at(self, entries: list[ListedEntry]) -> None:
+        """Count those of some captions that name no picture."""
+        image_ids = image_ids_of(entries, self._images)
+        known = self._images.rows_of_ids([each for each in image_ids if each is not None])
+        astray = [
+            entry
+            for entry, image_id in zip(entries, image_ids, strict=True)
+            if image_id not in known and (image_id is not None or entry.origin)
+        ]
+        paths = [entry.image_path for entry in astray if entry.image_path is not None]
+        set_aside = {each.place for each in self._images.item_store.rejected_of(paths)}
+        astray = [entry for entry in astray if entry.image_path not in set_aside]
+        self.count += len(astray)
+        self._look_for_hints(astray)
+        for entry in astray:
+            # The captions of a picture may stand in one place.
+            if len(self.shown) <= _SHOWN_COUNT and (shown := _shown(entry)) not in self.shown:
+                self.shown.append(shown)
+
+    def hint(self) -> str:
+        """Return what would make some of them fit."""
+        hints = []
+        if self._shortened:
+            written, fits = self._shortened
+            hints.append(
+                f"{self._shortened_count:,} would without the first folder: write {fits!r} "
+                f"instead of {written!r}"
+            )
+        if self._meant:
+            hints.append(f"`{self._meant}` names no picture: call the column `image`")
+        return "; ".join(hints)
+
+    def _look_for_hints(self, astray: list[ListedEntry]) -> None:
+        shortened = {
+            entry.image_path: entry.image_path.partition("/")[2]
+            for entry in astray
+            if entry.image_id is None and entry.image_path is not None and "/" in entry.image_path
+        }
+        fitting = self._images.ids_of_paths(list(set(shortened.values())))
+        for entry in astray:
+            if entry.image_path is not None and shortened.get(entry.image_path) in fitting:
+                self._shortened_count += 1
+                example = (entry.image_path, shortened[entry.image_path])
+                self._shortened = self._shortened or example
+            if not self._meant and entry.image_id is None and entry.image_path is None:
+                meant = (name for name in entry.metadata if name.lower() in _MEANT_AS_IMAGE)
+                self._meant = next(meant, "")
+
+
+def _shown(entry: ListedEntry) -> str:
+    if entry.image_id is not None:
+        name = f"image_id {entry.image_id!r}"
+    else:
+        name = "(no `image`)" if entry.image_path is None else repr(entry.image_path)
+    return f"{entry.origin} {name}".strip()

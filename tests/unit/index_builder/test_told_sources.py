@@ -1,0 +1,215 @@
+"""What is told of sources that are not what their owner thinks: nothing is left out in silence."""
+
+import json
+import os
+
+import pytest
+
+from index_builder.commands.add import Add
+from index_builder.commands.build import Build
+from index_builder.commands.remove import Remove
+from index_builder.commands.rollback import Rollback
+from model.command_line import run_commands
+from tests.unit.index_builder.sources.layouts import write_lines
+from tests.worlds import made_up_picture
+
+PICTURES = ("2018/0.png", "2018/1.png", "2019/0.png", "2019/1.png")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number, name in enumerate(PICTURES):
+        place = tmp_path / "photos" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made_up_picture(number).save(place)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path, capsys):
+    """Run a command on one index and return what it wrote to stdout and stderr."""
+    commands = {"build": Build, "add": Add, "remove": Remove, "rollback": Rollback}
+    index = tmp_path / "index"
+
+    def run(command, *arguments, status=0):
+        given = ("--checkpoint", checkpoint, "--output", index) if command == "build" else (index,)
+        words = [str(part) for part in (command, *given, *arguments)]
+        assert run_commands("python -m index_builder", commands, words) == status
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Write a table of pictures: path, and metadata."""
+
+    def write(*rows, name="photos.jsonl"):
+        return write_lines(tmp_path / name, [{"path": path, **more} for path, more in rows])
+
+    return write
+
+
+@pytest.fixture
+def captions(tmp_path):
+    def write(*rows, name="captions.jsonl"):
+        return write_lines(tmp_path / name, rows)
+
+    return write
+
+
+def test_a_build_tells_what_the_version_before_had_and_the_new_one_has_not(
+    run, photos, table, captions, tmp_path
+):
+    all_captions = captions(*({"image": name, "caption": f"picture {name}"} for name in PICTURES))
+    out, _ = run("build", "--images", photos, "--captions", all_captions)
+    assert "left out" not in out
+    # The same pictures and texts under other ids are not left out.
+    own_ids = table(*((name, {"id": f"p{n}"}) for n, name in enumerate(PICTURES)))
+    turned = captions(
+        *({"image": name, "caption": f"picture {name}", "id": f"c{n}"}
+          for n, name in enumerate(reversed(PICTURES)))
+    )  # fmt: skip
+    out, _ = run("build", "--images", own_ids, "--images-root", photos, "--captions", turned)
+    assert "left out" not in out
+    few = table(*((name, {"year": 2018, "place": "meadow"}) for name in PICTURES[:1]))
+    fewer = captions({"image": PICTURES[0], "caption": f"picture {PICTURES[0]}"})
+    given = ("--images", few, "--images-root", photos, "--captions", fewer)
+    out, _ = run("build", *given)
+    for count, kind in ((3, "images"), (3, "captions")):
+        assert (
+            f"{count} {kind} of version 2 are not in the sources any more and are left out; "
+            "rollback brings them back, add keeps them"
+        ) in out.splitlines()
+    out, _ = run("build", *given)
+    assert "left out" not in out
+    out, _ = run("build", "--images", photos, "--json")
+    report = json.loads(out)
+    assert (report["version_before"], report["images"]["left_out_count"]) == (3, 0)
+    assert report["images"]["left_out_columns"] == ["year", "place"]
+    assert report["captions"]["left_out_count"] == 0
+
+
+def test_a_build_tells_which_columns_the_new_version_has_not(run, photos, table):
+    years = table(*((name, {"year": 2018, "place": "sea"}) for name in PICTURES))
+    places = table(*((name, {"place": "sea"}) for name in PICTURES), name="places.jsonl")
+    assert "columns left out" not in run("build", "--images", years, "--images-root", photos).out
+    out, _ = run("build", "--images", places, "--images-root", photos)
+    assert "columns left out: year" in out.splitlines()
+    out, _ = run("build", "--images", photos)
+    assert "columns left out: place (a folder has none)" in out.splitlines()
+
+
+def test_a_picture_that_is_set_aside_now_is_not_told_twice(run, photos):
+    run("build", "--images", photos)
+    (photos / PICTURES[0]).write_text("text")
+    out, _ = run("build", "--images", photos)
+    assert "set aside  1 inputs" in out and "left out" not in out
+
+
+def test_captions_that_name_no_picture_of_the_index_are_told(run, photos, captions):
+    (photos / PICTURES[1]).write_text("text")
+    good = [{"image": PICTURES[0], "caption": f"caption {number}"} for number in range(4)]
+    set_aside = {"image": PICTURES[1], "caption": "it is damaged"}
+    bad = (
+        {"image": "2018/nothere.jpg", "captions": ["a", "b"]},
+        {"image": f"photos/{PICTURES[2]}", "caption": "c"},
+        {"images": PICTURES[3], "caption": "d"},
+        {"image_id": "x1", "caption": "e"},
+    )
+    given = captions(*good, set_aside, *bad)
+    expected = [
+        "5 of 10 captions name no picture of the index: captions.jsonl:6 '2018/nothere.jpg', "
+        "captions.jsonl:7 'photos/2019/0.png', captions.jsonl:8 (no `image`), "
+        "captions.jsonl:9 image_id 'x1'",
+        "  1 would without the first folder: write '2019/0.png' instead of 'photos/2019/0.png'; "
+        "`images` names no picture: call the column `image`",
+    ]
+    out, _ = run("build", "--images", photos, "--captions", given)
+    assert out.splitlines()[-2:] == expected
+    out, _ = run("add", "--captions", given)
+    assert out.splitlines()[-2:] == expected
+    assert json.loads(run("add", "--captions", given, "--json").out)["unmatched_captions"] == {
+        "count": 5,
+        "caption_count": 10,
+        "shown": [part.strip() for part in expected[0].partition(":")[2].split(",")],
+        "is_cut": False,
+        "hint": expected[1].strip(),
+    }
+
+
+def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_path):
+    lines = tmp_path / "captions.txt"
+    lines.write_text("a dog\na cat\n")
+    astray = captions({"image": "nothere.jpg", "caption": "a dog"})
+    for captions_alone in (astray, lines):
+        assert "name no picture" not in run("build", "--captions", captions_alone).out
+    assert "name no picture" not in run("build", "--images", photos, "--captions", lines).out
+    assert "name no picture" in run("build", "--captions", astray).out
+
+
+def test_a_name_that_is_not_utf8_is_set_aside_and_the_build_goes_on(run, photos, tmp_path):
+    made_up_picture(9).save(photos / "bear.png")
+    (photos / "bear.png").rename(photos / os.fsdecode(b"b\xe4r.png"))
+    out, _ = run("build", "--images", photos)
+    assert "version 1: 4 images" in out and "set aside  1 inputs" in out
+    (rejected,) = (tmp_path / "index" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(rejected)["source"] == r"b\xe4r.png"
+
+
+def test_what_a_folder_holds_besides_pictures_is_counted(run, photos, tmp_path):
+    for name in ("a.heic", "2018/b.HEIC", "c.nef", "notes.txt", "README", ".hidden.txt"):
+        (photos / name).touch()
+    (photos / "link").symlink_to(tmp_path)
+    expected = [
+        "passed over: 2 .heic, 1 without an ending, 1 .nef, 1 .txt, 1 links to folders",
+        "  .heic .nef hold pictures but are not read: convert them to JPEG first",
+    ]
+    assert run("build", "--images", photos).out.splitlines()[-2:] == expected
+    assert run("add", "--images", photos).out.splitlines()[-2:] == expected
+    assert json.loads(run("add", "--images", photos, "--json").out)["passed_over"][".heic"] == 2
+    for picture in photos.glob("*/*.png"):
+        picture.unlink()
+    _, err = run("build", "--images", photos, status=1)
+    assert "holds no picture (passed over: 2 .heic," in err
+
+
+def test_an_addition_tells_how_many_pictures_have_no_file_any_more(run, photos, table):
+    sentence = "{} pictures of the index have no file any more; build takes them out"
+    run("build", "--images", photos)
+    assert "no file any more" not in run("add", "--images", photos).out
+    (photos / PICTURES[0]).unlink()
+    (photos / PICTURES[3]).rename(photos / "2019/new.png")
+    assert sentence.format(2) in run("add", "--images", photos).out.splitlines()
+    assert sentence.format(1) in run("add", "--images", photos / "2019").out.splitlines()
+    few = table((PICTURES[0], {}), (PICTURES[1], {}))
+    given = ("--images", few, "--images-root", photos)
+    assert sentence.format(1) in run("add", *given).out.splitlines()
+    assert json.loads(run("add", "--images", photos, "--json").out)["gone_file_count"] == 2
+
+
+def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, captions):
+    twice = ((PICTURES[0], {"id": "a"}), (PICTURES[0], {"id": "b"}))
+    rows = table(*twice, (PICTURES[1], {"id": "c"}), (PICTURES[2], {}), (PICTURES[3], {}))
+    named = captions(*({"image_id": each, "caption": each} for each in "abc"))
+    run("build", "--images", rows, "--images-root", photos, "--captions", named)
+    _, err = run("remove", "--images", f"c,photos/{PICTURES[2]}", status=1)
+    assert f"nothing was removed; correct the ids and paths ({PICTURES[2]!r} instead of" in err
+    _, err = run("remove", "--images", "nowhere.png", status=1)
+    assert f"(paths are relative to {photos}), or give --ignore-missing" in err
+    out, _ = run("remove", "--images", f"./{PICTURES[0]}", "--with-captions")
+    assert "images  2 removed; 3 in all" in out and "captions  2 removed; 1 in all" in out
+
+
+def test_mistakes_of_both_sources_are_told_before_a_model_is_loaded(
+    run, photos, table, captions, tmp_path
+):
+    bad_table, bad_captions = table(("../a.png", {})), captions({"text": "a dog"})
+    given = ("--images", bad_table, "--captions", bad_captions)
+    for command in ("build", "add"):
+        _, err = run(command, *given, status=1)
+        assert "`path` '../a.png' must be" in err and "expected either `caption` or" in err
+        assert "checkpoint  " not in err
+        run("build", "--images", photos)
+    _, err = run("build", "--images", tmp_path / "no", "--captions", tmp_path / "no.txt", status=1)
+    assert f"{tmp_path / 'no'} does not exist" in err and "no.txt does not exist" in err
