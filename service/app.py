@@ -1,5 +1,6 @@
 """The application: opens the pair of index and checkpoint, puts routes and middleware together."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -152,6 +153,9 @@ def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str,
     else:
         facts["access"] = "open to everyone"
     facts["opened in"] = str(pair.opening_seconds)
+    facts["process"] = (
+        f"{os.getpid()} (kill -HUP {os.getpid()}: serve a new version, read the keys)"
+    )
     facts["url"] = url
     return facts
 

@@ -108,6 +108,9 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._ready = Gauge(
+            "hrem_ready", "1 if a query would be answered now, else 0", registry=self.registry
+        )
         self._begin_with_zeros()
 
     def _begin_with_zeros(self) -> None:
@@ -167,8 +170,13 @@ class Metrics:
         self._batch_items.labels(report.stage).observe(report.item_count)
         self._batch_seconds.labels(report.stage).observe(report.seconds)
 
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+    def exposition(self, *, is_ready: bool) -> bytes:
+        """Return all metrics in Prometheus' text format.
+
+        Args:
+            is_ready: Whether a query would be answered now.
+        """
+        self._ready.set(is_ready)
         return generate_latest(self.registry)
 
 
@@ -189,6 +197,11 @@ class _Served(Collector):
             admission.limit,
         )
         yield _gauge("index_version", "Served index version", served.version)
+        yield _gauge(
+            "index_created_timestamp_seconds",
+            "When the served index version was made, in seconds since 1970",
+            pair.index.record.created_at.timestamp(),
+        )
         info = GaugeMetricFamily(
             "hrem_served_info",
             "1; the labels say what is served",

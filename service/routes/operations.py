@@ -49,7 +49,10 @@ async def read_readiness(served: ServedHere) -> HealthAnswer:
 )
 async def read_metrics(served: ServedHere) -> Response:
     """Return all metrics in Prometheus' text format."""
-    return Response(served.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    is_ready = await served.readiness.why_not() is None
+    return Response(
+        served.metrics.exposition(is_ready=is_ready), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
 
 
 @router.get("/openapi.json", summary="This document")

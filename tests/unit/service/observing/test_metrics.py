@@ -119,6 +119,17 @@ async def test_what_is_served_is_read_when_it_is_asked(
     assert await value(client, "hrem_waiting_items_limit") == admission.max_waiting_items
     async with admission.admitted(5):
         assert await value(client, "hrem_waiting_items") == 5
+    pair = app.state.served.serving.current
+    created_at = pair.index.record.created_at.timestamp()
+    assert await value(client, "hrem_index_created_timestamp_seconds") == created_at
+
+
+async def test_readiness_is_a_metric_too(client: httpx.AsyncClient, app: FastAPI) -> None:
+    assert await value(client, "hrem_ready") == 1
+    admission = app.state.served.admission
+    async with admission.admitted(admission.limit):
+        assert await value(client, "hrem_ready") == 0
+    assert await value(client, "hrem_ready") == 1
 
 
 async def test_the_memory_of_the_process_is_there(client: httpx.AsyncClient) -> None:

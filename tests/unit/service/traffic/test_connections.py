@@ -60,7 +60,7 @@ async def test_who_is_refused_for_too_many_connections_is_counted_logged_and_tol
     problem = json.loads(body)
     told = {name: problem[name] for name in ("request_id", "status", "code")}
     assert line == {**told, "client": "127.0.0.1"}
-    exposed = metrics.exposition().decode().splitlines()
+    exposed = metrics.exposition(is_ready=True).decode().splitlines()
     for counted in (
         'hrem_connections_when_full_total{outcome="made_way"} 1.0',
         'hrem_connections_when_full_total{outcome="refused"} 1.0',
