@@ -7,6 +7,7 @@ from index_builder.galleries.gallery import Gallery
 from index_builder.listing.listed_source import Listing
 from index_builder.sources import ImageSource
 from index_builder.sources.folder_tree import FolderTree
+from index_builder.sources.region_array import RegionSource
 from index_builder.sources.stamps import stamp_of
 from model.identifiers import image_id_for_path
 
@@ -15,13 +16,13 @@ __all__ = ["gone_file_count"]
 _ROWS_AT_ONCE = 10_000
 
 
-def gone_file_count(source: ImageSource, listing: Listing, images: Gallery) -> int:
+def gone_file_count(source: ImageSource | RegionSource, listing: Listing, images: Gallery) -> int:
     """Return how many pictures of a gallery the source has no file for any more.
 
     Looked for are those that the source names, and of a folder all that lie below it.
 
     Args:
-        source: Of files.
+        source: What was added; a region array has no files.
         listing: What it names.
         images: The gallery, after the source was added to it.
     """
