@@ -106,7 +106,10 @@ def demo_steps(folder: Path, given: Path | None = None) -> list[Step]:
             *("--cache-directory", str(folder / "cache")),
         ),
         sources=(
-            *(MODEL / f"{name}.py" for name in ("alignment", "checkpoint", "config", "hrem")),
+            *(
+                MODEL / f"{name}.py"
+                for name in ("alignment", "checkpoint", "config", "eval_mode", "hrem")
+            ),
             *(MODEL / name for name in ("metrics.py", "encoders", "inputs")),
             *(MODEL / "data").glob("*.py"),
             *(MODEL / "training").glob("*.py"),

@@ -22,7 +22,7 @@ from index_builder.listing.rejections import RejectionLimit
 from index_builder.listing.unmatched_captions import UnmatchedCaptions, unmatched_captions
 from index_builder.vector_index import IndexRequest
 from index_builder.writing.left_out import NOTHING_LEFT_OUT, left_out
-from index_builder.writing.writer import GalleryWriter, WrittenGallery
+from index_builder.writing.writer import GalleryWriter, PreparedGallery, WrittenGallery
 from model.console import say, warn
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
@@ -209,8 +209,8 @@ def build_index(
 def _write_galleries(
     index: IndexFolder,
     writer: GalleryWriter,
-    image_plan: GalleryPlan | None,
-    caption_plan: GalleryPlan | None,
+    plan_of_images: GalleryPlan | None,
+    plan_of_captions: GalleryPlan | None,
     served: VersionRecord | None,
     opened: ExitStack,
 ) -> tuple[WrittenGallery | None, WrittenGallery | None]:
@@ -219,12 +219,15 @@ def _write_galleries(
     All is encoded before anything is put together: each kind's vectors are the queries that the
     vector index of the other is tuned with.
     """
-    prepared = []
-    for plan in (image_plan, caption_plan):
-        prepared.append(None if plan is None else writer.prepare(plan))
-        if prepared[-1] is not None:
-            opened.callback(prepared[-1].contents.close)
-    prepared_images, prepared_captions = prepared
+
+    def prepared(plan: GalleryPlan | None) -> PreparedGallery | None:
+        if plan is None:
+            return None
+        made = writer.prepare(plan)
+        opened.callback(made.contents.close)
+        return made
+
+    prepared_images, prepared_captions = prepared(plan_of_images), prepared(plan_of_captions)
     images = captions = None
     if served is not None and prepared_images is None:
         images = _kept_gallery(index, served.images)

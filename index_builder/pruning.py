@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from index_builder.encoding.work import finished_work, work_folders
+from index_builder.encoding.work import WORK_PREFIX, finished_work, work_folders
 from index_builder.index_folder.versions import IndexFolder, remove
 from index_builder.index_folder.vouched_files import files_below
 from model.durable import sync_folder
@@ -168,9 +168,13 @@ def _unneeded(folder: Path, needed: set[str]) -> Iterator[Path]:
 
 
 def _remove(place: Path) -> None:
-    """Take a file or a folder away; under a draft's name first, as half of it is no gallery."""
-    if place.is_dir() and not place.name.startswith("."):
-        leaving = place.with_name(f".removed-{place.name}")
+    """Take a file or a folder away, under a draft's name first.
+
+    Half of a gallery is no gallery, and half of the work of a build is none to go on with.
+    """
+    is_draft = place.name.startswith(".") and not place.name.startswith(WORK_PREFIX)
+    if place.is_dir() and not is_draft:
+        leaving = place.with_name(f".removed-{place.name.removeprefix('.')}")
         place.rename(leaving)
         place = leaving
     remove(place)

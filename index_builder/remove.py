@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 from index_builder.galleries.gallery import Gallery
-from index_builder.galleries.manifest import GalleryKind
+from index_builder.galleries.manifest import GalleryKind, gallery_name
 from index_builder.index_folder.publishing import publish_galleries
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from index_builder.writing.addition import ChangeCount
@@ -29,7 +29,6 @@ from model.errors import ConfigError, GalleryIndexError
 
 __all__ = ["remove_items"]
 
-_NAME_DIGITS = 16
 _SHOWN_IDS = 10
 
 
@@ -157,7 +156,7 @@ def _without(
         return gallery, ChangeCount()
     rows = sorted(gallery.rows_of_ids(ids).values())
     fact = json.dumps(["removed from", gallery.folder.name, rows])
-    name = f"{gallery.kind}-{hashlib.sha256(fact.encode()).hexdigest()[:_NAME_DIGITS]}"
+    name = gallery_name(gallery.kind, hashlib.sha256(fact.encode()).hexdigest())
     say(f"{gallery.kind}: removing {len(rows):,} of {gallery.count:,}; writing {name}")
     write = functools.partial(_write, gallery, rows, other)
     changed, is_compacted = changed_gallery(

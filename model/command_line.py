@@ -12,11 +12,13 @@ its own; 130 interrupted.
 import contextlib
 import difflib
 import json
+import os
 import sys
 import tomllib
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
@@ -35,6 +37,7 @@ from pydantic_settings import (
 
 from model import console
 from model.errors import ConfigError, HremError
+from model.variables import NESTED, PREFIX, misspelt_variables, variable_of
 
 __all__ = [
     "Command",
@@ -72,8 +75,8 @@ class Command(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix="HREM_",
-        env_nested_delimiter="__",
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTED,
         protected_namespaces=(),
     )
 
@@ -115,11 +118,20 @@ def run_commands(
         hint = _hint(name, commands)
         console.say(f"config error: no command {name!r}{hint} (commands: {', '.join(commands)})")
         return 2
-    return run_command(f"{prog} {name}", commands[name], rest)
+    return run_command(f"{prog} {name}", commands[name], rest, siblings=commands.values())
 
 
-def run_command(prog: str, command: type[Command], argv: Sequence[str] | None = None) -> int:
-    """Run one command with `argv` (default: the process's) and return the exit status."""
+def run_command(
+    prog: str,
+    command: type[Command],
+    argv: Sequence[str] | None = None,
+    *,
+    siblings: Iterable[type[Command]] = (),
+) -> int:
+    """Run one command with `argv` (default: the process's) and return the exit status.
+
+    The environment may hold settings of its `siblings`, the other commands of the program.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "-h" in arguments or "--help" in arguments:
         with _reader_may_leave():
@@ -127,7 +139,7 @@ def run_command(prog: str, command: type[Command], argv: Sequence[str] | None = 
         return 0
     is_debug = "--debug" in arguments
     try:
-        settings = load_settings(prog, command, arguments)
+        settings = load_settings(prog, command, arguments, siblings=siblings)
         is_debug = is_debug or settings.debug
         return settings.run() or 0
     except ConfigError as error:
@@ -166,7 +178,9 @@ def _forget_stdout() -> None:
     sys.stdout = None
 
 
-def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
+def load_settings(
+    prog: str, command: type[C], argv: Sequence[str], *, siblings: Iterable[type[Command]] = ()
+) -> C:
     """Return the settings of `command` from flags, environment, files and defaults.
 
     Raises:
@@ -175,6 +189,8 @@ def load_settings(prog: str, command: type[C], argv: Sequence[str]) -> C:
     problems: list[str] = []
     flags = _flags(prog, command, argv, problems)
     variables = _variables(command, problems)
+    others = set().union(*map(_variable_names, siblings))
+    problems += misspelt_variables(os.environ, _variable_names(command), others)
     for common in Command.model_fields:
         variables.pop(common, None)
     merged: dict[str, Any] = {}
@@ -211,6 +227,10 @@ def _variables(command: type[Command], problems: list[str]) -> dict[str, Any]:
         return {}
 
 
+def _variable_names(command: type[Command]) -> set[str]:
+    return {variable_of(name) for name, _ in settings_of(command)}
+
+
 def _flags(
     prog: str, command: type[Command], argv: Sequence[str], problems: list[str]
 ) -> dict[str, Any]:
@@ -226,7 +246,11 @@ def _flags(
 
 
 def _meant(command: type[Command], argv: Sequence[str]) -> str:
-    """Return a guess at the first flag that is none, or nothing."""
+    """Return a guess at the first flag that is none, or at a value that a switch was given."""
+    for flag, value in pairwise(argv):
+        if flag.startswith("--") and value.lower() in ("true", "false"):
+            switch = flag.removeprefix("--").removeprefix("no-")
+            return f"; a switch takes no value: --{switch} or --no-{switch}"
     names = [name.replace("_", "-") for name, _ in settings_of(command)]
     known = [f"--{no}{name}" for name in (*names, *_SHORTCUTS.values()) for no in ("", "no-")]
     for part in argv:

@@ -1,6 +1,6 @@
 """The only place that prints: results on stdout, everything else on stderr.
 
-Bars and colour appear on a terminal alone; elsewhere a bar is one line at its end.
+Bars and colour appear on a terminal alone; elsewhere a bar is a line a minute and one at its end.
 """
 
 import json
@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,10 @@ from rich.progress import (
 from rich.table import Table
 
 __all__ = ["ProgressBar", "progress", "result", "result_json", "say", "table", "warn"]
+
+
+# Between two lines of a bar that nobody sees.
+_SILENCE_S = 60.0
 
 
 def say(line: str) -> None:
@@ -70,6 +75,8 @@ class ProgressBar:
         self._task = task
         self._unit = unit
         self._started = time.monotonic()
+        self._told = self._started
+        self._note = ""
         self.done_count = 0
 
     @property
@@ -86,10 +93,24 @@ class ProgressBar:
         """Count `count` more items as done."""
         self.done_count += count
         self._bar.update(self._task, advance=count, rate=self.rate)
+        if self._bar.disable and time.monotonic() - self._told >= _SILENCE_S:
+            self._told = time.monotonic()
+            self._tell()
 
     def note(self, text: str) -> None:
         """Show `text` behind the bar."""
+        self._note = text
         self._bar.update(self._task, note=text)
+
+    def _tell(self) -> None:
+        """Print what the bar would show, for whoever reads a log."""
+        task = self._bar.tasks[self._task]
+        parts = [task.description, f"{self.done_count:,} {self._unit}", self._note, self.rate]
+        if task.total:
+            parts[1] = f"{self.done_count:,}/{task.total:,.0f} {self._unit}"
+            left = max(0.0, task.total - self.done_count) * self.seconds / max(1, self.done_count)
+            parts.append(f"{timedelta(seconds=round(left))} left")
+        say("  ".join(part for part in parts if part))
 
 
 @contextmanager

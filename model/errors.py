@@ -13,6 +13,7 @@ HremError                      one sentence, exit status 1
 │   ├── BatchTooLargeError     a batch does not fit in memory
 │   └── NonFiniteLossError     a loss term became NaN or infinite
 ├── GalleryIndexError          an index folder is missing, damaged or does not match
+│   └── NoIndexError           a folder without an index, or no folder at all
 └── ServiceError               the service cannot start
 
 A message says what was found, what was expected, and what to do.
@@ -28,6 +29,7 @@ __all__ = [
     "EmptyItemError",
     "GalleryIndexError",
     "HremError",
+    "NoIndexError",
     "NonFiniteLossError",
     "PictureError",
     "RegionFeatureError",
@@ -101,6 +103,10 @@ class NonFiniteLossError(TrainingError):
 
 class GalleryIndexError(HremError):
     """An index folder is missing, damaged or does not match what it is used with."""
+
+
+class NoIndexError(GalleryIndexError):
+    """There is no index in a folder, or there is no such folder."""
 
 
 class ServiceError(HremError):

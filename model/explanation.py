@@ -180,13 +180,12 @@ class Explainer:
             CheckpointError: The checkpoint is of region features and cannot read pictures.
         """
         hrem = self._hrem
-        transform, backbone = hrem.picture_half()
+        transform, _ = hrem.picture_half()
         vectors: list[Tensor] = []
         with _as_for_encoding(hrem):
             for start in range(0, len(pixels), batch_size):
-                regions = backbone(pixels[start : start + batch_size].to(hrem.device))
-                is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=hrem.device)
-                vectors += self._image_parts(regions, is_padding)
+                batch = hrem.grid_batch(pixels[start : start + batch_size])
+                vectors += self._image_parts(*batch)
         return [
             ImageParts(rows, _cells(len(rows), seen=transform.seen_box(size)))
             for rows, size in zip(vectors, sizes, strict=True)
@@ -205,12 +204,9 @@ class Explainer:
         found = []
         with _as_for_encoding(hrem):
             for start in range(0, len(features), batch_size):
-                part = np.asarray(features[start : start + batch_size])
-                regions = torch.tensor(part, dtype=torch.float32, device=hrem.device)
-                real = counts[start : start + batch_size, None].to(hrem.device)
-                is_padding = torch.arange(regions.shape[1], device=hrem.device) >= real
-                vectors = self._image_parts(regions, is_padding)
-                found += [ImageParts(rows, cells=None) for rows in vectors]
+                part = slice(start, start + batch_size)
+                batch = hrem.region_batch(features[part], counts[part])
+                found += [ImageParts(rows, cells=None) for rows in self._image_parts(*batch)]
         return found
 
     def _image_parts(self, regions: Tensor, is_padding: Tensor) -> list[Tensor]:

@@ -173,11 +173,11 @@ class HREM(nn.Module):
         Raises:
             CheckpointError: The checkpoint is of region features and cannot read pictures.
         """
-        transform, backbone = self.picture_half()
+        transform, _ = self.picture_half()
 
         def encode(rows: Sequence[int]) -> Tensor:
             pixels = np.stack([transform(pictures[row]) for row in rows])
-            return self._embed(backbone, torch.from_numpy(pixels))
+            return self._embed(*self.grid_batch(torch.from_numpy(pixels)))
 
         return self._in_batches(range(len(pictures)), encode, batch_size)
 
@@ -193,10 +193,10 @@ class HREM(nn.Module):
         Raises:
             CheckpointError: The checkpoint is of region features and cannot read pictures.
         """
-        _, backbone = self.picture_half()
+        self.picture_half()  # refuses even where there is nothing to encode
 
         def encode(rows: Sequence[int]) -> Tensor:
-            return self._embed(backbone, pixels[rows[0] : rows[-1] + 1])
+            return self._embed(*self.grid_batch(pixels[rows[0] : rows[-1] + 1]))
 
         return self._in_batches(range(len(pixels)), encode, batch_size)
 
@@ -213,6 +213,35 @@ class HREM(nn.Module):
             )
         return self.picture_transform, self.backbone
 
+    def grid_batch(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the image encoder takes: the regions of some pixels, none of them padding.
+
+        Args:
+            pixels: (image, 3, height, width), uint8, 0..255.
+
+        Raises:
+            CheckpointError: The checkpoint is of region features and cannot read pictures.
+        """
+        _, backbone = self.picture_half()
+        regions: Tensor = backbone(pixels.to(self.device))
+        is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=self.device)
+        return regions, is_padding
+
+    def region_batch(self, features: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the image encoder takes: regions as float32 on the device, and padding.
+
+        Args:
+            features: (image, region, region_dim), array or tensor.
+            counts: (image,), how many regions are real.
+        """
+        if isinstance(features, Tensor):
+            regions = features.detach().to(self.device, torch.float32)
+        else:
+            # Copied: a map may be read-only, which torch shares under protest.
+            regions = torch.tensor(np.asarray(features), dtype=torch.float32, device=self.device)
+        places = torch.arange(regions.shape[1], device=self.device)
+        return regions, places >= counts[:, None].to(self.device)
+
     def encode_regions(
         self, features: Any, lengths: Sequence[int] | Tensor | None = None, *, batch_size: int = 64
     ) -> Tensor:
@@ -227,18 +256,13 @@ class HREM(nn.Module):
             RegionFeatureError: Wrong shape, or a length outside 1..region.
         """
         counts = self.region_counts(features, lengths)
-        image_count, region_count = features.shape[:2]
 
         def encode(rows: Sequence[int]) -> Tensor:
-            # Rows are consecutive; slicing reads a memory map in one piece. A map may be read-only,
-            # which torch shares under protest, so it is copied.
-            part = np.asarray(features[rows[0] : rows[-1] + 1])
-            regions = torch.tensor(part, dtype=torch.float32, device=self.device)
-            real = counts[rows[0] : rows[-1] + 1, None].to(self.device)
-            is_padding = torch.arange(region_count, device=self.device) >= real
-            return self.image_encoder(regions, is_padding).embeddings  # (image, dim)
+            # Rows are consecutive; slicing reads a memory map in one piece.
+            part = slice(rows[0], rows[-1] + 1)
+            return self._embed(*self.region_batch(features[part], counts[part]))
 
-        return self._in_batches(range(image_count), encode, batch_size)
+        return self._in_batches(range(len(counts)), encode, batch_size)
 
     def region_counts(
         self, features: Any, lengths: Sequence[int] | Tensor | None = None
@@ -272,10 +296,8 @@ class HREM(nn.Module):
     def _fingerprint_now(self) -> str:
         return fingerprint_of(self.config, self.state_dict(), self.tokenizer.to_json())
 
-    def _embed(self, backbone: VisionBackbone, pixels: Tensor) -> Tensor:
-        """Return the embeddings (image, dim) of a batch of pixels."""
-        regions = backbone(pixels.to(self.device))
-        is_padding = torch.zeros(regions.shape[:2], dtype=torch.bool, device=self.device)
+    def _embed(self, regions: Tensor, is_padding: Tensor) -> Tensor:
+        """Return the embeddings (image, dim) of a batch of regions."""
         embeddings: Tensor = self.image_encoder(regions, is_padding).embeddings
         return embeddings
 

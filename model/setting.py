@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from model.command_line import Command, description_of, settings_of
+from model.variables import variable_of
 
 __all__ = ["Setting", "list_settings"]
 
@@ -39,10 +40,9 @@ def list_settings(command: type[Command]) -> Iterator[Setting]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             continue
         default = field.get_default(call_default_factory=True, validated_data={})
-        variable = f"HREM_{name.replace('.', '__').upper()}"
         yield Setting(
             flag=f"--{name.replace('_', '-')}",
-            variable="" if name in Command.model_fields else variable,
+            variable="" if name in Command.model_fields else variable_of(name),
             kind=_named(kind),
             default="required" if default is PydanticUndefined else _shown(default),
             description=description_of(field),

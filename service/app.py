@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import faiss
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from model.device import choose_device
+from model.errors import ServiceError
 from service.access.api_keys import read_key_ring
 from service.access.gatekeeper import Access, AccessControl
-from service.access.hosts import AllowedHosts, HostCheck
+from service.access.hosts import AllowedHosts, HostCheck, is_loopback
 from service.access.safety_headers import SafetyHeaders
 from service.config import ServiceConfig
 from service.intake.remote_pictures import PictureFetcher
@@ -31,11 +33,11 @@ from service.routes.served import Served
 from service.searches.item_reader import ItemReader
 from service.searches.retriever import Retriever
 from service.traffic.admission import Admission
-from service.traffic.door import Door
+from service.traffic.early_refusals import EarlyRefusals
 from service.traffic.gone_clients import GoneClients
-from service.traffic.turnstile import Turnstile
+from service.traffic.load_shedding import LoadShedding
 
-__all__ = ["create_app", "open_served", "startup_facts"]
+__all__ = ["create_app", "is_open_to_others", "open_served", "startup_facts"]
 
 
 def create_app(config: ServiceConfig) -> FastAPI:
@@ -44,9 +46,15 @@ def create_app(config: ServiceConfig) -> FastAPI:
     Raises:
         GalleryIndexError: There is no such index, or the checkpoint is not the one that made it.
         CheckpointError: The checkpoint is missing or damaged.
-        ServiceError: The memory is not enough.
+        ServiceError: The memory is not enough, or the root of the pictures is no folder.
         ConfigError: The file of keys is wrong.
     """
+    if config.images_root is not None and not config.images_root.is_dir():
+        # Not a wrong setting for good, as the exit status 2 says: it may be mounted later.
+        raise ServiceError(
+            f"--images-root {config.images_root} is no folder; name the one where the pictures "
+            "lie, or leave it out to take the one of the build"
+        )
     access = Access(read_key_ring(config.keys)) if config.keys is not None else None
     served = open_served(config)
 
@@ -60,7 +68,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     )
     app.state.served = served
     app.state.access = access
-    app.state.turnstile = Turnstile(
+    app.state.early_refusals = EarlyRefusals(
         served.admission, served.metrics, trusted_proxies=config.trusted_proxies
     )
     app.openapi = openapi_document  # type: ignore[method-assign]
@@ -72,7 +80,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     app.add_middleware(GoneClients)
     app.add_middleware(AccessControl, access=access)
     # Outside of the keys: what there is no room for takes nothing of its key's rate.
-    app.add_middleware(Door, admission=served.admission)
+    app.add_middleware(LoadShedding, admission=served.admission)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -136,7 +144,18 @@ def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str,
     gpus = faiss.get_num_gpus()
     facts["faiss"] = f"{faiss.__version__} {faiss.get_compile_options().strip()}, {gpus} GPUs"
     access: Access | None = app.state.access
-    facts["access"] = "open to everyone" if access is None else f"{access.key_count} keys"
+    if access is not None:
+        facts["access"] = f"{access.key_count} keys"
+    elif is_open_to_others(app, url):
+        reached = urlsplit(url).netloc
+        facts["access"] = f"open to everyone who reaches {reached}; --keys FILE closes it"
+    else:
+        facts["access"] = "open to everyone"
     facts["opened in"] = str(pair.opening_seconds)
     facts["url"] = url
     return facts
+
+
+def is_open_to_others(app: FastAPI, url: str) -> bool:
+    """Return whether no key is needed at `url`, which others than this machine can reach."""
+    return app.state.access is None and not is_loopback(urlsplit(url).hostname or "")

@@ -1,6 +1,6 @@
 """Answers filled with what was found, embedded or looked up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -11,15 +11,16 @@ from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import ColumnType
 from index_builder.lookups.column_store import ColumnSummary
 from service.answers import (
-    MOST_VALUES,
     CaptionAnswer,
     DuplicateAnswer,
     EmbeddingAnswer,
     FacetAnswer,
+    GalleriesAnswer,
     GalleryAnswer,
     HitAnswer,
     ImageAnswer,
     IndexAnswer,
+    InfoAnswer,
     ItemAnswer,
     QueryAnswer,
     ReloadAnswer,
@@ -27,7 +28,7 @@ from service.answers import (
     TimingAnswer,
 )
 from service.explanation_answer import explanation_answer
-from service.pairs.pair import ServedIndex
+from service.pairs.pair import ServedIndex, ServedPair
 from service.pairs.serving import Reload
 from service.schemas import Part
 from service.searches.found_hits import FoundHit
@@ -35,8 +36,7 @@ from service.searches.retriever import EmbeddedQueries, Retrieval
 
 __all__ = [
     "embedding_answer",
-    "gallery_answer",
-    "index_answer",
+    "info_answer",
     "item_answer",
     "reload_answer",
     "search_answer",
@@ -58,7 +58,7 @@ def search_answer(retrieval: Retrieval, include: Sequence[Part]) -> SearchAnswer
             )
             for place, page in enumerate(retrieval.pages)
         ],
-        index=index_answer(retrieval.served),
+        index=_index_answer(retrieval.served),
         timing_ms=TimingAnswer(**retrieval.timing_ms),
     )
 
@@ -96,8 +96,7 @@ def _same_fields(kind: type[A], found: Sequence[Any] | None) -> list[A] | None:
     return None if found is None else [kind(**asdict(one)) for one in found]
 
 
-def index_answer(served: ServedIndex) -> IndexAnswer:
-    """Return the answer's name of the served index."""
+def _index_answer(served: ServedIndex) -> IndexAnswer:
     return IndexAnswer(version=served.version, checkpoint=served.fingerprint[:16])
 
 
@@ -112,10 +111,22 @@ def item_answer(item: Item, picture: Item | None) -> ItemAnswer:
     )
 
 
-def gallery_answer(gallery: Gallery) -> GalleryAnswer:
-    """Return a gallery in numbers; reads its columns, so not on the event loop."""
+def info_answer(pair: ServedPair) -> InfoAnswer:
+    """Return what is served; the first time it reads all columns, so not on the event loop."""
+    galleries = {
+        kind: None if gallery is None else _gallery_answer(gallery, pair.column_summaries[kind])
+        for kind, gallery in pair.galleries.items()
+    }
+    return InfoAnswer(
+        index=_index_answer(pair.served),
+        galleries=GalleriesAnswer(images=galleries["images"], captions=galleries["captions"]),
+        dim=pair.served.dim,
+        encoder=pair.served.encoder,
+    )
+
+
+def _gallery_answer(gallery: Gallery, summaries: Mapping[str, ColumnSummary]) -> GalleryAnswer:
     manifest = gallery.manifest
-    summaries = gallery.column_summaries(most_values=MOST_VALUES)
     return GalleryAnswer(
         count=gallery.count,
         kind=manifest.index.kind,

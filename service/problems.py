@@ -38,6 +38,7 @@ from service.errors import (
     UrlNotAllowedError,
     UrlUnreachableError,
 )
+from service.meant_fields import hint_at_field
 from service.searches.filters import PROBLEMS_OF_FILTER
 
 __all__ = [
@@ -193,12 +194,15 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         self.headers = dict(headers or {})
 
 
-def invalid_request(details: Iterable[ErrorDetails], *, inside: str = "") -> Problem:
+def invalid_request(
+    details: Iterable[ErrorDetails], *, inside: str = "", schema: type[BaseModel] | None = None
+) -> Problem:
     """Return the problem of a request that its schema refuses, naming every error and where.
 
     Args:
         details: Pydantic's errors.
         inside: Name of the part that was validated, where it is not the whole body.
+        schema: What it was validated by; its names are guessed at where a field is unknown.
     """
     details = list(details)
     for detail in details:
@@ -206,6 +210,9 @@ def invalid_request(details: Iterable[ErrorDetails], *, inside: str = "") -> Pro
             return Problem("malformed_json", f"{inside or 'body'}: {detail['msg']}")
         if detail["type"] == "too_long" and detail["loc"] == ("query",):
             return Problem("too_many_queries", f"query: {detail['msg']}; send them in parts")
+    for detail in details[:MAX_ITEMS]:
+        if detail["type"] == "extra_forbidden" and schema is not None:
+            detail["msg"] += hint_at_field(schema, detail["loc"])
     return _invalid_request([item for detail in details for item in _problem_items(detail, inside)])
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import resource
 import signal
 import socket
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
+log = logging.getLogger("service.start")
+
 OTHER_OPEN_FILES = 256  # of the index, of libraries, of connections that are just closing
 
 
@@ -35,7 +38,7 @@ def serve(config: ServiceConfig) -> int:
     early = _EarlyReload()
     with _claimed_address(config.host, config.port) as listener:
         # Imported late: a taken port is told before torch is loaded.
-        from service.app import create_app, startup_facts
+        from service.app import create_app, is_open_to_others, startup_facts
         from service.observing.json_log import log_as_json
         from service.traffic.connections import ConnectionBounds, bounded_protocol
 
@@ -46,17 +49,28 @@ def serve(config: ServiceConfig) -> int:
             idle_timeout_s=config.idle_timeout_s,
             send_timeout_s=config.send_timeout_ms / 1000,
         )
-        _allow_open_files(2 * bounds.max_connections + OTHER_OPEN_FILES)
+        needed_files = 2 * bounds.max_connections + OTHER_OPEN_FILES
+        allowed_files = _allow_open_files(needed_files)
         app = create_app(config)
         log_as_json(with_requests=config.log_requests)
-        facts = startup_facts(app, config, url=_url(listener))
+        url = _url(listener)
+        facts = startup_facts(app, config, url=url)
+        if is_open_to_others(app, url):
+            log.warning("access is %s", facts["access"])
+        if allowed_files < needed_files:
+            log.warning(
+                "this process may open %d files, and --max-connections %d may need %d; raise the "
+                "hard limit (LimitNOFILE= of systemd, --ulimit of a container) or lower "
+                "--max-connections",
+                allowed_files, config.max_connections, needed_files,
+            )  # fmt: skip
         server = _Server(
             uvicorn.Config(
                 app,
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=bounded_protocol(bounds, app.state.turnstile, app.state.served.metrics),
+                http=bounded_protocol(bounds, app.state.early_refusals, app.state.served.metrics),
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=bounds.idle_timeout_s,
@@ -71,7 +85,8 @@ def serve(config: ServiceConfig) -> int:
         for stop in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stop, _already_stopped)
         server.run(sockets=[listener])
-    console.say("stopped")
+    with contextlib.suppress(OSError):  # a log on a full disk is no bad end
+        console.say("stopped")
     return 0
 
 
@@ -131,12 +146,19 @@ async def _reload(app: "FastAPI", config: ServiceConfig) -> None:
     """Read the keys again and serve the newest version of the configured index; the log tells."""
     # What went wrong is logged where it went wrong; nobody waits for an answer.
     if config.keys is not None:
-        app.state.access.reload(config.keys)
+        is_read = app.state.access.reload(config.keys)
+        app.state.served.metrics.count_keys_reload("reloaded" if is_read else "refused")
     with contextlib.suppress(ServiceError):
         await app.state.served.serving.reload()
 
 
 def _announce(facts: dict[str, str], *, as_json: bool) -> None:
+    # It serves whether anybody hears of it or not: the disk of the log may be full.
+    with contextlib.suppress(OSError):
+        _say_facts(facts, as_json=as_json)
+
+
+def _say_facts(facts: dict[str, str], *, as_json: bool) -> None:
     if as_json:
         console.result_json(facts)
         return
@@ -145,12 +167,14 @@ def _announce(facts: dict[str, str], *, as_json: bool) -> None:
     console.say(f"ready  {facts['url']}/  (API: {facts['url']}/docs, stop with Ctrl-C)")
 
 
-def _allow_open_files(count: int) -> None:
-    """Raise this process's limit of open files to `count`, or as far as it may be raised."""
+def _allow_open_files(count: int) -> int:
+    """Raise this process's limit of open files to `count` or as far as may be, and return it."""
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if most == resource.RLIM_INFINITY else min(count, most)
-    if allowed != resource.RLIM_INFINITY and allowed < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    if allowed == resource.RLIM_INFINITY or allowed >= wanted:
+        return count if allowed == resource.RLIM_INFINITY else allowed
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted
 
 
 def _claimed_address(host: str, port: int) -> socket.socket:

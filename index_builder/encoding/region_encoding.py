@@ -4,11 +4,11 @@ A row that cannot be used refuses the array.
 """
 
 import hashlib
-import itertools
 from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 
+from index_builder.batched import batched
 from index_builder.encoding.known_contents import KnownContents
 from index_builder.encoding.reading import Reading
 from index_builder.listing.listed_source import ListedEntry
@@ -62,8 +62,7 @@ class RegionEncoding:
         Raises:
             DataError: An image has no real region, or a value is NaN or infinite.
         """
-        stream = iter(entries)
-        while some := list(itertools.islice(stream, _ROWS_AT_ONCE)):
+        for some in batched(entries, _ROWS_AT_ONCE):
             stamps = [self.stamp(entry) for entry in some]
             batch = self._regions.read(np.array([entry.place for entry in some]))
             for features, count, stamp in zip(batch.features, batch.counts, stamps, strict=True):

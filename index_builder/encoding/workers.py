@@ -10,7 +10,6 @@
 """
 
 import contextlib
-import itertools
 import multiprocessing
 import os
 import queue
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index_builder.batched import batched
 from index_builder.encoding.pipeline import read_ahead
 from index_builder.encoding.reading import PictureReader, Pixels, Reading, Reason
 from index_builder.sources import ImageEntry
@@ -79,7 +79,7 @@ def read_pictures(
     pool = _SlotFile(slots, waiting_count + worker_count + 1, (_TASK_SIZE, *pixel_shape))
     workers = [_Worker(reader, pool) for _ in range(worker_count)]
     answers = read_ahead(
-        _tasks(entries),
+        batched(entries, _TASK_SIZE),
         [worker.work for worker in workers],
         max_waiting=waiting_count,
         weigh=_display_bytes,
@@ -98,12 +98,6 @@ def read_pictures(
         for worker in workers:
             worker.close()
         pool.remove()
-
-
-def _tasks(entries: Iterable[ImageEntry]) -> Generator[Entries, None, None]:
-    stream = iter(entries)
-    while task := tuple(itertools.islice(stream, _TASK_SIZE)):
-        yield task
 
 
 def _display_bytes(answer: tuple[int, list[Reading]]) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.galleries.damaged import damaged
 from index_builder.galleries.items import ItemStore
 from index_builder.vector_index import AllowedRows, RowNumbers, Rows
 from index_builder.vector_index.stored_rows import half_rows
@@ -87,13 +88,13 @@ def read_background(path: Path, dim: int, row_count: int) -> Background:
     try:
         stored = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
-        raise GalleryIndexError(f"{path} is missing; build the index again") from error
+        raise damaged(f"{path} is missing") from error
     except (OSError, ValueError, EOFError) as error:
-        raise GalleryIndexError(f"{path} is damaged ({error}); build the index again") from error
+        raise damaged(f"{path} is damaged ({error})") from error
     if stored.dtype != _stored_as(dim) or stored.ndim != 1 or len(stored) > MOST_ROWS:
-        raise GalleryIndexError(
+        raise damaged(
             f"{path} holds other things than at most {MOST_ROWS:,} rows with vectors of {dim} "
-            "numbers; build the index again"
+            "numbers"
         )
     rows = stored["row"].astype(np.int64)
     is_ascending = bool((np.diff(rows) > 0).all())

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from index_builder.galleries.background import BACKGROUND_FILE
+from index_builder.galleries.damaged import damaged
 from index_builder.galleries.items import ItemStore
 from index_builder.galleries.manifest import FileRecord, GalleryKind, Manifest, record_of_file
 from index_builder.lookups.lookup_files import lookup_files
-from model.errors import GalleryIndexError
 
 __all__ = [
     "check_files",
@@ -47,7 +47,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
     for name, record in manifest.files.items():
         path = folder / name
         if not path.is_file():
-            raise GalleryIndexError(f"{path} is missing; build the index again")
+            raise damaged(f"{path} is missing")
         size = path.stat().st_size
         if size != record.size_bytes:
             refuse(folder, f"{name} has {size} bytes", f"manifest.json says {record.size_bytes}")
@@ -92,4 +92,4 @@ def check_rows(folder: Path, manifest: Manifest, items: ItemStore, removed_count
 def refuse(folder: Path, found: str, expected: str) -> NoReturn:
     """Raise the one sentence that names the two things that differ."""
     place = re.sub(r".*/(?=galleries/)", "", folder.as_posix())
-    raise GalleryIndexError(f"{place}: {found} but {expected}; build the index again")
+    raise damaged(f"{place}: {found} but {expected}")

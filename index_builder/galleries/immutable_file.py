@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from model.errors import GalleryIndexError
+from index_builder.galleries.damaged import damaged
 
 __all__ = ["ImmutableFile", "immutable_address", "open_immutable"]
 
@@ -19,7 +19,7 @@ __all__ = ["ImmutableFile", "immutable_address", "open_immutable"]
 def open_immutable(path: Path) -> sqlite3.Connection:
     """Return a read-only connection to a file that never changes; usable from any thread."""
     if not path.is_file():
-        raise GalleryIndexError(f"{path} is missing; build the index again")
+        raise damaged(f"{path} is missing")
     return sqlite3.connect(immutable_address(path), uri=True, check_same_thread=False)
 
 
@@ -56,9 +56,7 @@ class ImmutableFile:
         # A damaged file that is a database all the same may hold numbers of rows that there are
         # not: an IndexError of whoever reads them.
         except (sqlite3.DatabaseError, IndexError) as error:
-            raise GalleryIndexError(
-                f"{self.path} cannot be read ({error}); build the index again"
-            ) from error
+            raise damaged(f"{self.path} cannot be read ({error})") from error
 
     def select(self, statement: str, *values: str | int | None) -> list[tuple[Any, ...]]:
         """Return all that a statement finds.

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from index_builder.galleries.damaged import damaged
 from model.durable import write_file
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
@@ -34,9 +35,12 @@ __all__ = [
     "Manifest",
     "NamedKind",
     "Record",
+    "gallery_name",
     "parse_record",
     "record_of_file",
 ]
+
+_NAME_DIGITS = 16
 
 GalleryKind = Literal["images", "captions"]
 # Kinds with a name of their own; the others are factory strings of an expert.
@@ -141,7 +145,7 @@ def parse_record(record: type[R], path: Path) -> R:
     try:
         return record.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise GalleryIndexError(f"{path} is missing; build the index again") from error
+        raise damaged(f"{path} is missing") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -149,6 +153,11 @@ def parse_record(record: type[R], path: Path) -> R:
             f"{path} was edited or written by another release ({place}: {first['msg']}); "
             "build the index again"
         ) from error
+
+
+def gallery_name(kind: GalleryKind, sha256: str) -> str:
+    """Return the name of a gallery's folder; the hash is of all that it is made of."""
+    return f"{kind}-{sha256[:_NAME_DIGITS]}"
 
 
 def record_of_file(path: Path) -> FileRecord:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index_builder.galleries.damaged import damaged
 from index_builder.vector_index import AllowedRows, RowNumbers
 from model.errors import GalleryIndexError
 
@@ -29,9 +30,9 @@ def read_tombstones(path: Path, row_count: int) -> RowNumbers:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise GalleryIndexError(f"{path} is missing; build the index again") from error
+        raise damaged(f"{path} is missing") from error
     if len(content) % _ROW.itemsize:
-        raise GalleryIndexError(f"{path} is cut off; build the index again")
+        raise damaged(f"{path} is cut off")
     rows = np.frombuffer(content, dtype=_ROW).astype(np.int64)
     is_ascending = bool((np.diff(rows) > 0).all())
     if len(rows) and not (is_ascending and rows[0] >= 0 and rows[-1] < row_count):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from index_builder.galleries.damaged import damaged
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.manifest import GalleryKind
 from index_builder.galleries.relevance import Relevance
@@ -151,8 +152,5 @@ def _open_gallery(
     ):
         if found != expected:
             gallery.close()
-            raise GalleryIndexError(
-                f"{record.folder} {what} {found} but {source} says {expected}; "
-                "build the index again"
-            )
+            raise damaged(f"{record.folder} {what} {found} but {source} says {expected}")
     return gallery

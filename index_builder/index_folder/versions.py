@@ -24,7 +24,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index_builder.encoding.work import WORK_PREFIX
-from index_builder.index_folder.lock import exclusive_lock
 from index_builder.index_folder.open_index import OpenIndex, open_version
 from index_builder.index_folder.quality_records import RetrievalQuality
 from index_builder.index_folder.version_record import (
@@ -35,7 +34,8 @@ from index_builder.index_folder.version_record import (
 )
 from model.console import warn
 from model.durable import sync_folder, write_file
-from model.errors import GalleryIndexError
+from model.errors import GalleryIndexError, NoIndexError
+from model.file_lock import exclusive_lock
 
 __all__ = [
     "OWN_NAMES",
@@ -77,13 +77,14 @@ class IndexFolder:
         """Return the served version.
 
         Raises:
-            GalleryIndexError: There is no index here, or `current` is damaged.
+            NoIndexError: There is no index here.
+            GalleryIndexError: `current` is damaged.
         """
         place = self.path / "current"
         try:
             line = place.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise GalleryIndexError(
+            raise NoIndexError(
                 f"{self.path} holds no index (no file `current`); make one with: "
                 f"python -m index_builder build --output {self.path} --help"
             ) from error
@@ -197,7 +198,7 @@ class IndexFolder:
         """
         try:
             self._claim()
-            with exclusive_lock(self.path / "lock"):
+            with exclusive_lock(self.path / "lock", refusal=self._is_written_by):
                 self._bring_back()
                 if not keep_drafts:
                     for draft in self.drafts():
@@ -265,6 +266,11 @@ class IndexFolder:
             return self.served_record()
         except GalleryIndexError:
             return None  # what is damaged is like nothing
+
+    def _is_written_by(self, holder: str) -> GalleryIndexError:
+        return GalleryIndexError(
+            f"another process is writing {self.path} ({holder}); wait until it has finished"
+        )
 
     def _claim(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

@@ -15,14 +15,15 @@ are left out. The file is made of `items.sqlite` and the types in the manifest, 
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby, islice
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from index_builder.batched import batched
 from index_builder.galleries.items import ItemStore
 from index_builder.galleries.manifest import ColumnType
 
@@ -53,7 +54,6 @@ CREATE TABLE postings (
     PRIMARY KEY (number, piece)
 );
 """
-T = TypeVar("T")
 
 
 def write_columns(path: Path, items: ItemStore, types: Mapping[str, ColumnType]) -> None:
@@ -102,7 +102,7 @@ def _collect(
 ) -> list[np.ndarray]:
     """Put every value into the sorter; return for each column which rows have one."""
     present = [np.zeros(items.end(), dtype=np.bool_) for _ in types]
-    for some in _batches(items.metadata(), _ITEMS_AT_ONCE):
+    for some in batched(items.metadata(), _ITEMS_AT_ONCE):
         found: list[tuple[int, Any, int]] = []
         for row, metadata in some:
             for number, (name, kind) in enumerate(types.items()):
@@ -160,9 +160,3 @@ def _fits(value: Any, element: str) -> bool:
     return isinstance(value, int) or (
         element == "number" and isinstance(value, float) and value == value
     )
-
-
-def _batches(things: Iterable[T], count: int) -> Iterator[list[T]]:
-    stream = iter(things)
-    while some := list(islice(stream, count)):
-        yield some

@@ -95,10 +95,13 @@ def caption_texts(row: dict[str, Any]) -> list[str]:
     return [text.strip() for text in texts]
 
 
+def _is_of_a_picture(row: dict[str, Any]) -> bool:
+    """Return whether `id` is the picture's: in a row with all captions of it, as training reads."""
+    return row.get("captions") is not None and row.get("image_id") is None
+
+
 def _has_own_id(row: dict[str, Any]) -> bool:
-    # In a row with all captions of a picture, `id` is the picture's, as training reads it.
-    is_list = row.get("captions") is not None
-    return row.get("id") is not None and not (is_list and row.get("image_id") is None)
+    return row.get("id") is not None and not _is_of_a_picture(row)
 
 
 def _ids(row: dict[str, Any], texts: Sequence[str], first_place: int) -> list[str]:
@@ -111,10 +114,7 @@ def _ids(row: dict[str, Any], texts: Sequence[str], first_place: int) -> list[st
 
 
 def _about(row: dict[str, Any]) -> dict[str, Any]:
-    # In a row with all captions of a picture, `id` is the picture's, as training reads it.
-    image_id = row.get("image_id")
-    if image_id is None and row.get("captions") is not None:
-        image_id = row.get("id")
+    image_id = row.get("id" if _is_of_a_picture(row) else "image_id")
     path = row.get("image")
     if path is None:
         path = row.get("filename")

@@ -8,6 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from index_builder.galleries.damaged import damaged
 from index_builder.vector_index.base import (
     AllowedRows,
     FoundRows,
@@ -22,7 +23,6 @@ from index_builder.vector_index.product import GatheredRows
 from index_builder.vector_index.row_mask import RowMask
 from index_builder.vector_index.stored_rows import blocks_of
 from index_builder.vector_index.threads import BATCH_OF_A_PRODUCT, use_blas, use_threads
-from model.errors import GalleryIndexError
 
 __all__ = ["ExactIndex", "write_exact"]
 
@@ -46,9 +46,9 @@ class ExactIndex(VectorIndex):
         """
         index = read_mapped(path)
         if type(index) is not faiss.IndexFlatIP:
-            raise GalleryIndexError(
+            raise damaged(
                 f"{path} holds a faiss {type(index).__name__} but the manifest says exact "
-                "(IndexFlatIP); build the index again"
+                "(IndexFlatIP)"
             )
         return cls(index)
 

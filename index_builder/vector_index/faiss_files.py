@@ -6,6 +6,7 @@ from typing import Any
 import faiss
 from faiss.contrib.factory_tools import reverse_index_factory
 
+from index_builder.galleries.damaged import damaged
 from model.errors import ConfigError, GalleryIndexError
 
 __all__ = [
@@ -54,11 +55,11 @@ def read_index(path: Path) -> Any:
 
 def _read(path: Path, flags: int) -> Any:
     if not path.is_file():
-        raise GalleryIndexError(f"{path} is missing; build the index again")
+        raise damaged(f"{path} is missing")
     try:
         return faiss.read_index(str(path), flags)
     except RuntimeError as error:
-        raise GalleryIndexError(f"{path} cannot be read; build the index again") from error
+        raise damaged(f"{path} cannot be read") from error
 
 
 def write_index(index: Any, path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import faiss
 import numpy as np
 
+from index_builder.galleries.damaged import damaged
 from index_builder.galleries.manifest import Manifest
 from index_builder.vector_index.base import StoredRows, VectorIndex
 from index_builder.vector_index.codes import CodesIndex
@@ -28,7 +29,7 @@ from index_builder.vector_index.ivf import IvfIndex
 from index_builder.vector_index.reranked import RerankedIndex
 from index_builder.vector_index.row_mask import RowMask
 from index_builder.vector_index.stored_rows import half_rows
-from model.errors import ConfigError, GalleryIndexError
+from model.errors import ConfigError
 
 __all__ = ["check_filter", "open_vector_index", "searcher_for"]
 
@@ -144,7 +145,4 @@ def _check(folder: Path, manifest: Manifest, index: Any) -> None:
 
 
 def _refuse(folder: Path, found: str, said: str) -> NoReturn:
-    raise GalleryIndexError(
-        f"galleries/{folder.name}: index.faiss {found} but manifest.json says {said}; "
-        "build the index again"
-    )
+    raise damaged(f"galleries/{folder.name}: index.faiss {found} but manifest.json says {said}")

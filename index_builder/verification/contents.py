@@ -1,13 +1,13 @@
 """The items of a gallery: counts, ids, texts, thumbnails, equal contents."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from index_builder.batched import batched
 from index_builder.galleries.immutable_file import immutable_address
 from index_builder.vector_index import RowNumbers
 from index_builder.verification.findings import Check, Found
@@ -19,7 +19,6 @@ __all__ = ["check_contents", "check_counts", "check_equal_contents", "check_ids"
 _ROWS_AT_ONCE = 4096
 # Rows anywhere in the files: each maps some pages around it into memory, until they are released.
 _PAIRS_AT_ONCE = 256
-T = TypeVar("T")
 
 
 def check_counts(opened: OpenedGallery, check: Check) -> None:
@@ -68,7 +67,7 @@ def _with_swapped_ids(opened: OpenedGallery) -> Iterator[int]:
     One row with the default id of another proves nothing: rows move when a gallery is compacted or
     added to, a caption's default id has its first place in it, and a picture may have two ids.
     """
-    for some in _batches(opened.live("row, id, path, caption"), _ROWS_AT_ONCE):
+    for some in batched(opened.live("row, id, path, caption"), _ROWS_AT_ONCE):
         others = {}
         for row, item_id, path, text in some:
             default = _default_id(row, path, text)
@@ -160,16 +159,10 @@ def _equal_pairs(opened: OpenedGallery) -> Iterator[tuple[RowNumbers, RowNumbers
             else:
                 first, content = row, content_hash
 
-    for some in _batches(pairs(), _PAIRS_AT_ONCE):
+    for some in batched(pairs(), _PAIRS_AT_ONCE):
         firsts, others = np.array(some, dtype=np.int64).T
         yield firsts, others
 
 
 def _bits(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(vectors).view(f"u{vectors.dtype.itemsize}")
-
-
-def _batches(things: Iterable[T], count: int) -> Iterator[list[T]]:
-    stream = iter(things)
-    while some := list(islice(stream, count)):
-        yield some

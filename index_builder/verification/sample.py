@@ -1,12 +1,12 @@
 """A sample of items, encoded again from their text or their picture and compared."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 
+from index_builder.batched import batched
 from index_builder.galleries.items import Item
 from index_builder.listing.source_bytes import read_source
 from index_builder.sources import EntryError
@@ -40,7 +40,7 @@ def check_sample(
     wrong, unread = Found(), Found()
     encoded_count = 0
     with progress(f"encoding {gallery.kind} again", len(rows), gallery.kind) as bar:
-        for some in _batches(rows):
+        for some in batched(rows.tolist(), _ITEMS_AT_ONCE):
             items = _items(opened, some)
             if gallery.kind == "captions":
                 vectors = encoder.encode_captions([item.caption or "" for item in items]).numpy()
@@ -74,12 +74,6 @@ def _sample(opened: OpenedGallery, wanted_count: int) -> RowNumbers:
     rows: int | RowNumbers = opened.gallery.row_count if live is None else opened.gallery.rows()
     wanted_count = min(wanted_count, opened.gallery.count)
     return np.sort(np.random.default_rng(0).choice(rows, wanted_count, replace=False))
-
-
-def _batches(rows: RowNumbers) -> Iterator[list[int]]:
-    stream = iter(rows.tolist())
-    while some := list(islice(stream, _ITEMS_AT_ONCE)):
-        yield some
 
 
 def _items(opened: OpenedGallery, rows: Sequence[int]) -> list[Item]:

@@ -19,7 +19,7 @@ from index_builder.encoding.part_making import PartMaker, digests_of_items, reje
 from index_builder.encoding.parts import Part, State
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
-from index_builder.galleries.manifest import GalleryKind, IndexKind
+from index_builder.galleries.manifest import GalleryKind, IndexKind, gallery_name
 from index_builder.listing.identity import image_ids_of
 from index_builder.listing.listed_source import ListedEntry, Listing
 from index_builder.vector_index import IndexRequest, Rows, TuningQueries
@@ -27,8 +27,6 @@ from index_builder.writing.draft import EncoderRecord, GalleryDraft
 from model.errors import GalleryIndexError
 
 __all__ = ["Assembly", "Step"]
-
-_NAME_DIGITS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +101,7 @@ class Assembly:
                         None if reason is None else reason.code, entry.span,
                     ]
                 )  # fmt: skip
-        return f"{self._kind}-{digest.hexdigest()[:_NAME_DIGITS]}"
+        return gallery_name(self._kind, digest.hexdigest())
 
     def write(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 from index_builder.encoding.contents import Contents
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
-from index_builder.galleries.manifest import GalleryKind
+from index_builder.galleries.manifest import GalleryKind, gallery_name
 from index_builder.vector_index import IndexRequest, TuningQueries
 from index_builder.writing.draft import EncoderRecord, GalleryDraft
 
@@ -22,7 +22,6 @@ __all__ = ["MOST_TOMBSTONES", "compact", "compacted_name", "needs_compaction"]
 MOST_TOMBSTONES = 0.2
 
 _ROWS_AT_ONCE = 4096
-_NAME_DIGITS = 16
 
 
 def needs_compaction(gallery: Gallery) -> bool:
@@ -32,8 +31,7 @@ def needs_compaction(gallery: Gallery) -> bool:
 
 def compacted_name(kind: GalleryKind, name: str) -> str:
     """Return the name of what `compact` makes of the gallery of that name."""
-    digest = hashlib.sha256(f"compacted {name}".encode()).hexdigest()
-    return f"{kind}-{digest[:_NAME_DIGITS]}"
+    return gallery_name(kind, hashlib.sha256(f"compacted {name}".encode()).hexdigest())
 
 
 def compact(

@@ -48,6 +48,8 @@ class CaptionTokenizer:
 
     Attributes:
         pad_id: Id of padding.
+        unknown_id: Id of every word that the vocabulary does not hold.
+        end_id: Id of the mark that closes a caption.
         mask_id: Id that augmentation puts in place of a word.
         special_ids: Ids of all marks: never masked, dropped or drawn as random words.
         vocabulary_size: Count of ids.

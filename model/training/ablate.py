@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,17 +13,19 @@ from pydantic import Field
 
 from model import console
 from model.command_line import Command, Names, Numbers
-from model.errors import ConfigError, TrainingError
+from model.errors import ConfigError
 from model.training.ablation import (
     ABLATIONS,
     Row,
     Run,
     append_line,
+    commit_of,
     finished_lines,
     read_rows,
     runs_of,
 )
 from model.training.ablation_table import AblationTable, ranks_path
+from model.training.child_commands import ChildCommands, termination_interrupts
 
 __all__ = ["Ablate"]
 
@@ -69,9 +69,20 @@ class Ablate(Command):
     show: bool = Field(False, description="Train nothing; show the table of what is finished.")
 
     def run(self) -> int:
-        """Run what is left of the table and print it; 0 when nothing is left."""
+        """Run what is left of the table and print it; 0 when nothing is left, 130 when stopped."""
         self._refuse_what_is_missing()
-        data = self._data()
+        try:
+            with termination_interrupts():
+                return self._run(ChildCommands())
+        except KeyboardInterrupt:
+            console.say(
+                "stopped; the same `ablate` command goes on: what is finished stays, and a run "
+                "that had begun goes on where it was saved"
+            )
+            return 130
+
+    def _run(self, children: ChildCommands) -> int:
+        data = self._data(children)
         runs = self._runs()
         results = self.results if self.results is not None else self.output / "results.jsonl"
         finished = finished_lines(results)
@@ -79,7 +90,7 @@ class Ablate(Command):
         console.say(f"table  {len(runs)} runs, {len(runs) - len(left)} finished  {results}")
         is_whole = True
         if not self.show:
-            is_whole = _Queue(self, data, results).run(left)
+            is_whole = _Queue(self, children, data, results).run(left)
         table = AblationTable.of(runs, finished_lines(results), results)
         if self.json_output:
             console.result_json(table.as_dict())
@@ -107,11 +118,12 @@ class Ablate(Command):
         if self.quick:
             steps = str(_QUICK_STEPS)
             common += ["--schedule.steps", steps, "--schedule.evaluate-every", steps]
-        seeds = self.seeds or ((0,) if self.quick else (0, 1, 2))
+        # Each once: two runs of one key would write into the same folder.
+        seeds = list(dict.fromkeys(self.seeds)) or ([0] if self.quick else [0, 1, 2])
         return runs_of(rows, seeds, common=common, backbone=self.backbone, split=self.split)
 
     def _chosen(self, rows: list[Row]) -> list[Row]:
-        names = self.rows or (_QUICK_ROWS if self.quick else ())
+        names = list(dict.fromkeys(self.rows or (_QUICK_ROWS if self.quick else ())))
         if not names:
             return rows
         by_name = {row.name: row for row in rows}
@@ -131,19 +143,20 @@ class Ablate(Command):
             raise ConfigError(problems)
         return [by_name[name] for name in names]
 
-    def _data(self) -> Path:
+    def _data(self, children: ChildCommands) -> Path:
         if self.data is not None:
             return self.data
         if not self.show and not _SCENES.exists():
-            _call(["-m", "model.data.scenes", "--output", str(_SCENES)])
+            children.call(["-m", "model.data.scenes", "--output", str(_SCENES)])
         return _SCENES
 
 
 class _Queue:
     """The runs that are left, some side by side, ensembles as soon as their members are there."""
 
-    def __init__(self, command: Ablate, data: Path, results: Path) -> None:
+    def __init__(self, command: Ablate, children: ChildCommands, data: Path, results: Path) -> None:
         self._command = command
+        self._children = children
         self._data = data
         self._results = results
         self._skipped = 0
@@ -153,7 +166,8 @@ class _Queue:
 
         Raises:
             TrainingError: A run failed; the others that had begun were let to end.
-            KeyboardInterrupt: A run was stopped.
+            KeyboardInterrupt: A run was stopped, or this process; every run was asked to end, and
+                has.
         """
         trained = [run for run in left if not run.members]
         waiting = [run for run in left if run.members]
@@ -174,7 +188,9 @@ class _Queue:
                     for future in done:
                         unfinished.discard(futures.pop(future).key)
                         future.result()
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    self._children.stop()
                 pool.shutdown(cancel_futures=True)
                 raise
         return self._skipped == 0
@@ -241,7 +257,7 @@ class _Queue:
             **told,
             run.split: report,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": _commit(),
+            "commit": commit_of(Path(__file__).parent, besides=self._results),
         }
         append_line(self._results, line)
         console.say(f"{run.name}  {run.split} rSum {report['rsum']:.1f}")
@@ -253,43 +269,8 @@ class _Queue:
         """Run a command of this project; side by side, each run's progress goes to a log."""
         jobs = self._command.jobs
         if jobs == 1:
-            return _call(arguments)
+            return self._children.call(arguments)
         self._command.output.mkdir(parents=True, exist_ok=True)
         cores = max(1, (os.cpu_count() or 1) // jobs)
         with (self._command.output / f"{run.name}.log").open("a") as log:
-            return _call(arguments, log=log, threads=cores)
-
-
-def _call(arguments: list[str], *, log: Any = None, threads: int | None = None) -> str:
-    """Run a command of this project, its progress on our stderr or in a log; return its stdout."""
-    environment = dict(os.environ)
-    if threads is not None:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=log,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    if done.returncode == 130:
-        raise KeyboardInterrupt
-    if done.returncode:
-        where = "above" if log is None else f"in {log.name}"
-        raise TrainingError(
-            f"python {' '.join(arguments)} ended with {done.returncode}; its message is {where}"
-        )
-    return done.stdout
-
-
-def _commit() -> str:
-    """Return the commit that ran, marked where the working tree differs from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or "unknown"
+            return self._children.call(arguments, log=log, threads=cores)

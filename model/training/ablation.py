@@ -11,6 +11,7 @@
 import hashlib
 import json
 import os
+import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,16 @@ from model.config import Section
 from model.errors import ConfigError
 from model.training.train import Train
 
-__all__ = ["ABLATIONS", "Row", "Run", "append_line", "finished_lines", "read_rows", "runs_of"]
+__all__ = [
+    "ABLATIONS",
+    "Row",
+    "Run",
+    "append_line",
+    "commit_of",
+    "finished_lines",
+    "read_rows",
+    "runs_of",
+]
 
 ABLATIONS = Path(__file__).with_name("ablations.toml")
 
@@ -176,6 +186,31 @@ def append_line(results: Path, line: Mapping[str, Any]) -> None:
         file.write(("\n" if is_torn else "") + json.dumps(line) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def commit_of(folder: Path, *, besides: Path) -> str:
+    """Return the commit of a repository's folder, marked `-dirty` where tracked files differ.
+
+    Args:
+        folder: In the repository.
+        besides: A file that may differ: the results, which every finished run changes.
+    """
+
+    def said(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    commit = said("describe", "--always", "--abbrev=12")
+    if not commit:
+        return "unknown"
+    root = Path(said("rev-parse", "--show-toplevel"))
+    differing = set(said("diff", "HEAD", "--name-only", "-z").split("\0")) - {""}
+    results = besides.resolve()
+    if results.is_relative_to(root):
+        differing.discard(results.relative_to(root).as_posix())
+    return f"{commit}-dirty" if differing else commit
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -14,6 +14,7 @@ from model import console
 from model.training.ablation import Row, Run
 from model.training.analysis import QuartileRecall, quartile_recalls
 from model.training.bootstrap import Difference, paired_bootstrap
+from model.training.comparison import IMAGES_ALONE
 from model.training.stored_ranks import StoredRanks, read_ranks
 
 __all__ = ["AblationTable", "TableRow", "ranks_path"]
@@ -115,6 +116,8 @@ class AblationTable:
                 for row in self.rows
             ],
         )
+        if any(row.difference is not None and len(row.seeds) == 1 for row in self.rows):
+            console.result(IMAGES_ALONE)
         for title, name in (
             ("nearest other image: unlike ... alike", "by_neighbour_similarity"),
             ("rarest word of the caption: rare ... frequent", "by_rarity"),

@@ -42,7 +42,7 @@ class Batch:
     Attributes:
         pairs: Which images and captions these are.
         image_ids: (pair,), equal where two pairs share an image.
-        pictures: uint8 pixels (pair, 3, height, width), float16 features (pair, region,
+        image_values: uint8 pixels (pair, 3, height, width), float16 features (pair, region,
             channel) of a frozen backbone, or float32 region features (pair, region, region_dim).
         is_dropped: (pair, region), True where a region is to be ignored: dropped, or padding.
         token_ids: (pair, word).
@@ -51,7 +51,7 @@ class Batch:
 
     pairs: Pairs
     image_ids: Tensor
-    pictures: Tensor
+    image_values: Tensor
     is_dropped: Tensor
     token_ids: Tensor
     is_word_padding: Tensor
@@ -94,7 +94,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        pictures: StoredImages,
+        images: StoredImages,
         captions: TokenizedCaptions,
         *,
         region_count: int,
@@ -107,16 +107,16 @@ class BatchMaker:
         """Prepare to make batches.
 
         Args:
-            pictures: Of every image of the data set.
+            images: What the network reads of every image of the data set.
             captions: Every caption of the data set.
-            region_count: Regions that the network sees of a picture.
+            region_count: Regions that the network sees of an image.
             augmentation: How data are varied.
             seed: Of the run.
             mask_id: The word that stands for a masked word.
             pad_id: The word that fills short captions.
             is_special: (vocabulary,), True for words never changed.
         """
-        self._pictures = pictures
+        self._images = images
         self._captions = captions
         self._region_count = region_count
         self._augmentation = augmentation
@@ -128,7 +128,7 @@ class BatchMaker:
     @classmethod
     def of_texts(
         cls,
-        pictures: StoredImages,
+        images: StoredImages,
         captions: Sequence[str],
         tokenizer: CaptionTokenizer,
         *,
@@ -140,7 +140,7 @@ class BatchMaker:
         is_special = np.zeros(tokenizer.vocabulary_size, dtype=np.bool_)
         is_special[sorted(tokenizer.special_ids)] = True
         return cls(
-            pictures,
+            images,
             TokenizedCaptions(tokenizer.encode(captions)),
             region_count=region_count,
             augmentation=augmentation,
@@ -156,7 +156,7 @@ class BatchMaker:
         is_mirrored = (
             mirrored(pairs, probability=varied.mirror, seed=self._seed) if varied.mirror else None
         )
-        stored = self._pictures.read(pairs.images, is_mirrored)
+        stored = self._images.read(pairs.images, is_mirrored)
         is_dropped = dropped_regions(
             pairs,
             self._region_count,
@@ -177,7 +177,7 @@ class BatchMaker:
         return Batch(
             pairs=pairs,
             image_ids=torch.from_numpy(pairs.images),
-            pictures=stored.values,
+            image_values=stored.values,
             is_dropped=torch.from_numpy(is_dropped),
             token_ids=torch.from_numpy(np.where(is_padding, self._pad_id, token_ids)),
             is_word_padding=torch.from_numpy(is_padding),

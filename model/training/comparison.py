@@ -10,7 +10,12 @@ from model.ranking import Ranking
 from model.training.bootstrap import Difference, RunRanks, paired_bootstrap
 from model.training.stored_ranks import StoredRanks, data_hash, read_ranks
 
-__all__ = ["differences_from", "ranks_on", "show_differences"]
+__all__ = ["IMAGES_ALONE", "differences_from", "figure_name", "ranks_on", "show_differences"]
+
+IMAGES_ALONE = (
+    "The interval is over the images alone: how far another seed would move either model is not in "
+    "it (`ablate` trains several)."
+)
 
 
 def ranks_on(path: Path, images: CaptionedImages) -> StoredRanks:
@@ -34,11 +39,15 @@ def differences_from(other: StoredRanks, ranking: Ranking) -> dict[str, Differen
     return paired_bootstrap([other.ranks], [ranks], other.facts.caption_image)
 
 
+def figure_name(name: str) -> str:
+    """Return what people call a figure: "text → image R@1" of `text_to_image.recall_at_1`."""
+    return name.replace("_to_", " → ").replace(".recall_at_", " R@")
+
+
 def show_differences(title: str, differences: Mapping[str, Difference]) -> None:
     """Print a line for each figure: its difference and the interval that holds 95 % of draws."""
     console.result(f"{title}: difference [95 % of draws of the images]")
     for name, one in differences.items():
         interval = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"
-        console.result(
-            f"  {name.replace('_to_', ' → ').replace('.recall_at_', ' R@'):<20}{interval}"
-        )
+        console.result(f"  {figure_name(name):<20}{interval}")
+    console.result(f"  {IMAGES_ALONE}")

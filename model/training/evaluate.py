@@ -15,17 +15,16 @@ from model.device import choose_device
 from model.durable import write_file
 from model.errors import ConfigError, DataError
 from model.metrics import RetrievalReport
-from model.ranking import Ranking
 from model.training.bootstrap import Difference
 from model.training.comparison import differences_from, ranks_on, show_differences
+from model.training.data_command import DataCommand
 from model.training.endpoint import Endpoint, evaluate_endpoint
 from model.training.ensemble import encode_data_set
 from model.training.evaluation import show_report
 from model.training.folds import check_folds, rank_in_folds, report_of_folds
 from model.training.report.page import HIT_COUNT, Subject, render_report
 from model.training.report.published import published_table
-from model.training.stored_ranks import query_facts, write_ranks
-from model.training.training_data import DataCommand
+from model.training.stored_ranks import StoredRanks, query_facts, write_ranks
 
 __all__ = ["Evaluate"]
 
@@ -63,7 +62,7 @@ class Evaluate(DataCommand):
     compare: Path | None = Field(
         None,
         description="Ranks of another model on the same data (its --ranks); tells how much better "
-        "this one is, with an interval over the images.",
+        "this one is, with an interval over the images, in --report too.",
     )
     report: Path | None = Field(
         None, description="Write curves, quartiles, hubs and misses to this .html, one file."
@@ -84,9 +83,7 @@ class Evaluate(DataCommand):
             source: dict[str, Any] = {"endpoint": self.endpoint}
             report = evaluate_endpoint(Endpoint(self.endpoint, self.endpoint_key), images)
         else:
-            source, report, ranking = self._evaluate_checkpoints(images, title, data)
-            if other is not None:
-                differences = differences_from(other, ranking)
+            source, report, differences = self._evaluate_checkpoints(images, title, data, other)
         if self.json_output:
             about = {**source, "split": self.split, "folds": self.folds}
             if differences:
@@ -127,9 +124,12 @@ class Evaluate(DataCommand):
             raise ConfigError(problems)
 
     def _evaluate_checkpoints(
-        self, images: CaptionedImages, title: str, data: DataSource
-    ) -> tuple[dict[str, Any], RetrievalReport, Ranking]:
-        """Return what was evaluated, for JSON, its report and ranks; write the files asked for."""
+        self, images: CaptionedImages, title: str, data: DataSource, other: StoredRanks | None
+    ) -> tuple[dict[str, Any], RetrievalReport, dict[str, Difference]]:
+        """Return what was evaluated, for JSON, its report, and its differences from `other`.
+
+        The files asked for are written.
+        """
         encoded = encode_data_set(self.checkpoint, images, device=choose_device(self.device))
         embeddings = encoded.embeddings
         caption_image = torch.from_numpy(images.caption_image)
@@ -141,6 +141,7 @@ class Evaluate(DataCommand):
             hit_count=HIT_COUNT if self.report is not None else 0,
         )
         report = report_of_folds(ranking, caption_image, fold_count=self.folds)
+        differences = {} if other is None else differences_from(other, ranking)
         if self.ranks is not None or self.report is not None:
             facts = query_facts(images, embeddings.images, _training_captions(data))
             if self.ranks is not None:
@@ -154,13 +155,14 @@ class Evaluate(DataCommand):
                     image_count=len(images),
                     fold_count=self.folds,
                 )
-                subject = Subject(title, named, images, published)
+                compared_with = None if self.compare is None else self.compare.name
+                subject = Subject(title, named, images, published, compared_with, differences)
                 write_file(self.report, render_report(subject, report, ranking, facts))
                 console.say(f"wrote  {self.report}")
         short = [fingerprint[:16] for fingerprint in encoded.fingerprints]
         if len(short) == 1:
-            return {"checkpoint": short[0]}, report, ranking
-        return {"checkpoints": short, "similarity": "mean (Full*)"}, report, ranking
+            return {"checkpoint": short[0]}, report, differences
+        return {"checkpoints": short, "similarity": "mean (Full*)"}, report, differences
 
 
 def _training_captions(data: DataSource) -> tuple[str, ...] | None:

@@ -5,15 +5,20 @@
 - A trained backbone: the resized pixels, uint8, (image, 3, height, width).
 - The file's name is a hash over the backbone's weights, the preprocessing and the content of every
   picture in order: a changed picture, size or weight is a new file, never a stale one.
-- A file is written under another name and renamed when it is whole.
+- A file grows under another name, `.NAME.partial`, and is renamed when it is whole. A process that
+  was stopped or killed goes on after the rows that are on the disk for certain; one that wants what
+  another is writing waits for it.
 """
 
+import fcntl
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +36,8 @@ __all__ = ["cached_grid_features", "cached_pixels", "weights_hash"]
 
 _FORMAT = "1"
 _BATCH = 32
+# Rows that are written between two flushes to the disk: so many at most are computed again.
+_FLUSHED = 4 * _BATCH
 _READERS = 4
 T = TypeVar("T", bound=np.generic)
 
@@ -66,9 +73,9 @@ def cached_grid_features(
         DataError: A picture cannot be read.
     """
 
-    def rows() -> Iterator[npt.NDArray[np.float16]]:
+    def rows(first: int) -> Iterator[npt.NDArray[np.float16]]:
         with torch.inference_mode():
-            for pixels in _pixel_batches(pictures, transform):
+            for pixels in _pixel_batches(pictures[first:], transform):
                 turned = pixels.flip(-1) if is_mirrored else pixels
                 yield grid_features(turned.to(device)).to("cpu", torch.float16).numpy()
 
@@ -85,8 +92,8 @@ def cached_pixels(
         DataError: A picture cannot be read.
     """
 
-    def rows() -> Iterator[npt.NDArray[np.uint8]]:
-        for pixels in _pixel_batches(pictures, transform):
+    def rows(first: int) -> Iterator[npt.NDArray[np.uint8]]:
+        for pixels in _pixel_batches(pictures[first:], transform):
             yield pixels.numpy()
 
     key = _key(pictures, transform, "pixels")
@@ -131,36 +138,105 @@ def _key(pictures: Sequence[Path], transform: PictureTransform, *parts: str) -> 
 
 def _cached(
     path: Path,
-    rows: Callable[[], Iterator[npt.NDArray[T]]],
+    rows_from: Callable[[int], Iterator[npt.NDArray[T]]],
     row_count: int,
     description: str,
 ) -> npt.NDArray[T]:
-    """Return the memory map at `path`, writing it first if it is not there."""
+    """Return the memory map at `path`, writing it first, or what is missing, if it is not there.
+
+    Args:
+        path: Of the whole file.
+        rows_from: The batches of rows from a number on, which is a multiple of the batch.
+        row_count: Of the whole file.
+        description: What is done meanwhile.
+    """
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
-        try:
-            _write(partial, rows(), row_count, description)
-            move_file(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        console.say(f"wrote  {path}  ({path.stat().st_size / 1e6:,.0f} MB)")
+        with _partial_to_itself(path) as partial:
+            if partial is not None:
+                _write(partial, rows_from, row_count, description)
+                move_file(_partial_path(path), path)
+                console.say(f"wrote  {path}  ({path.stat().st_size / 1e6:,.0f} MB)")
     stored: npt.NDArray[T] = np.load(path, mmap_mode="r")
     return stored
 
 
-def _write(path: Path, rows: Iterator[npt.NDArray[T]], row_count: int, description: str) -> None:
-    """Write batches of rows into one .npy file."""
-    array: np.memmap | None = None
-    start = 0
-    with console.progress(description, row_count, "images") as bar:
-        for batch in rows:
-            if array is None:
-                array = np.lib.format.open_memmap(
-                    path, mode="w+", dtype=batch.dtype, shape=(row_count, *batch.shape[1:])
-                )
-            array[start : start + len(batch)] = batch
-            start += len(batch)
+def _partial_path(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.partial")
+
+
+@contextmanager
+def _partial_to_itself(path: Path) -> Iterator[BinaryIO | None]:
+    """Yield the growing file of `path`, locked; None where another process finished it meanwhile.
+
+    Pictures that cannot be read make it worthless: mended ones are another file's.
+    """
+    partial = _partial_path(path)
+    while not path.is_file():
+        with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                console.say(f"another process is writing {path}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not partial.is_file() or not os.path.samestat(
+                os.fstat(file.fileno()), partial.stat()
+            ):
+                continue  # finished or given up by the other
+            try:
+                yield file
+            except DataError:
+                partial.unlink()
+                raise
+            return
+    yield None
+
+
+def _write(
+    file: BinaryIO,
+    rows_from: Callable[[int], Iterator[npt.NDArray[T]]],
+    row_count: int,
+    description: str,
+) -> None:
+    """Append the batches of rows that a .npy file lacks."""
+    done = _kept_rows(file, row_count)
+    if done:
+        console.say(f"{description}  going on after {done:,} of {row_count:,}")
+    with console.progress(description, row_count - done, "images") as bar:
+        for batch in rows_from(done):
+            if done == 0:
+                described = {
+                    "descr": np.lib.format.dtype_to_descr(batch.dtype),
+                    "fortran_order": False,
+                    "shape": (row_count, *batch.shape[1:]),
+                }
+                np.lib.format.write_array_header_1_0(file, described)
+            file.write(np.ascontiguousarray(batch).tobytes())
+            done += len(batch)
+            if done % _FLUSHED == 0:
+                file.flush()
+                os.fsync(file.fileno())
             bar.advance(len(batch))
-    if array is not None:
-        array.flush()
+    file.flush()
+
+
+def _kept_rows(file: BinaryIO, row_count: int) -> int:
+    """Return how many rows are there for certain, and cut the file behind them.
+
+    What follows the last flush may be torn, or zeros where the machine lost its power. A row behind
+    a multiple of `_FLUSHED` was written after the flush of all before it.
+    """
+    kept, end = 0, 0
+    try:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        start, row_bytes = file.tell(), dtype.itemsize * math.prod(shape[1:])
+        found = min(row_count, (file.seek(0, os.SEEK_END) - start) // row_bytes)
+        kept = max(0, found - 1) // _FLUSHED * _FLUSHED
+        if kept:
+            end = start + kept * row_bytes
+    except ValueError:
+        pass  # nothing yet, or a torn beginning
+    file.seek(end)
+    file.truncate()
+    return kept

@@ -150,7 +150,7 @@ class Learner:
         torch.manual_seed(stream_seed(self._seed, place, purpose=Purpose.ENCODERS))
         with torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
             images = self.hrem.image_encoder(
-                self._images.regions(batch.pictures), batch.is_dropped.to(device)
+                self._images.regions(batch.image_values), batch.is_dropped.to(device)
             )
             captions = self.hrem.text_encoder(
                 batch.token_ids.to(device), batch.is_word_padding.to(device)

@@ -12,7 +12,7 @@ from model.metrics import RetrievalReport
 
 __all__ = ["Monitor"]
 
-_SHOWN_STEPS = 20
+_LOGGED_STEPS = 20
 
 
 class Monitor(AbstractContextManager["Monitor"]):
@@ -52,15 +52,14 @@ class Monitor(AbstractContextManager["Monitor"]):
             self._writer.close()
 
     def step_done(self, step: int, means: Mapping[str, float], *, learning_rate: float) -> None:
-        """Count one step; the mean terms since the last look are shown every few steps."""
+        """Count one step; show the mean terms since the last look, and log them now and then."""
         self._timed_steps += 1
+        self._bar.note(f"step {step:,}/{self._step_count:,}  {_as_text(means)}")
         self._bar.advance(self._batch_size)
-        if step % _SHOWN_STEPS == 0:
-            self._bar.note(f"step {step}/{self._step_count}  {_as_text(means)}")
-            if self._writer is not None:
-                for name, value in means.items():
-                    self._writer.add_scalar(f"loss/{name}", value, step)
-                self._writer.add_scalar("learning_rate", learning_rate, step)
+        if self._writer is not None and step % _LOGGED_STEPS == 0:
+            for name, value in means.items():
+                self._writer.add_scalar(f"loss/{name}", value, step)
+            self._writer.add_scalar("learning_rate", learning_rate, step)
 
     def dev_done(
         self, step: int, means: Mapping[str, float], report: RetrievalReport, *, is_best: bool

@@ -48,7 +48,7 @@ def write_run_report(
         "recipe": settings["recipe"],
         "training_seconds": round(position.seconds, 1),
         "waiting_share": round(position.waiting_share, 4),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": position.peak_memory_bytes or peak_memory_bytes(),
         "history": position.history,
     }
     text = json.dumps(metrics, indent=2, ensure_ascii=False)

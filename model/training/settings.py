@@ -12,13 +12,14 @@ from model.errors import CheckpointError, ConfigError
 from model.precision import Precision
 from model.training.augmentation import AugmentationConfig
 from model.training.config import DatasetConfig, NetworkConfig, SamplingConfig, ScheduleConfig
+from model.training.data_command import DataCommand
 from model.training.objective import LossConfig
 from model.training.optimization import OptimizationConfig
 from model.training.relation.instance_level import InstanceLevelConfig
-from model.training.training_data import DataCommand
 
-__all__ = ["SETTINGS_FILE", "TrainSettings"]
+__all__ = ["RECIPES", "SETTINGS_FILE", "TrainSettings"]
 
+RECIPES = Path(__file__).parent / "recipes"
 RANDOM_OPENING_FRACTION = 0.45
 SETTINGS_FILE = "training/settings.json"
 # What may differ when a run goes on: where things lie and what is kept, never what is computed.
@@ -32,9 +33,19 @@ _SAVING = frozenset({"save_every_steps", "save_every_minutes"})
 class TrainSettings(DataCommand):
     """All that decides a training run; `train` adds what is done with it."""
 
-    recipe: str | None = Field(None, description="Name of a shipped recipe.")
+    recipe: str | None = Field(
+        None,
+        description="Name of a shipped recipe: "
+        + ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
+        + ".",
+    )
     backbone: str | None = Field(
         None, description="Folder or name of a pretrained vision backbone (transformers)."
+    )
+    needs_backbone: str | None = Field(
+        None,
+        description="Which pretrained backbone a recipe is made for, and where it is found; "
+        "pictures are then refused without --backbone.",
     )
     begin_from: Path | None = Field(
         None,
@@ -76,7 +87,9 @@ class TrainSettings(DataCommand):
 
         The weights of a backbone decide the result too; a run that goes on compares them itself.
         """
-        exclude = dict.fromkeys((*_PLACES, "recipe"), True) | {"schedule": set(_SAVING)}
+        exclude = dict.fromkeys((*_PLACES, "recipe", "needs_backbone"), True) | {
+            "schedule": set(_SAVING)
+        }
         kept = self.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
         return {name: value for name, value in kept.items() if value != {}}
 
@@ -91,6 +104,18 @@ class TrainSettings(DataCommand):
         # From random weights the drawn negative alone collapses the space.
         is_random = self.backbone is None and self.begin_from is None and not reads_regions
         return RANDOM_OPENING_FRACTION if is_random else 0.0
+
+    def refuse_missing_backbone(self) -> None:
+        """Raise ConfigError where a network would begin at random that is not made for it."""
+        is_given = self.backbone is not None or self.network.backbone_architecture is not None
+        if self.needs_backbone is not None and not is_given:
+            made_by = "these settings are" if self.recipe is None else f"recipe {self.recipe} is"
+            raise ConfigError(
+                [
+                    f"backbone: {made_by} for a pretrained one; give --backbone FOLDER, or its "
+                    f"name on the Hugging Face hub: {self.needs_backbone}"
+                ]
+            )
 
     def refuse_network_settings(self) -> None:
         """Raise ConfigError with every setting that the checkpoint to begin from decides."""
@@ -136,7 +161,9 @@ class TrainSettings(DataCommand):
         """
         path = self.output / SETTINGS_FILE
         if not path.is_file():
-            raise CheckpointError(f"'{self.output}' holds no run to go on with")
+            raise CheckpointError(
+                f"'{self.output}' holds no run to go on with; leave --resume out to begin one"
+            )
         try:
             saved = type(self)(**json.loads(path.read_text()))
         except (ValueError, TypeError) as error:

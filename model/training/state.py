@@ -53,6 +53,8 @@ class Position:
         stepping_seconds: Of them, in steps: without looks at the dev images and saving.
         waiting_seconds: Of these, in waiting for batches.
         history: One entry a look at the dev images.
+        peak_memory_bytes: The most memory that a sitting held until it saved; 0 where an older
+            version saved.
         recent: Each term of the loss, summed over the steps since the last look.
         recent_count: How many steps these are.
     """
@@ -65,6 +67,7 @@ class Position:
     neighbour_seconds: float = 0.0
     stepping_seconds: float = 0.0
     waiting_seconds: float = 0.0
+    peak_memory_bytes: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     recent: dict[str, float] = field(default_factory=dict)
     recent_count: int = 0

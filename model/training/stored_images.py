@@ -39,7 +39,7 @@ class StoredRows:
     """What the network reads of some images.
 
     Attributes:
-        values: As `Batch.pictures`.
+        values: As `Batch.image_values`.
         is_padding: (image, region), True = padding; None where every region is real.
     """
 

@@ -1,5 +1,7 @@
 """The command `train`: settings -> data, network, stored pictures -> the loop -> a checkpoint."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,7 +11,8 @@ import torch
 from model import console
 from model.device import choose_device
 from model.durable import write_file
-from model.errors import CheckpointError, ConfigError
+from model.errors import CheckpointError, ConfigError, TrainingError
+from model.file_lock import exclusive_lock
 from model.hrem import HREM
 from model.training.batch_supply import BatchSupply
 from model.training.batches import BatchMaker
@@ -22,15 +25,13 @@ from model.training.objective import Objective
 from model.training.run_report import write_run_report
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
-from model.training.settings import SETTINGS_FILE, TrainSettings
+from model.training.settings import RECIPES, SETTINGS_FILE, TrainSettings
 from model.training.state import Position, saved_step
 from model.training.stored_images import StoredEncoder, StoredImages, store_images
 from model.training.trainer import DevImages, Trainer
 from model.training.training_data import TrainingData, load_training_data
 
 __all__ = ["RECIPES", "Train"]
-
-RECIPES = Path(__file__).parent / "recipes"
 
 
 class Train(TrainSettings):
@@ -67,33 +68,55 @@ class Train(TrainSettings):
             batches_per_pass=sampler.steps_per_pass,
         )
         self._announce(data, hrem, plan, sampler, device, collective)
-        if collective.is_main and not is_resumed:
-            self._refuse_used_output()
-        with collective.main_first():
-            stored = store_images(
-                hrem,
-                data,
-                has_mirrored=self.augmentation.mirror > 0,
-                cache_folder=self.cache_directory.expanduser(),
-            )
+        with ExitStack() as held:
+            if collective.is_main:
+                held.enter_context(self._output_to_itself())
+                if not is_resumed:
+                    self._refuse_used_output()
+                    self._write_settings()
+            return self._take_steps(data, hrem, plan, sampler, collective, is_resumed=is_resumed)
+
+    def _take_steps(
+        self,
+        data: TrainingData,
+        hrem: HREM,
+        plan: StepPlan,
+        sampler: Sampler,
+        collective: Collective,
+        *,
+        is_resumed: bool,
+    ) -> int:
+        """Store the pictures, take the steps that are left and report; as `run` returns."""
+        try:
+            with collective.main_first():
+                stored = store_images(
+                    hrem,
+                    data,
+                    has_mirrored=self.augmentation.mirror > 0,
+                    cache_folder=self.cache_directory.expanduser(),
+                )
+        except KeyboardInterrupt:
+            self._say_how_to_go_on("while the pictures were read; what was read is kept")
+            return 130
         trainer = self._trainer(hrem, data, plan, sampler, stored, collective)
         if is_resumed and saved_step(self.output / "training") is not None:
             trainer.restore()
             console.say(f"going on after   step {trainer.position.step:,}")
         elif is_resumed:
             console.say("nothing was saved before the run ended; beginning with its first step")
-        elif collective.is_main:
-            self._write_settings()
         is_done = trainer.run()
         if collective.is_main:
             self._tell_of(trainer.position, hrem, data, plan)
         if not is_done:
-            console.say(
-                f"stopped after step {trainer.position.step:,} of {plan.step_count:,}; go on with: "
-                f"python -m model.training train --resume --output {self.output}"
-            )
+            self._say_how_to_go_on(f"after step {trainer.position.step:,} of {plan.step_count:,}")
             return 130
         return 0
+
+    def _say_how_to_go_on(self, when: str) -> None:
+        console.say(
+            f"stopped {when}; go on with: "
+            f"python -m model.training train --resume --output {self.output}"
+        )
 
     def _network(self, data: TrainingData) -> HREM:
         regions = data.train.regions
@@ -107,6 +130,8 @@ class Train(TrainSettings):
                 train_backbone=self.network.train_backbone,
                 region_dim=region_dim,
             )
+        if regions is None:
+            self.refuse_missing_backbone()
         return make_network(
             self.network,
             backbone=self.backbone,
@@ -204,9 +229,26 @@ class Train(TrainSettings):
             collective=collective,
         )
 
+    @contextmanager
+    def _output_to_itself(self) -> Iterator[None]:
+        """Let no other process train into the output folder.
+
+        Raises:
+            TrainingError: Another process does.
+        """
+
+        def refusal(holder: str) -> TrainingError:
+            return TrainingError(
+                f"'{self.output}' is being trained by {holder}; wait for it or stop it"
+            )
+
+        folder = self.output / "training"
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(folder / "lock", refusal=refusal):
+            yield
+
     def _write_settings(self) -> None:
         text = self.model_dump_json(indent=2, exclude={"config", "debug", "json_output"})
-        (self.output / SETTINGS_FILE).parent.mkdir(parents=True, exist_ok=True)
         write_file(self.output / SETTINGS_FILE, text + "\n")
 
     def _refuse_used_output(self) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor
 from model import console
 from model.errors import CheckpointError
 from model.metrics import RetrievalReport, evaluate_retrieval
+from model.peak_memory import peak_memory_bytes
 from model.training.batch_supply import BatchSupply
 from model.training.distributed import Collective
 from model.training.evaluation import encode_distinct
@@ -145,6 +146,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write everything that going on needs into `training/`."""
+        self.position.peak_memory_bytes = max(self.position.peak_memory_bytes, peak_memory_bytes())
         learner, sampler = self._learner, self._supply.sampler
         tensors = module_tensors("hrem", learner.hrem)
         tensors |= module_tensors("objective", learner.objective)

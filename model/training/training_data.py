@@ -1,20 +1,18 @@
-"""Which data set a command reads, and which of its images train and which select the checkpoint."""
+"""The images that train and the images that select the checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
-from model.command_line import Command
 from model.data.captioned_images import CaptionedImages
-from model.data.source import DataSource, find_source
-from model.errors import ConfigError, DataError
+from model.data.source import DataSource
+from model.errors import DataError
 from model.training.config import DatasetConfig
 from model.training.randomness import Purpose, stream_seed
 
-__all__ = ["DataCommand", "TrainingData", "load_training_data", "with_shuffled_captions"]
+__all__ = ["TrainingData", "load_training_data", "with_shuffled_captions"]
 
 _DEV_NAMES = ("dev", "val")
 
@@ -32,38 +30,6 @@ class TrainingData:
     train: CaptionedImages
     dev: CaptionedImages
     origin: str
-
-
-class DataCommand(Command):
-    """A command that reads a data set, named in one of two ways."""
-
-    data: Path | None = Field(
-        None,
-        description="Folder with captions.jsonl and images/, region arrays in the SCAN layout, or "
-        "Karpathy's dataset*.json.",
-    )
-    images: Path | None = Field(None, description="Folder of pictures, with --captions.")
-    captions: Path | None = Field(
-        None, description="JSON lines that name pictures and captions, or Karpathy's .json."
-    )
-
-    def source(self) -> DataSource:
-        """Return the data set that --data, or --images and --captions, name.
-
-        Raises:
-            ConfigError: Neither of the two ways is given whole, or both.
-            DataError: There is no data set, or of no known layout.
-        """
-        if self.data is not None and self.images is None and self.captions is None:
-            return find_source(self.data)
-        if self.data is None and self.images is not None and self.captions is not None:
-            return DataSource.of_files(self.images, self.captions)
-        raise ConfigError(
-            [
-                "data: give --data FOLDER (captions.jsonl and images/, region arrays, or "
-                "dataset*.json), or --images and --captions"
-            ]
-        )
 
 
 def load_training_data(source: DataSource, config: DatasetConfig, *, seed: int) -> TrainingData:

@@ -69,7 +69,8 @@ class Access:
         try:
             ring = read_key_ring(path, session_secret=self._ring.session_secret)
         except ConfigError as error:
-            log.error("the keys stay as they were: %s", error)
+            valid = ", ".join(key.name for key in self._ring.keys)
+            log.error("the keys read before stay valid (%s): %s", valid, error)
             return False
         self.replace(ring)
         log.info("%d keys read again", len(ring.keys))
@@ -108,12 +109,13 @@ class Access:
         digest = digest_of(presented)
         key = self._ring.find(digest)
         address = connection.client.host if connection.client else ""
-        # Asked for right keys too: an answer that tells them apart would go on with the guessing.
+        # Asked for right keys too, or guessing would go on: see `wrong_keys`.
         if wait_s := self._wrong_keys.wait_s(address, digest):
             raise _rate_limited(wait_s, "too many wrong keys came from this address")
         if key is None:
             self._wrong_keys.count(address, digest)
             raise _unauthorized("this key is not known; check it with whoever runs the service")
+        self._wrong_keys.remember_right(address, digest)
         return key
 
     def _key_of_session(self, connection: HTTPConnection, *, may_use: bool) -> ApiKey:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.problems import Problem, refuse_request
 
-__all__ = ["HEALTH", "AllowedHosts", "HostCheck", "checked_host_pattern"]
+__all__ = ["HEALTH", "AllowedHosts", "HostCheck", "checked_host_pattern", "is_loopback"]
 
 ANY = "*"
 # Asked for by the machine that runs the container, under whatever address it has.

@@ -3,6 +3,13 @@
 Only a key that is new to its address counts: a forgotten script that asks with one old key for
 ever locks nobody out who shares its address, while every guess is another key. An IPv6 address
 counts as its /64, which is what one customer has.
+
+While an address is locked out, a right key passes only if this very address has shown it before.
+If every right key passed, a guess would learn at once that it is right, and guessing would not be
+slowed at all; if none did, any stranger behind the same proxy or router could keep everyone there
+out with ten requests a minute. So guesses from an address of one's own are slowed to the full, and
+those from behind an address of others are too, but for the keys that these others use: keys of 16
+characters and more, which no rate of requests will find.
 """
 
 import ipaddress
@@ -18,22 +25,37 @@ __all__ = ["WrongKeys"]
 RATE_PER_MINUTE = 10
 BURST = 10
 MAX_ADDRESSES = 10_000
+MAX_SHOWN_KEYS = 10_000
 REMEMBERED_KEYS = 8
 
 
 class WrongKeys:
-    """Counts the wrong keys of each client address; forgets the address unheard of longest."""
+    """Counts the wrong keys of each client address; forgets the address unheard of longest.
+
+    Right keys are remembered with the addresses that showed them, only to tell who may go on while
+    others guess.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._guessers: OrderedDict[str, _Guesser] = OrderedDict()
+        self._shown: OrderedDict[tuple[str, bytes], None] = OrderedDict()
 
     def wait_s(self, address: str, digest: bytes) -> int:
         """Return how many seconds `address` must wait before it may try this key; 0 = now."""
-        guesser = self._guessers.get(_network_of(address))
-        if guesser is None or digest in guesser.tried:
+        network = _network_of(address)
+        guesser = self._guessers.get(network)
+        if guesser is None or digest in guesser.tried or (network, digest) in self._shown:
             return 0
         return math.ceil(guesser.bucket.wait_s())
+
+    def remember_right(self, address: str, digest: bytes) -> None:
+        """Note that `address` has shown a right key, with which it may go on from now on."""
+        shown = (_network_of(address), digest)
+        self._shown[shown] = None
+        self._shown.move_to_end(shown)
+        while len(self._shown) > MAX_SHOWN_KEYS:
+            self._shown.popitem(last=False)
 
     def count(self, address: str, digest: bytes) -> None:
         """Note that `address` has tried a wrong key."""

@@ -166,7 +166,7 @@ def _validated(schema: type[S], body: bytes | bytearray, *, inside: str = "") ->
         return schema.model_validate_json(bytes(body))
     except ValidationError as error:
         raise invalid_request(
-            error.errors(include_url=False, include_input=False), inside=inside
+            error.errors(include_url=False, include_input=False), inside=inside, schema=schema
         ) from error
 
 

@@ -37,6 +37,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 QUERY_KINDS = ("text", "image")
 # Of a connection beyond --max-connections: another one made way for it, or it was refused.
 FullOutcome: TypeAlias = Literal["made_way", "refused"]
+# Of the file of keys, read again; where it is refused the keys read before stay valid.
+KeysOutcome: TypeAlias = Literal["reloaded", "refused"]
 
 
 class Metrics:
@@ -66,6 +68,12 @@ class Metrics:
         self._full = Counter(
             "hrem_connections_when_full",
             "Connections that came when --max-connections were open, by what became of that",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self._keys_reloads = Counter(
+            "hrem_keys_reloads",
+            "Attempts to read the file of keys again",
             ("outcome",),
             registry=self.registry,
         )
@@ -107,6 +115,8 @@ class Metrics:
             self._problems.labels(code)
         for outcome in get_args(FullOutcome):
             self._full.labels(outcome)
+        for keys_outcome in get_args(KeysOutcome):
+            self._keys_reloads.labels(keys_outcome)
         for kind in QUERY_KINDS:
             self._queries.labels(kind)
         for stage in (*STAGES, "total"):
@@ -141,6 +151,10 @@ class Metrics:
     def count_full(self, outcome: FullOutcome) -> None:
         """Count a connection that came when as many as may be were open."""
         self._full.labels(outcome).inc()
+
+    def count_keys_reload(self, outcome: KeysOutcome) -> None:
+        """Count an attempt to read the file of keys again."""
+        self._keys_reloads.labels(outcome).inc()
 
     def count_queries(self, kind: str, count: int, timing_ms: dict[str, float]) -> None:
         """Count the answered queries of a search and the time of its stages."""

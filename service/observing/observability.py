@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.observing.json_log import access_log, error_log
 from service.observing.metrics import Metrics
+from service.observing.untrusted_forwarding import UntrustedForwarding
 from service.problems import Problem, answer_problem
 
 __all__ = ["ObservedRequests", "record_refusal", "record_request", "request_id_of"]
@@ -28,12 +29,14 @@ class ObservedRequests:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._forwarding = UntrustedForwarding()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        self._forwarding.watch(scope)
         request_id = request_id_of(scope["headers"])
         state = scope.setdefault("state", {})
         state["request_id"] = request_id

@@ -20,8 +20,10 @@ from index_builder.galleries.manifest import GalleryKind
 from index_builder.galleries.named_images import NamedImages
 from index_builder.index_folder.open_index import OpenIndex
 from index_builder.index_folder.versions import IndexFolder
+from index_builder.lookups.column_store import ColumnSummary
 from model.dual_encoder import load_dual_encoder
 from model.errors import GalleryIndexError
+from service.answers import MOST_VALUES
 from service.errors import MissingGalleryError
 from service.pairs.batching import BatchLimits, BatchReport, ignore_report
 from service.pairs.encoding import EncoderOwner
@@ -138,6 +140,18 @@ class ServedPair:
             MissingGalleryError: This index has not both galleries.
         """
         return NamedImages(self.gallery("captions"), self.gallery("images"))
+
+    @cached_property
+    def column_summaries(self) -> dict[GalleryKind, dict[str, ColumnSummary]]:
+        """What the items of each gallery have in each column, of those that filters take.
+
+        All columns are looked through at the first call, which is for no event loop.
+        """
+        return {
+            kind: gallery.column_summaries(most_values=MOST_VALUES)
+            for kind, gallery in self.galleries.items()
+            if gallery is not None
+        }
 
     def gallery(self, kind: GalleryKind) -> Gallery:
         """Return the gallery of that kind.

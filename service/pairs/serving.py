@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index_builder.index_folder.versions import IndexFolder
-from model.errors import HremError
+from model.errors import HremError, NoIndexError
 from service.errors import ReloadRefusedError, StaleVersionError
 from service.pairs.pair import PairOpener, ServedPair
 
@@ -108,6 +108,7 @@ class Serving:
             raise _refused(error, index, checkpoint) from error
         if record.record_sha256 == current.index.record.record_sha256 and checkpoint is None:
             self.reload_counts["unchanged"] += 1
+            log.info("version %s of %s is served already", record.version, index)
             return self._state(is_changed=False)
         for pair in self.pairs():
             is_another = pair.index.record.record_sha256 != record.record_sha256
@@ -159,6 +160,11 @@ class Serving:
 def _refused(error: HremError, index: Path, checkpoint: Path | None) -> ReloadRefusedError:
     """Return the refusal of a pair: the whole reason for the log, without paths for the answer."""
     log.warning("reload refused: %s", error)
+    if isinstance(error, NoIndexError):
+        # Its advice is a command that names the folder.
+        return ReloadRefusedError(
+            "the index folder holds no index (no file `current`); name one that a build has written"
+        )
     told = str(error)
     for place, name in ((checkpoint, "the checkpoint"), (index, "the index")):
         if place is not None:

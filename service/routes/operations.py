@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.answers import GalleriesAnswer, HealthAnswer, InfoAnswer
-from service.filled_answers import gallery_answer, index_answer
+from service.answers import HealthAnswer, InfoAnswer
+from service.filled_answers import info_answer
 from service.problems import Problem, describe_problems
 from service.routes.served import ServedHere
 
@@ -19,20 +19,7 @@ router = APIRouter(tags=["operations"])
 async def read_info(served: ServedHere) -> InfoAnswer:
     """Return the served index version, its galleries and its encoder."""
     with served.serving.leased() as pair:
-        workers = served.workers
-        galleries = {
-            kind: await workers.run(workers.readers, gallery_answer, gallery)
-            for kind, gallery in pair.galleries.items()
-            if gallery is not None
-        }
-    return InfoAnswer(
-        index=index_answer(pair.served),
-        galleries=GalleriesAnswer(
-            images=galleries.get("images"), captions=galleries.get("captions")
-        ),
-        dim=pair.served.dim,
-        encoder=pair.served.encoder,
-    )
+        return await served.workers.run(served.workers.readers, info_answer, pair)
 
 
 @router.get("/health/live", summary="Is the process alive?")

@@ -1,4 +1,4 @@
-"""The door of the service: how much may be under way at once, and until when.
+"""Admission control: how much may be under way at once, and until when.
 
 - What is admitted is bounded, counted in items (queries, pictures, look-ups); more is refused at
   once, so that what was admitted is answered in bounded time.

@@ -7,7 +7,7 @@ reads, or opens connections by the thousand holds them for as long as it likes. 
   a connection open (how slowly a body may come while it is read is bounded in `uploads`);
 - beyond a number of connections the one whose client has owed us bytes for longest makes way, and
   where none owes any the new one gets a 503. Bytes that we have not yet come to read are not owed;
-- a search that there is no room for is refused before it is parsed (`turnstile`);
+- a search that there is no room for is refused before it is parsed (`early_refusals`);
 - what is no HTTP is told so in the shape of all other problems.
 """
 
@@ -23,10 +23,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from service.observing.metrics import Metrics
 from service.observing.observability import record_refusal
 from service.problems import Problem
+from service.traffic.early_refusals import EarlyRefusals
 from service.traffic.owing_connections import OwingConnections
 from service.traffic.problem_bytes import problem_bytes
 from service.traffic.strict_reader import MAX_HEADER_LINES, StrictReader
-from service.traffic.turnstile import Turnstile
 
 __all__ = ["BoundedProtocol", "ConnectionBounds", "bounded_protocol"]
 
@@ -58,18 +58,18 @@ class ConnectionBounds:
 
 
 def bounded_protocol(
-    bounds: ConnectionBounds, turnstile: Turnstile, metrics: Metrics
+    bounds: ConnectionBounds, early_refusals: EarlyRefusals, metrics: Metrics
 ) -> "type[BoundedProtocol]":
     """Return the protocol that uvicorn makes one of for each connection.
 
     Args:
         bounds: Of its connections.
-        turnstile: Refuses searches that there is no room for.
+        early_refusals: Refuses searches that there is no room for.
         metrics: Counts what is refused here.
     """
     shared: dict[str, Any] = {
         "bounds": bounds,
-        "turnstile": turnstile,
+        "early_refusals": early_refusals,
         "metrics": metrics,
         "owing": OwingConnections(),
         "lingering": {},
@@ -82,7 +82,7 @@ class BoundedProtocol(H11Protocol):
 
     # Of all connections of a server.
     bounds: ClassVar[ConnectionBounds]
-    turnstile: ClassVar[Turnstile]
+    early_refusals: ClassVar[EarlyRefusals]
     metrics: ClassVar[Metrics]
     owing: ClassVar[OwingConnections["BoundedProtocol"]]
     lingering: ClassVar[dict["BoundedProtocol", None]]  # refused ones, the oldest first
@@ -233,7 +233,7 @@ class BoundedProtocol(H11Protocol):
         ):
             return False
         server_headers = self.server_state.default_headers
-        refusal = self.turnstile.refusal(data, self._client_address, server_headers)
+        refusal = self.early_refusals.refusal(data, self._client_address, server_headers)
         if refusal is None:
             return False
         self._unread_bytes = refusal.unread_bytes

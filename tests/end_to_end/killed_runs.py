@@ -27,8 +27,8 @@ PROCESSES.set_forkserver_preload(
 )
 _LONGEST_S = 300.0
 # What tells of time or memory; everything else must come out the same.
-_MEASURED = {"seconds", "waiting_seconds", "stepping_seconds"}
-_MEASURED |= {"training_seconds", "peak_memory_bytes", "waiting_share"}
+_MEASURED = {"seconds", "waiting_seconds", "stepping_seconds", "peak_memory_bytes"}
+_MEASURED |= {"training_seconds", "waiting_share"}
 
 
 class KilledRun:

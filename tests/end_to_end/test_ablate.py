@@ -1,9 +1,13 @@
 """A table of ablations through the real command on a tiny world."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,14 @@ ensemble = ["whole", "without"]
 """
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
 class Tables:
     """Runs `ablate` in a folder of its own."""
 
@@ -44,23 +56,22 @@ class Tables:
         (folder / "table.toml").write_text(TABLE)
         self.results = folder / "runs" / "results.jsonl"
 
-    def run(self, *more: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    def arguments(self, *more: str) -> list[str]:
         places = {"table": "table.toml", "settings": "tiny.toml", "data": "data", "output": "runs"}
-        arguments = [
+        given = [
             part
             for name, place in places.items()
             for part in (f"--{name}", str(self.folder / place))
         ]
-        arguments += ["--cache-directory", str(self.folder / "cache")]
-        done = subprocess.run(
-            [sys.executable, "-m", "model.training", "ablate", *arguments, *more],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=False,
-        )
-        assert done.returncode == status, done.stderr
-        return done
+        return [*given, "--cache-directory", str(self.folder / "cache"), *more]
+
+    def run(self, *more: str, status: int = 0) -> Said:
+        """Run the command in this process; the runs themselves are processes of their own."""
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            ended = run_command("ablate", Ablate, self.arguments(*more))
+        assert ended == status, err.getvalue()
+        return Said(out.getvalue(), err.getvalue())
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.results.read_text().splitlines()]
@@ -69,7 +80,8 @@ class Tables:
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     tables = Tables(tmp_path_factory.mktemp("ablate"))
-    tables.shown = tables.run("--seeds", "0,1", "--jobs", "2")
+    arguments = tables.arguments("--seeds", "0,1", "--jobs", "2")
+    subprocess.run([sys.executable, "-m", "model.training", "ablate", *arguments], check=True)
     return tables
 
 
@@ -124,6 +136,37 @@ def test_a_run_killed_before_or_after_its_first_save_goes_on(tables: Tables) -> 
     assert {line["key"]: line["test"] for line in again} == {
         line["key"]: line["test"] for line in killed
     }
+
+
+def test_an_ablation_that_is_terminated_lets_its_runs_save_and_end(tables: Tables) -> None:
+    output = tables.folder / "terminated"
+    long = write_settings(
+        tables.folder / "long.toml",
+        SETTINGS | {"schedule": {"batch_size": 16, "steps": 5000, "save_every_steps": 1}},
+    )
+    more = ("--settings", str(long), "--output", str(output), "--seeds", "0,1", "--rows", "whole")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "model.training", "ablate", *tables.arguments(*more, "--jobs", "2")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while len(begun := list(output.glob("*/training/state.json"))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1].startswith("stopped; the same `ablate` command goes on")
+    assert len(begun) == 2
+    for state in begun:
+        holder = json.loads((state.parent / "lock").read_text())["pid"]
+        with pytest.raises(ProcessLookupError):
+            os.kill(holder, 0)
 
 
 def test_an_ensemble_whose_members_are_gone_is_told_and_stays_in_the_queue(tables: Tables) -> None:

@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoBackbone, ResNetConfig
 
+from model import peak_memory
 from model.command_line import load_settings, run_commands
 from model.hrem import HREM
 from model.identifiers import image_id_for_path
 from model.inputs.pictures import open_picture
+from model.training import feature_cache
 from model.training.batches import BatchMaker
 from model.training.evaluate import Evaluate
 from model.training.learner import Learner
@@ -369,6 +371,24 @@ def test_going_on_writes_the_checkpoint_that_a_kill_left_unwritten(
     assert (output / "model.safetensors").read_bytes() == written
 
 
+def test_a_run_stopped_while_it_read_the_pictures_begins_when_it_is_resumed(
+    trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, cache = tmp_path / "run", tmp_path / "cache"
+
+    def stopping(path: Path) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_cache, "open_picture", stopping)
+        given = world.arguments("unused", "--output", output, "--cache-directory", cache)
+        assert run("train", *given) == 130
+    assert f"train --resume --output {output}" in capsys.readouterr().err
+    assert run("train", "--resume", "--output", output) == 0
+    assert "beginning with its first step" in capsys.readouterr().err
+    assert are_equal(last_weights_of(output), last_weights_of(trained))
+
+
 def test_a_run_killed_before_its_first_save_begins_with_its_first_step(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -442,6 +462,61 @@ def test_a_used_output_is_never_overwritten(
 ) -> None:
     assert run("train", *world.arguments("trained")) == 1
     assert "already holds a run" in capsys.readouterr().err
+
+
+def test_resuming_a_finished_run_changes_nothing_in_its_figures(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    status = tmp_path / "status"
+    status.write_text("VmHWM:\t       7 kB\n")
+    monkeypatch.setattr(peak_memory, "_STATUS", status)
+    assert run("train", "--resume", "--output", run_folder) == 0
+    assert (run_folder / "metrics.json").read_text() == (trained / "metrics.json").read_text()
+
+
+def test_a_recipe_for_a_pretrained_backbone_is_refused_without_one(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--data", world.data, "--output", tmp_path / "run", "--dataset.dev-last-count", 4)
+    assert run("train", "--recipe", "flickr8k-cpu", *given) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "recipe flickr8k-cpu is for a pretrained one; give --backbone FOLDER" in said
+    assert "google/mobilenet_v2" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_help_of_train_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--help") == 0
+    shown = capsys.readouterr().out
+    assert all(f"{path.stem}" in shown for path in RECIPES.glob("*.toml"))
+    assert "coco-bert, coco-bigru" in " ".join(shown.split())
+
+
+def test_two_processes_never_train_into_one_folder(
+    trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    plain = Learner.take_step
+    told: list[str] = []
+
+    def meanwhile(self: Learner, step: int, batches: Any) -> Any:
+        if step == 5:  # saved once, after step 4: there is a run to go on with
+            new = world.arguments("unused", "--output", output)
+            for second in (("--resume", "--output", output), new):
+                capsys.readouterr()
+                told.append(f"{run('train', *second)} {capsys.readouterr().err.splitlines()[-1]}")
+        return plain(self, step, batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "take_step", meanwhile)
+        assert run("train", *world.arguments("unused", "--output", output)) == 0
+    assert len(told) == 2
+    for line in told:
+        assert line.startswith(f"1 error: '{output}' is being trained by process {os.getpid()} ")
+        assert line.endswith("; wait for it or stop it")
+    assert are_equal(last_weights_of(output), last_weights_of(trained))
 
 
 def test_averaged_weights_are_what_is_saved(world: World) -> None:

@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from model.training.analysis import (
     rank_histogram,
     recall_curve,
 )
+from model.training.bootstrap import Difference
+from model.training.comparison import IMAGES_ALONE, figure_name
 from model.training.report.charts import Line, bar_chart, line_chart
 from model.training.report.misses import hardest_caption_misses, hardest_image_misses
 from model.training.report.published import PublishedTable
@@ -51,12 +53,16 @@ class Subject:
         checkpoints: (name, fingerprint) of each; several mean that similarities were averaged.
         images: The images and captions.
         published: What the authors published of them; None where the data are not theirs.
+        compared_with: What another model is called that was evaluated on the same data, if any.
+        differences: How much better than it this one is, by figure.
     """
 
     title: str
     checkpoints: Sequence[tuple[str, str]]
     images: CaptionedImages
     published: PublishedTable | None = None
+    compared_with: str | None = None
+    differences: Mapping[str, Difference] = field(default_factory=dict)
 
 
 def render_report(
@@ -80,6 +86,8 @@ def render_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    engine.filters["figure"] = figure_name
+    engine.filters["signed"] = lambda value: f"{value:+.1f}"
     engine.filters["one"] = lambda value: f"{value:.1f}"
     engine.filters["count"] = lambda value: f"{value:,}"
     thumbnails = Thumbnails(subject.images.image_paths)
@@ -88,6 +96,7 @@ def render_report(
         subject=subject,
         report=report,
         facts=facts,
+        images_alone=IMAGES_ALONE,
         curves=_curves(ranking),
         histograms=_histograms(ranking),
         quarters=_quarters(ranking, facts),

@@ -5,7 +5,7 @@ import pytest
 
 from index_builder.build import build_index
 from index_builder.index_folder.versions import IndexFolder
-from index_builder.vector_index import reranked
+from index_builder.vector_index import queries, reranked
 from index_builder.vector_index.hnsw import HnswIndex
 from index_builder.vector_index.ivf import IvfIndex
 from model.hrem import HREM
@@ -77,6 +77,12 @@ def exactly_only_tiny(monkeypatch):
     monkeypatch.setattr(reranked, "_EXACT_COUNT", 50)
     for kind in (HnswIndex, IvfIndex):
         monkeypatch.setattr(kind, "_break_even_count", lambda _, __: 0)
+
+
+@pytest.fixture
+def few_tuning_queries(monkeypatch):
+    """Tune and measure with 100 queries instead of 500, where a test is about something else."""
+    monkeypatch.setattr(queries, "_TUNING_QUERIES", queries.FEWEST_QUERIES)
 
 
 @pytest.fixture

@@ -77,6 +77,7 @@ def test_both_galleries_answer_like_brute_force_over_their_own_encodings(build, 
     np.testing.assert_allclose(opened.images.vectors(ids_of(opened)), expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 def test_another_kind_or_recall_is_another_gallery_of_the_same_items(build, index):
     build()
     exact = index.open()

@@ -10,7 +10,7 @@ from index_builder.vector_index import IndexRequest, TuningQueries, exact_scores
 from tests.unit.index_builder.vector_index.clusters import clustered_rows
 from tests.unit.index_builder.written_galleries import write_gallery
 
-COUNT, DIM = 20_000, 16
+COUNT, DIM = 10_000, 16
 KINDS = ["exact", "hnsw", "ivf"]
 # Share of the rows that a filter fits.
 SHARES = [0.0001, 0.01, 0.5]

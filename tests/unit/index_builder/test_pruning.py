@@ -1,5 +1,6 @@
 """Pruning: what no kept version names goes, whatever moment a prune before was killed."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -142,6 +143,22 @@ def test_unfinished_work_stays_unless_it_is_asked_for(index):
     assert not list(index.galleries.glob(".work-*"))
 
 
+def test_finished_work_that_a_killed_prune_half_removed_goes_with_the_next(tmp_path):
+    publish_captions(IndexFolder(tmp_path / "index"), unit_rows(20), NAMES[0])
+    for step in itertools.count(1):
+        copy = IndexFolder(shutil.copytree(tmp_path / "index", tmp_path / f"copy{step}"))
+        work = copy.galleries / ".work-captions-0123456789abcdef"
+        work.mkdir()
+        for name, content in (("leads-to", NAMES[0]), ("00000000.npz", "x"), ("1.npz", "x")):
+            (work / name).write_text(content)
+        is_killed = prune_killed_at(copy.path, step, unfinished=False)
+        prune(copy.path)
+        assert [path.name for path in copy.galleries.iterdir()] == [NAMES[0]]
+        if not is_killed:
+            break
+    assert step > 4
+
+
 def test_one_writer_at_a_time_and_no_index_makes_no_folder(index, tmp_path):
     with index.writing(), pytest.raises(GalleryIndexError, match="another process is writing"):
         prune(index.path)
@@ -150,13 +167,13 @@ def test_one_writer_at_a_time_and_no_index_makes_no_folder(index, tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
-def prune_killed_at(path, step):
+def prune_killed_at(path, step, *, unfinished=True):
     """Prune in a process that dies at its `step`-th change of the disk; return whether it did."""
     child = os.fork()
     if child == 0:
         try:
             _die_at(step)
-            prune(path, unfinished=True)
+            prune(path, unfinished=unfinished)
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)

@@ -1,7 +1,5 @@
 """What is removed is found by nobody any more; what is left is found as before."""
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -137,6 +135,7 @@ def test_more_than_a_fifth_is_compacted_from_the_gallery_itself(index):
     assert len(names) == 4 and not [name for name in names if name.startswith(".")]
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 @pytest.mark.parametrize(("kind", "factory"), KINDS)
 def test_every_kind_keeps_its_recall_when_rows_are_removed_and_compacted(
     tmp_path, kind, factory, exactly_only_tiny
@@ -233,7 +232,7 @@ def test_tombstones_that_cannot_be_are_refused(index, rows):
 
 
 def test_removing_in_any_order_leaves_the_same_answers(index):
-    for order in itertools.permutations(["i2", "i9", "i20"]):
+    for order in (["i2", "i9", "i20"], ["i20", "i9", "i2"], ["i9", "i20", "i2"]):
         other = IndexFolder(index.path.with_name("-".join(order)))
         publish(other, {"images": write_gallery(
             other.galleries, IMAGE_ROWS, image_items(), name="images-0000000000000000"

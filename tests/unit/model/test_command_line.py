@@ -167,3 +167,47 @@ def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:
     broken.write_text("epochs = = 3")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_settings("x", Train, ["--config", str(broken)])
+
+
+def test_a_switch_with_a_value_is_told_how_it_is_given() -> None:
+    with pytest.raises(ConfigError, match="a switch takes no value: --debug or --no-debug"):
+        load_settings("x", Train, ["--debug", "false"])
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("HREM_EPOCH", "HREM_EPOCHS"),
+        ("HREM_EOPCHS", "HREM_EPOCHS"),
+        ("hrem_epoch", "HREM_EPOCHS"),
+        ("HREM_RELATION_TOP_K", "HREM_RELATION__TOP_K"),
+    ],
+)
+def test_a_variable_that_is_nearly_a_setting_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: str, meant: str
+) -> None:
+    monkeypatch.setenv(given, "40")
+    with pytest.raises(ConfigError) as caught:
+        load_settings("x", Train, [])
+    assert f"{given}: no such setting; did you mean {meant}? (if not, unset it)" in str(
+        caught.value
+    )
+
+
+def test_variables_of_other_programs_and_of_other_commands_are_let_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Compare(Command):
+        """Compare."""
+
+        epoch: int = Field(default=1, description="which pass")
+
+        def run(self) -> int | None:
+            """Do nothing."""
+            return None
+
+    monkeypatch.setenv("HREM_HOST", "0.0.0.0")
+    assert run_commands("thing", {"train": Train, "compare": Compare}, ["train"]) == 0
+    monkeypatch.setenv("HREM_EPOCH", "3")
+    assert run_commands("thing", {"train": Train, "compare": Compare}, ["train"]) == 0
+    assert run_commands("thing", {"train": Train}, ["train"]) == 2

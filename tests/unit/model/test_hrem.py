@@ -143,6 +143,16 @@ def test_wrong_region_features_are_refused(
         tiny_hrem(backbone=None, region_dim=12).encode_regions(torch.zeros(shape), lengths)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_tensors_of_any_precision_are_encoded_and_no_gradient_flows(dtype: torch.dtype) -> None:
+    network = tiny_hrem(backbone=None, region_dim=12)
+    features = torch.randn(3, 5, 12).to(dtype).requires_grad_()
+    encoded = network.encode_regions(features, [5, 2, 1])
+    expected = network.encode_regions(features.detach().float().numpy(), [5, 2, 1])
+    assert torch.equal(encoded, expected)
+    assert not encoded.requires_grad
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_read_only_memory_map_of_regions_is_encoded(tmp_path: Path) -> None:
     regions = np.random.default_rng(0).normal(size=(5, 3, 12)).astype(np.float32)

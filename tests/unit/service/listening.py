@@ -1,6 +1,7 @@
 """An app behind a real socket, for what only bytes on a connection can show."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,7 +9,17 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-__all__ = ["listening"]
+__all__ = ["listening", "search_request"]
+
+
+def search_request(query: str) -> bytes:
+    """A search as it goes over the wire."""
+    body = json.dumps({"query": query}).encode()
+    head = (
+        "POST /search/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 @asynccontextmanager

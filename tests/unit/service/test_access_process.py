@@ -39,6 +39,7 @@ def service(index_folder: Path, keys: Path) -> Iterator[tuple[str, int]]:
         _, stderr = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0
         assert "can be read by everyone" in stderr
+        assert "--trusted-proxies" not in stderr  # loopback is trusted by default
         for key in (KEY, NEW_KEY):
             assert key not in stderr
 
@@ -92,6 +93,27 @@ def test_sighup_brings_new_keys(service: tuple[str, int], keys: Path) -> None:
         time.sleep(0.05)
     assert status == 200
     assert httpx.get(f"{url}/info", headers=CONFIGURED).status_code == 200
+
+
+def test_a_refused_file_of_keys_is_counted_and_the_old_keys_stay(
+    service: tuple[str, int], keys: Path
+) -> None:
+    url, process_id = service
+    written = keys.read_text()
+    keys.write_text("[[keys]")
+    try:
+        os.kill(process_id, signal.SIGHUP)
+        refused = 'hrem_keys_reloads_total{outcome="refused"} 1.0'
+        end = time.monotonic() + DEADLINE_S
+        shown = httpx.get(f"{url}/metrics", headers=CONFIGURED)
+        while refused not in shown.text and time.monotonic() < end:
+            time.sleep(0.05)
+            shown = httpx.get(f"{url}/metrics", headers=CONFIGURED)
+    finally:
+        keys.write_text(written)
+    assert shown.status_code == 200
+    assert refused in shown.text
+    assert 'hrem_keys_reloads_total{outcome="reloaded"} ' in shown.text
 
 
 def test_wrong_lists_are_told_all_at_once(

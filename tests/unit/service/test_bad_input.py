@@ -101,6 +101,28 @@ async def test_a_wrong_request_is_refused_naming_everything_that_is_wrong(
     assert wrongs(problem) == wrong
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("/search/text", {"query": "red", "limt": 5}, "limt: {}; did you mean limit?"),
+        ("/search/text", {"query": "red", "colour": 5}, "colour: {}"),
+        ("/search/text", {"query": "red", "limit" * 20_000: 5}, "limit" * 24 + ": {}"),
+        ("/search/image", {"image": {"bas64": "a"}}, "image.bas64: {}; did you mean base64?"),
+        (
+            "/search",
+            {"parts": [{"text": "a", "wieght": 2}]},
+            "parts[0].wieght: {}; did you mean weight?",
+        ),
+        ("/embed/text", {"query": "red", "limt": 5}, "limt: {}"),  # it has no such field
+    ],
+)
+async def test_what_an_unknown_field_was_meant_to_be_is_guessed_among_those_of_its_place(
+    client: httpx.AsyncClient, path: str, body: dict, told: str
+) -> None:
+    problem = check_problem(await client.post(path, json=body), 422, "invalid_request")
+    assert problem["detail"] == told.format("Extra inputs are not permitted")
+
+
 async def test_the_defaults_of_later_fields_are_accepted(client: httpx.AsyncClient) -> None:
     body = {
         "query": "red", "filter": None, "group_by": None, "fold_duplicates_above": None,

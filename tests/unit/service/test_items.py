@@ -149,7 +149,7 @@ async def test_moved_pictures_are_found_under_their_new_root(
     album: Path, photos: Path, make_app: MakeApp, connect: ClientOf, tmp_path: Path
 ) -> None:
     photo = image_id_for_path("a.jpg")
-    for root, status in ((tmp_path / "elsewhere", 410), (photos, 200)):
+    for root, status in ((tmp_path, 410), (photos, 200)):
         async with connect(make_app(index=album / "index", images_root=root)) as client:
             assert (await client.get(f"/images/{photo}")).status_code == status
 

@@ -2,15 +2,17 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from index_builder.galleries.gallery import Gallery
 from index_builder.index_folder.versions import OpenIndex
 from service.openapi import openapi_document
 from service.problems import PROBLEMS
-from tests.unit.service.conftest import encoded
+from tests.unit.service.conftest import ClientOf, MakeApp, encoded
 from tests.worlds import made_up_picture
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +40,23 @@ async def test_info_tells_what_is_served(client: httpx.AsyncClient, opened: Open
         "dim": 16,
         "encoder": "HREM resnet + bigru, 16-d",
     }
+
+
+async def test_columns_are_looked_through_once_however_often_somebody_asks(
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_through = []
+    real = Gallery.column_summaries
+
+    def counted(self: Gallery, **how: Any) -> Any:
+        looked_through.append(self.kind)
+        return real(self, **how)
+
+    monkeypatch.setattr(Gallery, "column_summaries", counted)
+    async with connect(make_app()) as client:
+        first, second = [(await client.get("/info")).json() for _ in range(2)]
+    assert first == second
+    assert looked_through == ["images", "captions"]
 
 
 async def test_a_healthy_service_is_live_and_ready(client: httpx.AsyncClient) -> None:

@@ -3,40 +3,19 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from service.pairs.workers import READER_THREADS
 from tests.unit.service.conftest import ClientOf, MakeApp, encoded
+from tests.unit.service.slow_encoder import hold_encoder, wait_until
 from tests.unit.service.test_bad_input import check_problem
 from tests.worlds import captions_of, made_up_picture
 
 pytestmark = pytest.mark.anyio
-
-
-def hold_encoder(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Make the encoder wait for the returned event, as a slow one would."""
-    released = threading.Event()
-    encoder = app.state.served.serving.current.encoder.encoder
-    for name in ("encode_captions", "encode_pixels"):
-        real: Callable[..., Any] = getattr(encoder, name)
-
-        def slow(items: Any, real: Callable[..., Any] = real) -> Any:
-            released.wait(20)
-            return real(items)
-
-        monkeypatch.setattr(encoder, name, slow)
-    return released
-
-
-async def wait_until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not is_so():
-            await asyncio.sleep(0.005)
 
 
 async def test_the_event_loop_answers_while_the_encoder_works(

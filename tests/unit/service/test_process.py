@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,11 +37,13 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def started(*command: object) -> Iterator[subprocess.Popen[str]]:
+def started(
+    *command: object, program: Sequence[str] = (sys.executable,), stderr: IO[str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
+        [*program, *map(str, command)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr or subprocess.PIPE,
         text=True,
         env=environment(),
     )
@@ -188,6 +190,44 @@ def test_a_reload_asked_for_before_it_is_ready_is_done_when_it_is(interrupted: R
     assert RELOADED in interrupted.answers["metrics"].text
 
 
+def test_what_an_operator_should_mend_is_told_at_the_start(index_folder: Path) -> None:
+    command = ("-m", "service", "--port", 0, "--index", index_folder, "--host", "0.0.0.0")
+    # Enough for a start, not for 1,000 connections.
+    few_files = ("prlimit", "--nofile=600:600", sys.executable)
+    with started(*command, program=few_files) as process:
+        began = lines_until(process.stderr, "ready")
+    told = "".join(began)
+    address = began[-1].split()[1].removeprefix("http://").removesuffix("/")
+    fact = f"open to everyone who reaches {address}; --keys FILE closes it"
+    assert f"access      {fact}\n" in told
+    logged = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    warnings = [line["message"] for line in logged if line["level"] == "warning"]
+    assert warnings[0] == f"access is {fact}"
+    assert "may open 600 files, and --max-connections 1000 may need 2256" in warnings[1]
+
+
+def test_a_disk_that_is_full_of_logs_prevents_no_start_and_no_good_end(index_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ("-m", "service", "--port", port, "--index", index_folder)
+    with Path("/dev/full").open("w") as full, started(*command, stderr=full) as process:
+        wait_until_live(f"http://127.0.0.1:{port}", process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=DEADLINE_S) == 0
+
+
+def wait_until_live(url: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            httpx.get(f"{url}/health/live").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail(f"the service did not begin to answer; its exit status is {process.poll()}")
+
+
 def wait_until_handled(process_id: int, wanted: signal.Signals) -> None:
     """Return when the process has a handler of its own for a signal."""
     deadline = time.monotonic() + DEADLINE_S
@@ -228,6 +268,17 @@ def test_a_missing_index_is_one_sentence(
     assert status == 1
     assert "holds no index" in stderr
     assert stderr.count("\n") == 1
+
+
+def test_a_root_of_pictures_that_is_no_folder_is_one_sentence(
+    index_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for root in (tmp_path / "nothing", index_folder / "current"):
+        given = ("--index", index_folder, "--images-root", root, "--port", 0)
+        status, stderr = run_here(capsys, *given)
+        assert status == 1
+        assert stderr.startswith(f"error: --images-root {root} is no folder; ")
+        assert stderr.count("\n") == 1
 
 
 def test_a_missing_checkpoint_is_one_sentence(

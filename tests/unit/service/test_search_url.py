@@ -42,10 +42,9 @@ async def pictures() -> AsyncIterator[HostileServer]:
 
 @pytest.fixture
 async def client(
-    make_app: MakeApp, connect: ClientOf, pictures: HostileServer
+    app: FastAPI, connect: ClientOf, pictures: HostileServer
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Of a service to which the test's server is the public internet."""
-    app = make_app()
     fetcher = PictureFetcher(
         UrlRules([f"http://{NAME}:{pictures.port}"]),
         max_bytes=90_000,
@@ -53,9 +52,11 @@ async def client(
         may_connect=lambda address: address == "127.0.0.1",
         resolve=loopback,
     )
-    app.state.served = replace(app.state.served, fetcher=fetcher)
+    served = app.state.served
+    app.state.served = replace(served, fetcher=fetcher)
     async with connect(app) as client:
         yield client
+    app.state.served = served
 
 
 def asked(pictures: HostileServer, path: str) -> dict[str, Any]:

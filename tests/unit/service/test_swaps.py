@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from index_builder.build import build_index
 from index_builder.index_folder.versions import IndexFolder
 from tests.unit.service.conftest import ClientOf, MakeApp
+from tests.unit.service.slow_encoder import hold_encoder, wait_until
 from tests.unit.service.test_bad_input import check_problem
 from tests.worlds import tiny_checkpoint, write_world
 
@@ -110,11 +110,17 @@ async def reload(client: httpx.AsyncClient, **fields: str) -> httpx.Response:
 
 
 async def test_a_reload_serves_the_newest_version(
-    growing: Path, second_version: SecondVersion, make_app: MakeApp, connect: ClientOf
+    growing: Path,
+    second_version: SecondVersion,
+    make_app: MakeApp,
+    connect: ClientOf,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with connect(make_app(index=growing)) as client:
         fingerprint = (await searched(client))["index"]["checkpoint"]
-        unchanged = (await reload(client)).raise_for_status().json()
+        with caplog.at_level("INFO", logger="service.serving"):
+            unchanged = (await reload(client)).raise_for_status().json()
+        assert f"version 1 of {growing} is served already" in caplog.messages
         assert unchanged == {
             "index": {"version": 1, "checkpoint": fingerprint},
             "previous_version": None,
@@ -168,9 +174,7 @@ async def test_the_version_two_swaps_ago_is_closed(
             409,
             "stale_version",
         )
-        async with asyncio.timeout(10):
-            while first.searcher._batches._thread.is_alive():
-                await asyncio.sleep(0.01)
+        await wait_until(lambda: not first.searcher._batches._thread.is_alive())
 
 
 async def test_a_query_under_way_finishes_on_the_pair_it_began_with(
@@ -182,22 +186,12 @@ async def test_a_query_under_way_finishes_on_the_pair_it_began_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = make_app(index=growing)
-    encoder = app.state.served.serving.current.encoder.encoder
-    released = threading.Event()
-    real = encoder.encode_captions
-
-    def slow(captions: Any) -> Any:
-        released.wait(20)
-        return real(captions)
-
     async with connect(app) as client:
         expected = await searched(client, query="one red circle on grey")
-        monkeypatch.setattr(encoder, "encode_captions", slow)
+        released = hold_encoder(app, monkeypatch)
         app.state.served.serving.current.encoder._kept.clear()
         under_way = asyncio.create_task(searched(client, query="one red circle on grey"))
-        async with asyncio.timeout(5):
-            while app.state.served.admission.waiting_items == 0:
-                await asyncio.sleep(0.005)
+        await wait_until(lambda: app.state.served.admission.waiting_items > 0)
         second_version(growing, other_checkpoint)
         assert (await reload(client)).json()["index"]["version"] == 2
         new = await searched(client, query="one red circle on grey")
@@ -239,7 +233,13 @@ async def test_a_pair_that_fails_its_checks_is_refused_and_the_old_one_stays(
         before = await searched(client)
         for name, folder in {**broken, "nothing": tmp_path / "nothing"}.items():
             answer = await reload(client, index=str(folder))
-            assert check_problem(answer, 409, "reload_refused")["detail"], name
+            detail = check_problem(answer, 409, "reload_refused")["detail"]
+            assert detail and str(tmp_path) not in detail, name
+            if name in ("no current", "nothing"):
+                assert detail == (
+                    "the index folder holds no index (no file `current`); name one that a build "
+                    "has written"
+                )
         answer = await reload(client, index=str(second), checkpoint=str(checkpoint))
         assert "fingerprint" in check_problem(answer, 409, "reload_refused")["detail"]
         after = await searched(client)

@@ -1,16 +1,19 @@
 """Rows, runs and their keys, the results file, the table."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from model.command_line import load_settings
 from model.errors import ConfigError
+from model.training.ablate import Ablate
 from model.training.ablation import (
     ABLATIONS,
     Row,
     Run,
     append_line,
+    commit_of,
     finished_lines,
     read_rows,
     runs_of,
@@ -38,6 +41,14 @@ def test_runs_are_of_their_rows_and_every_first_seed_comes_first() -> None:
         else:
             assert [m.row.name for m in run.members] == list(run.row.ensemble)
             assert [m.seed for m in run.members] == [run.seed, 1 - run.seed]
+
+
+def test_a_row_or_a_seed_that_is_named_twice_runs_once() -> None:
+    given = ["--recipe", "scenes", "--rows", "fusion,without-s,fusion", "--seeds", "1,0,1"]
+    found = load_settings("ablate", Ablate, given)._runs()
+    assert [(run.row.name, run.seed) for run in found] == [
+        ("fusion", 1), ("without-s", 1), ("fusion", 0), ("without-s", 0),
+    ]  # fmt: skip
 
 
 def test_an_ensemble_never_averages_a_run_with_itself() -> None:
@@ -97,3 +108,28 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str, told: str) -> None:
     table.write_text(text)
     with pytest.raises(ConfigError, match=told):
         read_rows(table)
+
+
+def test_the_commit_is_marked_where_anything_but_the_results_differs(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        named = ("-c", "user.name=n", "-c", "user.email=n@example.org")
+        subprocess.run(["git", *named, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    assert commit_of(tmp_path, besides=tmp_path / "results.jsonl") == "unknown"
+    git("init")
+    (tmp_path / "below").mkdir()
+    results, code = tmp_path / "below" / "results.jsonl", tmp_path / "code.py"
+    for path in (results, code):
+        path.write_text("as committed")
+    git("add", ".")
+    git("commit", "-m", "both")
+    clean = commit_of(tmp_path / "below", besides=results)
+    assert len(clean) >= 12 and set(clean) <= set("0123456789abcdef")
+    results.write_text("a line more")
+    assert commit_of(tmp_path / "below", besides=results) == clean
+    assert commit_of(tmp_path / "below", besides=code) == f"{clean}-dirty"
+    assert commit_of(tmp_path / "below", besides=Path("/elsewhere.jsonl")) == f"{clean}-dirty"
+    code.write_text("changed")
+    assert commit_of(tmp_path / "below", besides=results) == f"{clean}-dirty"
+    git("add", ".")
+    assert commit_of(tmp_path / "below", besides=results) == f"{clean}-dirty"

@@ -111,9 +111,9 @@ def test_regions_are_dropped_with_the_given_probability() -> None:
     assert abs(is_dropped.mean() - 0.2) < 0.01
 
 
-def maker(pictures: StoredImages, **varied: float) -> BatchMaker:
+def maker(images: StoredImages, **varied: float) -> BatchMaker:
     return BatchMaker(
-        pictures,
+        images,
         TokenizedCaptions(CAPTIONS),
         region_count=4,
         augmentation=AugmentationConfig(**varied),
@@ -128,7 +128,7 @@ def test_a_batch_holds_the_rows_of_its_pairs() -> None:
     features = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float16)
     chosen = Pairs(0, np.array([3, 1]), np.array([3, 1]))
     batch = maker(StoredPictures(features), word_change=0.0).batch(chosen)
-    np.testing.assert_array_equal(batch.pictures.numpy(), features[[3, 1]])
+    np.testing.assert_array_equal(batch.image_values.numpy(), features[[3, 1]])
     assert batch.image_ids.tolist() == [3, 1]
     for row, is_padding, place in zip(batch.token_ids, batch.is_word_padding, (3, 1), strict=True):
         assert row[~is_padding].tolist() == CAPTIONS[place]
@@ -143,8 +143,8 @@ def test_a_batch_of_regions_holds_their_rows_and_ignores_their_padding(tmp_path:
     chosen = Pairs(0, np.array([3, 1]), np.array([3, 1]))
     kept = maker(StoredRegions(images), region_drop=0.0).batch(chosen)
     assert kept.is_dropped.tolist() == [[False, True, True, True], [False, False, False, True]]
-    np.testing.assert_array_equal(kept.pictures.numpy()[0, 0], regions[3, 0])
-    assert not kept.pictures[kept.is_dropped].any()
+    np.testing.assert_array_equal(kept.image_values.numpy()[0, 0], regions[3, 0])
+    assert not kept.image_values[kept.is_dropped].any()
     means = StoredRegions(images).read(np.array([1])).means()
     np.testing.assert_allclose(means.numpy()[0], regions[1, :3].mean(axis=0), rtol=1e-6)
     dropped = maker(StoredRegions(images), region_drop=0.9).batch(chosen)
@@ -154,10 +154,10 @@ def test_a_batch_of_regions_holds_their_rows_and_ignores_their_padding(tmp_path:
 
 def test_mirrored_pixels_are_turned_and_mirrored_features_are_read() -> None:
     pixels = np.arange(5 * 3 * 2 * 2, dtype=np.uint8).reshape(5, 3, 2, 2)
-    turned = maker(StoredPictures(pixels), mirror=1.0).batch(pairs()).pictures
+    turned = maker(StoredPictures(pixels), mirror=1.0).batch(pairs()).image_values
     np.testing.assert_array_equal(turned.numpy(), pixels[..., ::-1])
     plain, other = np.zeros((5, 4, 3), np.float16), np.ones((5, 4, 3), np.float16)
-    read = maker(StoredPictures(plain, other), mirror=0.5).batch(pairs()).pictures
+    read = maker(StoredPictures(plain, other), mirror=0.5).batch(pairs()).image_values
     assert 0 < float(read.float().mean()) < 1
 
 

@@ -166,8 +166,17 @@ def test_two_models_are_compared_on_the_same_queries(
     assert rsum["estimate"] == pytest.approx(said["rsum"] - one)
     assert rsum["low"] <= rsum["estimate"] <= rsum["high"]
     assert len(said["difference"]) == 7
-    assert run("--checkpoint", folder / "two", *given, "--compare", path) == 0
-    assert "text → image R@10" in capsys.readouterr().out
+    page = tmp_path / "report.html"
+    compared = ("--compare", path, "--report", page)
+    assert run("--checkpoint", folder / "two", *given, *compared) == 0
+    shown = capsys.readouterr().out
+    assert "text → image R@10" in shown
+    assert shown.count("how far another seed would move either model is not in it") == 1
+    html = page.read_text()
+    assert "Minus one.npz" in html and "how far another seed" in html
+    row = '<th scope="row">{}</th><td>{:+.1f}</td><td>{:+.1f}</td><td>{:+.1f}</td>'
+    assert row.format("rsum", rsum["estimate"], rsum["low"], rsum["high"]) in html
+    assert html.count('<th scope="row">text → image R@') == 3
 
 
 def test_ranks_of_other_data_are_not_compared(

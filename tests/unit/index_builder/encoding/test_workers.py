@@ -1,12 +1,10 @@
 """Processes that read pictures: what they say is what one process says, whatever befalls them."""
 
-import os
 import pickle
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,45 +14,14 @@ from index_builder.encoding import workers
 from index_builder.encoding.reading import PictureReader
 from index_builder.encoding.workers import read_pictures
 from index_builder.sources import ImageEntry, open_image_source
-from index_builder.sources.picture_file import read_picture_file
 from model.config import PreprocessorConfig
 from model.errors import GalleryIndexError
 from model.inputs.pictures import PictureTransform
+from tests.unit.index_builder.encoding.deadly_sources import DeadlySource, UnreadableSource
 from tests.unit.index_builder.sources.layouts import write_samples
 from tests.worlds import made_up_picture
 
 NAMES = [f"{number}.png" for number in range(19)]
-
-
-@dataclass(frozen=True)
-class DeadlySource:
-    """A folder in which reading some pictures ends the process, as a hostile file may."""
-
-    root: Path
-    deadly: dict[str, int]
-    description = "photos"
-
-    def entries(self):
-        return iter(())
-
-    def read(self, entry):
-        if entry.path in self.deadly:
-            os.kill(os.getpid(), self.deadly[entry.path])
-        return read_picture_file(self.root, entry.path)
-
-
-class UnreadableSource:
-    """A source that does not arrive in another process."""
-
-    root = None
-    description = "photos"
-
-    def __reduce__(self):
-        return (_refuse, ())
-
-
-def _refuse():
-    os._exit(7)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 from index_builder.vector_index import BuiltIndex, Rows, TuningQueries, build_vector_index
 
 COUNT, DIM = 1500, 16
+BEFORE = COUNT - 300  # rows of an index that the others are added to
 # kind, factory string of an expert
 KINDS = [
     ("exact", None),
@@ -28,10 +29,15 @@ def clustered_rows(count: int = COUNT, *, seed: int = 0, dim: int = DIM) -> Rows
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def tuning_queries() -> TuningQueries:
+    """What the indexes of the tests are tuned with."""
+    return TuningQueries(clustered_rows(100, seed=1), "held-out rows")
+
+
 def build(
     kind: str, factory: str | None, folder: Path, *, rows: Rows | None = None, **more: object
 ) -> BuiltIndex:
     folder.mkdir(parents=True, exist_ok=True)
-    given = {"queries": TuningQueries(clustered_rows(100, seed=1), "held-out rows")} | more
+    given = {"queries": tuning_queries()} | more
     rows = clustered_rows() if rows is None else rows
     return build_vector_index(kind, rows, folder=folder, factory=factory, **given)

@@ -1,6 +1,7 @@
 """Files of every kind: the same bytes again, mapped, and refused where they do not match."""
 
 import json
+import shutil
 
 import faiss
 import numpy as np
@@ -9,10 +10,17 @@ import pytest
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.manifest import record_of_file
 from index_builder.vector_index import IndexRequest, RowFile, build_vector_index
-from index_builder.vector_index.queries import MIDPOINTS, midpoints
+from index_builder.vector_index.queries import midpoints
 from index_builder.vector_index.stored_rows import sample_of
 from model.errors import ConfigError, GalleryIndexError
-from tests.unit.index_builder.vector_index.clusters import COUNT, DIM, KINDS, build, clustered_rows
+from tests.unit.index_builder.vector_index.clusters import (
+    COUNT,
+    DIM,
+    KINDS,
+    build,
+    clustered_rows,
+    tuning_queries,
+)
 from tests.unit.index_builder.written_galleries import unit_rows, write_gallery
 
 ROWS = clustered_rows()
@@ -24,23 +32,23 @@ def request_of(kind, factory):
 
 
 @pytest.mark.parametrize(("kind", "factory"), KINDS)
-def test_the_same_vectors_give_the_same_bytes(tmp_path, kind, factory):
-    for name in ("a", "b"):
-        build(kind, factory, tmp_path / name)
+def test_the_same_vectors_give_the_same_bytes(built, folders, tmp_path, kind, factory):
+    build(kind, factory, tmp_path)
     for name in ("index.faiss", "embeddings.f16"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (folders[kind, factory] / name).read_bytes()
 
 
 @pytest.mark.parametrize(("kind", "factory"), KINDS)
-def test_a_gallery_of_every_kind_opens_and_answers_as_it_was_built(tmp_path, kind, factory):
-    folder = write_gallery(tmp_path, ROWS, index_kind=kind, index=request_of(kind, factory))
-    built = build(kind, factory, tmp_path / "built", queries=None).index
+def test_a_gallery_of_every_kind_opens_and_answers_as_it_was_built(built, tmp_path, kind, factory):
+    request, queries = request_of(kind, factory), tuning_queries()
+    folder = write_gallery(tmp_path, ROWS, index_kind=kind, index=request, queries=queries)
+    index = built[kind, factory].index
     gallery = Gallery.open(folder)
     record = gallery.manifest.index
-    assert (record.kind, record.query_source) == (kind, MIDPOINTS)
-    assert record.search_parameters == dict(built.search_parameters)
+    assert (record.kind, record.query_source) == (kind, queries.source)
+    assert record.search_parameters == dict(index.search_parameters)
     assert record.size_bytes == (folder / "index.faiss").stat().st_size
-    for hits, answer in zip(gallery.search(QUERIES, 10), built.search(QUERIES, 10), strict=True):
+    for hits, answer in zip(gallery.search(QUERIES, 10), index.search(QUERIES, 10), strict=True):
         assert [hit.row for hit in hits] == list(answer.rows)
         assert [hit.score for hit in hits] == list(answer.scores)
     pages = [gallery.search(QUERIES, 10, offset) for offset in (0, 10, 20)]
@@ -53,6 +61,22 @@ def test_a_gallery_of_every_kind_opens_and_answers_as_it_was_built(tmp_path, kin
     expected = ROWS[[7, 2]] if kind == "exact" else ROWS[[7, 2]].astype(np.float16)
     np.testing.assert_array_equal(stored, expected.astype(np.float32))
     gallery.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A gallery of each kind that is chosen by itself; not to be changed."""
+    folder = tmp_path_factory.mktemp("galleries")
+    return {
+        kind: write_gallery(folder / kind, ROWS, index_kind=kind, queries=tuning_queries())
+        for kind in ("exact", "hnsw", "ivf")
+    }
+
+
+@pytest.fixture
+def copy(written, tmp_path):
+    """Return a copy of the gallery of a kind, to be changed."""
+    return lambda kind: shutil.copytree(written[kind], tmp_path / written[kind].name)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +93,8 @@ def test_a_gallery_of_every_kind_opens_and_answers_as_it_was_built(tmp_path, kin
         ("ivf", {"search_parameters": {"nprobe": 0}}, "edited or written by another release"),
     ],
 )
-def test_a_manifest_of_another_index_is_refused(tmp_path, kind, edit, message):
-    place = write_gallery(tmp_path, ROWS, index_kind=kind) / "manifest.json"
+def test_a_manifest_of_another_index_is_refused(copy, kind, edit, message):
+    place = copy(kind) / "manifest.json"
     manifest = json.loads(place.read_text())
     manifest["index"] |= edit
     place.write_text(json.dumps(manifest))
@@ -78,8 +102,8 @@ def test_a_manifest_of_another_index_is_refused(tmp_path, kind, edit, message):
         Gallery.open(place.parent)
 
 
-def test_an_index_of_another_metric_is_refused(tmp_path):
-    folder = write_gallery(tmp_path, ROWS, index_kind="hnsw")
+def test_an_index_of_another_metric_is_refused(copy):
+    folder = copy("hnsw")
     other = faiss.index_factory(DIM, "HNSW32,SQfp16", faiss.METRIC_L2)
     other.add(ROWS)
     faiss.write_index(other, str(folder / "index.faiss"))
@@ -91,8 +115,8 @@ def test_an_index_of_another_metric_is_refused(tmp_path):
         Gallery.open(folder)
 
 
-def test_large_files_are_compared_by_length_alone(tmp_path, monkeypatch):
-    folder = write_gallery(tmp_path, ROWS)
+def test_large_files_are_compared_by_length_alone(copy, monkeypatch):
+    folder = copy("exact")
     content = bytearray((folder / "embeddings.f16").read_bytes())
     content[-1] ^= 1
     (folder / "embeddings.f16").write_bytes(content)

@@ -13,7 +13,6 @@ from tests.unit.index_builder.vector_index.clusters import (
     APPROXIMATE,
     COUNT,
     KINDS,
-    build,
     clustered_rows,
 )
 
@@ -30,15 +29,6 @@ MASKS = {
     "far": np.quantile(CLOSE, 0.4) > CLOSE,
     "none": np.zeros(COUNT, bool),
 }
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kinds")
-    return {
-        (kind, factory): build(kind, factory, folder / f"{kind}-{place}")
-        for place, (kind, factory) in enumerate(KINDS)
-    }
 
 
 @pytest.fixture(params=KINDS, ids=lambda pair: pair[1] or pair[0])

@@ -19,6 +19,7 @@ def ids_of(*numbers):
     return [image_id_for_path(f"{number:02d}.png") for number in numbers]
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
 def test_whatever_was_done_to_an_index_it_verifies(world, tmp_path, kind):
     photos = tmp_path / "photos"
@@ -29,7 +30,6 @@ def test_whatever_was_done_to_an_index_it_verifies(world, tmp_path, kind):
     build_index(
         checkpoint=world / "checkpoint",
         images=photos,
-        captions=world / "captions.jsonl",
         output=index,
         index_request=IndexRequest(kind=kind),
     )

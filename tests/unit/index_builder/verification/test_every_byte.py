@@ -42,11 +42,11 @@ def test_a_flipped_byte_of_any_file_is_found_and_the_file_named(two_versions):
             path.write_bytes(b"")
             assert any(name in problem for problem in report.problems), name
             continue
-        for place in {size // 2, random_places.randrange(size)}:
-            flip_back = flipped(path, place)
-            report = verify_index(index, version=version, sample=0)
-            flip_back()
-            assert any(name in problem for problem in report.problems), (name, place)
+        place = random_places.randrange(size)
+        flip_back = flipped(path, place)
+        report = verify_index(index, version=version, sample=0)
+        flip_back()
+        assert any(name in problem for problem in report.problems), (name, place)
     assert not verify_index(index, sample=0).problems
 
 

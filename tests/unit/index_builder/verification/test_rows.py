@@ -13,7 +13,7 @@ from index_builder.galleries.manifest import Manifest, parse_record
 from index_builder.galleries.tombstones import write_tombstones
 from index_builder.index_folder.versions import IndexFolder
 from index_builder.remove import remove_items
-from index_builder.vector_index import recall_at_10
+from index_builder.vector_index import IndexRequest, recall_at_10
 from index_builder.verification import Report, verify_index
 from index_builder.verification.findings import Check
 from index_builder.verification.lookups import check_lookups
@@ -21,7 +21,7 @@ from index_builder.verification.opened import open_gallery
 from index_builder.verification.recall import check_recall
 from index_builder.verification.vectors import check_agreement
 from index_builder.writing.change_draft import ChangeDraft
-from tests.unit.index_builder.vector_index.clusters import clustered_rows
+from tests.unit.index_builder.vector_index.clusters import clustered_rows, tuning_queries
 from tests.unit.index_builder.verification.tampering import (
     redraw_background,
     refit,
@@ -288,7 +288,7 @@ def test_a_lower_recall_with_another_gallery_is_a_note_until_it_is_much_lower(
     tmp_path, missing, finds
 ):
     """Tuned with vectors of one gallery, measured with those of the one that came after it."""
-    opened, manifest = opened_clusters(tmp_path / "one", index_kind="ivf")
+    opened, manifest = opened_clusters(tmp_path / "one", index_kind="ivf", queries=tuning_queries())
     opened.index.set_parameters(nprobe=1)
     other, _ = opened_clusters(tmp_path / "other", seed=1)
     found = recall_at_10(opened.index, other.gallery.sample_vectors(1500))
@@ -319,9 +319,10 @@ def test_a_lower_recall_with_another_gallery_is_a_note_until_it_is_much_lower(
     ],
 )
 def test_codes_that_cannot_be_compared_are_a_note_and_no_problem(tmp_path, factory, note, capfd):
-    from index_builder.vector_index import IndexRequest
-
-    opened, _ = opened_clusters(tmp_path, index_kind="factory", index=IndexRequest(factory=factory))
+    request = IndexRequest(factory=factory)
+    opened, _ = opened_clusters(
+        tmp_path, index_kind="factory", index=request, queries=tuning_queries()
+    )
     report = Report()
     with report.check("captions", "agreement") as check:
         check_agreement(opened, check)

@@ -41,6 +41,7 @@ def sentence(random):
     return " ".join(random.choice(WORDS, int(random.integers(3, 9))))
 
 
+@pytest.mark.usefixtures("few_tuning_queries")
 @pytest.mark.parametrize("kind", ["exact", "hnsw", "ivf"])
 def test_any_chain_of_changes_is_that_of_a_dictionary(
     build, checkpoint, tmp_path, kind, exactly_only_tiny

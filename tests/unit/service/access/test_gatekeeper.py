@@ -150,6 +150,19 @@ async def test_guessing_is_slowed_down_even_for_the_right_guess(client: httpx.As
     refused(await client.post("/session", json={"key": KEY}), 429, "rate_limited")
 
 
+async def test_a_key_shown_before_goes_on_while_its_address_is_locked_out(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.get("/info", headers=bearer(KEY))).status_code == 200
+    for guess in range(10):
+        await client.get("/info", headers=bearer(f"guess-{guess}"))
+    assert (await client.get("/info", headers=bearer(KEY))).status_code == 200
+    assert (await client.post("/session", json={"key": KEY})).status_code == 204
+    # A right key that this address never showed is like a guess.
+    for key in ("guess-11", ADMIN_KEY):
+        refused(await client.get("/info", headers=bearer(key)), 429, "rate_limited")
+
+
 async def test_one_old_key_asked_with_for_ever_locks_nobody_out(client: httpx.AsyncClient) -> None:
     for _ in range(50):
         answer = await client.get("/info", headers=bearer("old-key-of-a-script"))
@@ -184,7 +197,7 @@ async def test_a_reload_brings_new_keys_and_a_wrong_file_changes_nothing(
         await client.get("/info", headers=bearer(SLOW_KEY))
     keys.write_text("[[keys]")
     assert not access.reload(keys)
-    assert "the keys stay as they were" in caplog.text
+    assert "the keys read before stay valid (page, slow, operator)" in caplog.text
     assert (await client.get("/info", headers=bearer(KEY))).status_code == 200
     new = "another-key-0123456789"
     keys.write_text(KEYS.replace(KEY, new))
@@ -245,6 +258,21 @@ def test_an_ipv6_customer_is_one_address(guess_all: Callable[[WrongKeys, str], N
     guess_all(wrong_keys, "::ffff:192.0.2.1")
     assert wrong_keys.wait_s("192.0.2.1", b"new") == 6
     assert wrong_keys.wait_s("192.0.2.2", b"new") == 0
+
+
+def test_a_right_key_goes_on_from_the_address_that_showed_it_and_no_other(
+    guess_all: Callable[[WrongKeys, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.access.wrong_keys.MAX_SHOWN_KEYS", 2)
+    wrong_keys = WrongKeys(clock=Clock())
+    for address in ("192.0.2.1", "192.0.2.2"):
+        guess_all(wrong_keys, address)
+    wrong_keys.remember_right("192.0.2.1", b"right")
+    assert wrong_keys.wait_s("192.0.2.1", b"right") == 0
+    assert wrong_keys.wait_s("192.0.2.2", b"right") == 6
+    for number in range(2):
+        wrong_keys.remember_right("192.0.2.9", bytes([number]))
+    assert wrong_keys.wait_s("192.0.2.1", b"right") == 6
 
 
 def test_guesses_are_forgiven_in_time_and_addresses_forgotten(

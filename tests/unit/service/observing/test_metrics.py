@@ -59,6 +59,8 @@ async def test_what_is_known_beforehand_begins_with_zero(client: httpx.AsyncClie
         assert await value(client, "hrem_problems_total", code=code) >= 0
     for outcome in ("changed", "unchanged", "refused"):
         assert await value(client, "hrem_reloads_total", outcome=outcome) == 0
+    for outcome in ("reloaded", "refused"):
+        assert await value(client, "hrem_keys_reloads_total", outcome=outcome) == 0
 
 
 async def test_batches_are_counted_by_stage_with_their_items(

@@ -3,14 +3,13 @@
 import asyncio
 import json
 import logging
-import threading
-from typing import Any
 
 import pytest
 
 from service.traffic.connections import ConnectionBounds, bounded_protocol
 from tests.unit.service.conftest import MakeApp
-from tests.unit.service.listening import listening
+from tests.unit.service.listening import listening, search_request
+from tests.unit.service.slow_encoder import hold_encoder, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +21,7 @@ BOUNDS = ConnectionBounds(
 
 async def test_many_refused_at_once_do_not_linger_in_any_number(make_app: MakeApp) -> None:
     app = make_app()
-    protocol = bounded_protocol(BOUNDS, app.state.turnstile, app.state.served.metrics)
+    protocol = bounded_protocol(BOUNDS, app.state.early_refusals, app.state.served.metrics)
     async with listening(app, http=protocol) as port:
         clients = []
         for _ in range(4):
@@ -41,18 +40,14 @@ async def test_who_is_refused_for_too_many_connections_is_counted_logged_and_tol
 ) -> None:
     app = make_app()
     metrics, admission = app.state.served.metrics, app.state.served.admission
-    encoder = app.state.served.serving.current.encoder.encoder
-    released = threading.Event()
-    monkeypatch.setattr(encoder, "encode_captions", held(encoder.encode_captions, released))
-    protocol = bounded_protocol(BOUNDS, app.state.turnstile, metrics)
+    released = hold_encoder(app, monkeypatch)
+    protocol = bounded_protocol(BOUNDS, app.state.early_refusals, metrics)
     async with listening(app, http=protocol) as port:
         clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
         late = await asyncio.open_connection("127.0.0.1", port)  # the first one makes way
         for number, (_, writer) in enumerate((*clients[1:], late)):
-            writer.write(search(f"number {number}"))
-        async with asyncio.timeout(10):
-            while admission.waiting_items < 8:
-                await asyncio.sleep(0.005)
+            writer.write(search_request(f"number {number}"))
+        await wait_until(lambda: admission.waiting_items == 8)
         with caplog.at_level(logging.INFO, logger="service.access"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             head, _, body = (await reader.read()).partition(b"\r\n\r\n")
@@ -72,22 +67,3 @@ async def test_who_is_refused_for_too_many_connections_is_counted_logged_and_tol
         'hrem_problems_total{code="overloaded"} 1.0',
     ):
         assert counted in exposed
-
-
-def held(real: Any, released: threading.Event) -> Any:
-    """The encoder's work, not begun before it is released."""
-
-    def wait(captions: list[str]) -> Any:
-        released.wait(20)
-        return real(captions)
-
-    return wait
-
-
-def search(query: str) -> bytes:
-    body = json.dumps({"query": query}).encode()
-    head = (
-        "POST /search/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body

@@ -1,31 +1,16 @@
 """A client that hangs up is not worked for any more; its bytes go over a real socket."""
 
 import asyncio
-import json
 import threading
 from typing import Any
 
 import pytest
 
 from tests.unit.service.conftest import MakeApp
-from tests.unit.service.listening import listening
+from tests.unit.service.listening import listening, search_request
+from tests.unit.service.slow_encoder import wait_until
 
 pytestmark = pytest.mark.anyio
-
-
-def request(query: str) -> bytes:
-    body = json.dumps({"query": query}).encode()
-    head = (
-        "POST /search/text HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-async def until(is_so: Any) -> None:
-    async with asyncio.timeout(10):
-        while not is_so():
-            await asyncio.sleep(0.005)
 
 
 async def test_what_a_gone_client_asked_for_is_dropped(
@@ -48,11 +33,11 @@ async def test_what_a_gone_client_asked_for_is_dropped(
         writers = []
         for query in ("a first one", "a gone one", "a staying one"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request(query))
-            await until(lambda: admission.waiting_items == len(writers) + 1 and begun.is_set())
+            writer.write(search_request(query))
+            await wait_until(lambda: admission.waiting_items == len(writers) + 1 and begun.is_set())
             writers.append((reader, writer))
         writers[1][1].close()
-        await until(lambda: admission.waiting_items == 2)
+        await wait_until(lambda: admission.waiting_items == 2)
         released.set()
         for place in (0, 2):
             assert b"200 OK" in await asyncio.wait_for(writers[place][0].readline(), 10)

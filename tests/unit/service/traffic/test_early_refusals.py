@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.observing.metrics import Metrics
 from service.traffic.admission import Admission
 from service.traffic.connections import ConnectionBounds, bounded_protocol
-from service.traffic.turnstile import Turnstile
+from service.traffic.early_refusals import EarlyRefusals
 from tests.unit.service.conftest import MakeApp
 from tests.unit.service.listening import listening
 
@@ -45,7 +45,7 @@ def full() -> Admission:
 
 
 def refuse(admission: Admission, data: bytes) -> Any:
-    return Turnstile(admission, Metrics()).refusal(data, "10.0.0.1", [(b"date", b"today")])
+    return EarlyRefusals(admission, Metrics()).refusal(data, "10.0.0.1", [(b"date", b"today")])
 
 
 def test_a_plain_search_is_refused_with_what_is_left_to_read(full: Admission) -> None:
@@ -103,7 +103,7 @@ def test_where_there_is_room_nothing_is_refused(full: Admission) -> None:
 
 
 def served(app: FastAPI, as_app: ASGIApp | None = None) -> AbstractAsyncContextManager[int]:
-    http = bounded_protocol(BOUNDS, app.state.turnstile, app.state.served.metrics)
+    http = bounded_protocol(BOUNDS, app.state.early_refusals, app.state.served.metrics)
     return listening(as_app or app, http=http, server_header=False)
 
 
@@ -128,7 +128,7 @@ async def connected(port: int) -> AsyncIterator[Client]:
     writer.close()
 
 
-async def test_it_says_what_the_door_says(make_app: MakeApp) -> None:
+async def test_it_says_what_the_long_way_says(make_app: MakeApp) -> None:
     app = make_app(max_waiting_items=32)
     app.state.served.admission.waiting_items = 32
     came = []

@@ -1,9 +1,9 @@
-"""Searches that there is no room for, refused from their bytes.
+"""Load shedding before parsing: searches that there is no room for, refused from their bytes.
 
 Under ten times the load that can be answered, what a refusal costs is taken from the answers nine
 times over, and most of it is the way through parser, application and middleware. This way is short.
 It is for requests that are plain in every respect, of which one look at the head tells where they
-end; all others go the long way to the door, which says the same.
+end; all others go the long way to `LoadShedding`, which says the same.
 """
 
 import re
@@ -17,10 +17,10 @@ from service.observing.metrics import Metrics
 from service.observing.observability import record_request, request_id_of
 from service.problems import overloaded
 from service.traffic.admission import Admission
-from service.traffic.door import SEARCHES
+from service.traffic.load_shedding import SEARCHES
 from service.traffic.problem_bytes import problem_bytes
 
-__all__ = ["Refusal", "Turnstile"]
+__all__ = ["EarlyRefusals", "Refusal"]
 
 _HEAD_BYTES = 4_096
 # What is longer is not worth reading to its end; the long way ends the connection.
@@ -47,7 +47,7 @@ class Refusal:
     unread_bytes: int
 
 
-class Turnstile:
+class EarlyRefusals:
     """Knows whether there is room, and how to say that there is none."""
 
     def __init__(

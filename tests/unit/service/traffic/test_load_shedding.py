@@ -43,7 +43,9 @@ async def test_a_full_queue_is_told_before_anything_of_the_body_is_read(
     assert read == []
 
 
-async def test_all_but_searches_pass_the_door(make_app: MakeApp, connect: ClientOf) -> None:
+async def test_all_but_searches_pass_though_the_queue_is_full(
+    make_app: MakeApp, connect: ClientOf
+) -> None:
     async with await full(make_app, connect) as client:
         assert (await client.get("/info")).status_code == 200
         assert (await client.get("/health/live")).status_code == 200
@@ -51,7 +53,7 @@ async def test_all_but_searches_pass_the_door(make_app: MakeApp, connect: Client
         check_problem(await client.post("/search/nothing", json={}), 404, "not_found")
 
 
-async def test_a_service_that_stops_says_so_at_the_door(
+async def test_a_service_that_stops_says_so_before_the_body_is_read(
     make_app: MakeApp, connect: ClientOf
 ) -> None:
     app = make_app()

@@ -1,8 +1,8 @@
-"""What there is no room for is refused at the door, before anything else is done with it.
+"""Load shedding: what there is no room for is refused before anything else is done with it.
 
 Under ten times the load that can be answered, nine of ten requests are refused. Refused in their
 route they would cost as much as the routing of an answer, on the core that should be answering.
-Most are refused earlier still, by `Turnstile`; here those that it does not understand.
+Most are refused earlier still, by `EarlyRefusals`; here those whose bytes are not plain enough.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from service.errors import QueueFullError
 from service.problems import overloaded, refuse_request
 from service.traffic.admission import Admission
 
-__all__ = ["SEARCHES", "Door"]
+__all__ = ["SEARCHES", "LoadShedding"]
 
 SEARCHES = frozenset({"/search", "/search/text", "/search/image", "/embed/text", "/embed/image"})
 
@@ -25,7 +25,7 @@ class _Route:
     path: str
 
 
-class Door:
+class LoadShedding:
     """ASGI middleware that answers 503 where even one query would be too much."""
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
