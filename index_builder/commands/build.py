@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import ByteSize, Field
 
 from index_builder.build import BuildReport, GalleryReport, build_index
+from index_builder.commands.change_told import tell_next
 from index_builder.commands.encoding_options import (
     KEPT_BYTES,
     BatchSize,
@@ -131,7 +132,10 @@ class Build(Command):
                 _tell_left_out(kind, source, part, report.version_before)
         tell_passed_over(report.passed_over)
         tell_unmatched_captions(report.unmatched_captions)
-        say(f"next: python -m service --index {self.output}")
+        if report.is_new_version and report.version_before is not None:
+            tell_next(self.output)
+        else:
+            say(f"next: python -m service --index {self.output}")
 
 
 def _tell_written(output: Path, report: BuildReport) -> None:

@@ -1,4 +1,4 @@
-"""How a change of an index is told in the terminal."""
+"""How a change of an index is told in the terminal, and what comes next."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from index_builder.commands.sources_told import tell_passed_over, tell_unmatched
 from index_builder.writing.changes import ChangeReport
 from model.console import result, say
 
-__all__ = ["tell_change"]
+__all__ = ["tell_change", "tell_next"]
 
 
 def tell_change(index: Path, report: ChangeReport) -> None:
@@ -34,4 +34,12 @@ def tell_change(index: Path, report: ChangeReport) -> None:
     tell_passed_over(report.passed_over)
     tell_unmatched_captions(report.unmatched_captions)
     if report.is_new_version:
-        say("next: a running service takes it up when it is reloaded or started again")
+        tell_next(index)
+
+
+def tell_next(index: Path) -> None:
+    """Show how a version that is new, in an index that was there, comes to be served."""
+    say(
+        "next: a running service serves it after kill -HUP PID or POST /admin/reload; "
+        f"else start one: python -m service --index {index}"
+    )

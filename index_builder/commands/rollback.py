@@ -7,9 +7,10 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from index_builder.commands.change_told import tell_next
 from index_builder.rollback import RollbackReport, roll_back
 from model.command_line import Command
-from model.console import result, result_json, say
+from model.console import result, result_json
 
 __all__ = ["Rollback"]
 
@@ -55,4 +56,4 @@ def _tell(index: Path, report: RollbackReport) -> None:
         f"serves  {index} version {report.version}: {', '.join(parts)} of version "
         f"{report.restored_from}, instead of version {report.served_before}"
     )
-    say("next: a running service takes it up when it is reloaded or started again")
+    tell_next(index)

@@ -14,6 +14,7 @@ writer removes them, but for work that was begun (`galleries/.work-*`), with whi
 and a checkpoint that was moved aside for a copy which never came (`.previous-*`): it is put back.
 """
 
+import errno
 import re
 import shutil
 import sqlite3
@@ -50,6 +51,7 @@ __all__ = [
 OWN_NAMES = {"current", "versions", "galleries", "checkpoints", "rejected.jsonl", "lock"}
 # Where a kept checkpoint is for a moment, while a complete new copy takes its place.
 PREVIOUS_PREFIX = ".previous-"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NEVER_SERVED = ".never-served-"
 _FOLDERS = ("versions", "galleries", "checkpoints")
 
@@ -94,6 +96,9 @@ class IndexFolder:
             )
         return int(line)
 
+    def _current_or_zero(self) -> int:
+        return self.current() if (self.path / "current").exists() else 0
+
     def versions(self) -> list[int]:
         """Return the numbers of all versions, ascending."""
         names = [path.stem for path in (self.path / "versions").glob("[0-9]*.json")]
@@ -105,7 +110,7 @@ class IndexFolder:
         Raises:
             GalleryIndexError: `current` is damaged: a killed writer leaves one version at most.
         """
-        served = self.current() if (self.path / "current").exists() else 0
+        served = self._current_or_zero()
         newer = [version for version in self.versions() if version > served]
         if len(newer) > 1:
             raise GalleryIndexError(
@@ -203,8 +208,13 @@ class IndexFolder:
             # A full disk, a quota, a folder that lost its permissions: foreseen, if not frequent.
             place = getattr(error, "filename", None) or self.path
             reason = getattr(error, "strerror", None) or error
+            is_full = getattr(error, "errno", None) in _FULL or "disk is full" in str(error)
+            remedy = "free space" if is_full else "correct that"
+            is_served = (self.path / "current").exists()
+            served = "what was served before is still served" if is_served else "nothing is served"
             raise GalleryIndexError(
-                f"cannot write {place}: {reason}; what was served before is still served"
+                f"cannot write {place}: {reason}; {served}; {remedy} and run the same command "
+                "again: it goes on where it was"
             ) from error
 
     def publish(
@@ -226,8 +236,10 @@ class IndexFolder:
         Raises:
             GalleryIndexError: More than one version is newer than the served one.
         """
+        # `current` counts too: the record that it names may be lost, and its number was served.
+        numbers = [*self.versions(), *self._never_served_records(), self._current_or_zero()]
         record = VersionRecord(
-            version=max([*self.versions(), *self._never_served_records()], default=0) + 1,
+            version=max(numbers) + 1,
             created_at=datetime.now(UTC),
             checkpoint=checkpoint,
             images=images,

@@ -22,11 +22,11 @@ def gone_file_count(source: ImageSource | RegionSource, listing: Listing, images
     Looked for are those that the source names, and of a folder all that lie below it.
 
     Args:
-        source: Rows of a region array have no files.
+        source: What was added; a region array has no files.
         listing: What it names.
         images: The gallery, after the source was added to it.
     """
-    if isinstance(source, RegionSource) or source.root is None:
+    if source.root is None:
         return 0
     places = [each.place for each in images.rejected() if each.code == "missing"]
     missing = {*images.ids_of_paths(places)}

@@ -165,3 +165,12 @@ def test_a_version_whose_kept_checkpoint_is_damaged_is_not_switched_to(built):
     with pytest.raises(GalleryIndexError, match=r"model.safetensors has sha256 .* says"):
         roll_back(built.path)
     assert built.current() == 2
+
+
+def test_the_number_of_a_served_version_whose_record_is_lost_is_not_used_again(index):
+    expected = hits_of(index, 2)
+    index.record_path(3).unlink()
+    report = roll_back(index.path)
+    assert (report.version, report.served_before, report.restored_from) == (4, 3, 2)
+    assert report.is_new_version and index.versions() == [1, 2, 4]
+    assert hits_of(index) == expected

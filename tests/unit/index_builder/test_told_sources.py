@@ -213,3 +213,20 @@ def test_mistakes_of_both_sources_are_told_before_a_model_is_loaded(
         run("build", "--images", photos)
     _, err = run("build", "--images", tmp_path / "no", "--captions", tmp_path / "no.txt", status=1)
     assert f"{tmp_path / 'no'} does not exist" in err and "no.txt does not exist" in err
+
+
+def test_what_serves_a_new_version_is_said_in_the_same_words_everywhere(run, photos, tmp_path):
+    start = f"python -m service --index {tmp_path / 'index'}"
+    expected = (
+        "next: a running service serves it after kill -HUP PID or POST /admin/reload; else start "
+        f"one: {start}"
+    )
+    assert run("build", "--images", photos).err.splitlines()[-1] == f"next: {start}"
+    made_up_picture(9).save(photos / "new.png")
+    for command in (
+        ("add", "--images", photos),
+        ("remove", "--images", "new.png"),
+        ("build", "--images", photos / "2018", "--images-root", photos),
+        ("rollback",),
+    ):
+        assert run(*command).err.splitlines()[-1] == expected

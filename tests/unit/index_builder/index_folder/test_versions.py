@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import re
+import sqlite3
 
 import pytest
 
@@ -159,3 +161,23 @@ def test_an_encoder_with_another_fingerprint_is_refused_naming_both(index):
     opened.check_encoder(FINGERPRINT, "runs/a")
     with pytest.raises(GalleryIndexError, match=r"runs/b has fingerprint cdcd.* built with abab"):
         opened.check_encoder("cd" * 32, "runs/b")
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "free space and run"),
+        (sqlite3.OperationalError("database or disk is full"), "free space and run"),
+        (OSError(errno.EROFS, "Read-only file system"), "correct that and run"),
+    ],
+)
+def test_a_full_disk_says_what_is_served_and_what_to_do(index, tmp_path, error, remedy):
+    for folder, served in (
+        (IndexFolder(tmp_path / "first"), "nothing is served"),
+        (index, "what was served before is still served"),
+    ):
+        with (
+            pytest.raises(GalleryIndexError, match=f"{served}; {remedy} the same command again"),
+            folder.writing(),
+        ):
+            raise error
