@@ -237,7 +237,8 @@ def _flags(
     try:
         return _cli_source(prog, command, argv, ignore_unknown=False)()
     except SettingsError as error:
-        problems.append(str(error).removeprefix("error parsing CLI: ") + _meant(command, argv))
+        told = str(error).removeprefix("error parsing CLI: ")
+        problems.append(told + (_meant(command, argv) or _unquoted(told)))
     try:
         # Read on without the unknown flags, so that wrong values are told in the same breath.
         return _cli_source(prog, command, argv, ignore_unknown=True)()
@@ -258,6 +259,12 @@ def _meant(command: type[Command], argv: Sequence[str]) -> str:
         if flag.startswith("--") and flag not in known:
             return _hint(flag, known, show=str)
     return ""
+
+
+def _unquoted(told: str) -> str:
+    first = told.removeprefix("unrecognized arguments: ")
+    is_word = first != told and not first.startswith("-")
+    return "; a sentence, or a path with spaces, goes in quotes" if is_word else ""
 
 
 def _cli_source(
