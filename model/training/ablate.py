@@ -43,7 +43,9 @@ class Ablate(Command):
         "--backbone mobilenet-v2 --split val --rows fusion,without-s,without-a --jobs 2",
     )
 
-    table: Path = Field(ABLATIONS, description="TOML file with [[row]] entries.")
+    table: Path | None = Field(
+        None, description="TOML file with [[row]] entries; unset: the method's ablations."
+    )
     rows: Names = Field((), description="Names of rows, with commas; unset: all.")
     seeds: Numbers = Field((), description="With commas; unset: 0,1,2.")
     recipe: str | None = Field(None, description="Recipe that the rows change.")
@@ -109,7 +111,7 @@ class Ablate(Command):
             raise ConfigError(problems)
 
     def _runs(self) -> list[Run]:
-        rows = self._chosen(read_rows(self.table))
+        rows = self._chosen(read_rows(self.table or ABLATIONS))
         common: list[str] = []
         if self.recipe is not None:
             common += ["--recipe", self.recipe]
