@@ -142,9 +142,12 @@ function show(answer, offset, isClicked) {
   look();
 }
 
-/** The next page, unless it is on its way already. */
+let nextPage = null; // promise of the last page that was asked for
+
+/** The next page; one that is on its way already is waited for. */
 async function loadMore({ isClicked = false } = {}) {
-  if (next !== null && !running) await request(next, { isClicked });
+  if (next !== null && !running) nextPage = request(next, { isClicked });
+  await nextPage;
 }
 
 const look = watchEnd(more, () => isBroken || loadMore());

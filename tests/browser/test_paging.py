@@ -67,6 +67,21 @@ def test_the_larger_view_walks_on_into_the_next_page(page: Page) -> None:
     expect(page.locator("#hits > li > button").nth(PAGE_SIZE)).to_be_focused()
 
 
+def test_the_larger_view_waits_for_a_page_that_is_on_its_way(page: Page) -> None:
+    page.goto("/?q=a+star")
+    expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
+    held: list[Route] = []
+    page.route("**/search/text", lambda route: held.append(route), times=1)
+    page.mouse.wheel(0, 600)
+    while not held:
+        page.wait_for_timeout(20)
+    page.locator("#hits > li > button").nth(PAGE_SIZE - 1).click()
+    expect(page.locator("#viewer-title")).to_have_text(f"Result {PAGE_SIZE}")
+    page.keyboard.press("ArrowRight")
+    held[0].continue_()
+    expect(page.locator("#viewer-title")).to_have_text(f"Result {PAGE_SIZE + 1}")
+
+
 def test_a_failure_to_show_more_keeps_what_is_there_and_can_be_tried_again(
     page: Page, watched: Watched
 ) -> None:
