@@ -77,6 +77,12 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self._is_last_keys_reload_ok = Gauge(
+            "hrem_last_keys_reload_ok",
+            "0 if the file of keys was refused when it was read last, else 1",
+            registry=self.registry,
+        )
+        self._is_last_keys_reload_ok.set(1)
         self._request_seconds = Histogram(
             "hrem_request_seconds",
             "Time to answer",
@@ -158,6 +164,7 @@ class Metrics:
     def count_keys_reload(self, outcome: KeysOutcome) -> None:
         """Count an attempt to read the file of keys again."""
         self._keys_reloads.labels(outcome).inc()
+        self._is_last_keys_reload_ok.set(outcome == "reloaded")
 
     def count_queries(self, kind: str, count: int, timing_ms: dict[str, float]) -> None:
         """Count the answered queries of a search and the time of its stages."""
@@ -228,6 +235,11 @@ class _Served(Collector):
         for outcome, count in self._serving.reload_counts.items():
             reloads.add_metric((outcome,), count)
         yield reloads
+        yield _gauge(
+            "last_reload_ok",
+            "0 if the last attempt to serve another index or checkpoint was refused, else 1",
+            self._serving.is_last_reload_ok,
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -58,6 +58,7 @@ class Serving:
         self.current = opener.open(index, checkpoint)
         self.previous: ServedPair | None = None
         self.reload_counts = {"changed": 0, "unchanged": 0, "refused": 0}
+        self.is_last_reload_ok = True
         self._is_reloading = False
 
     @contextmanager
@@ -93,10 +94,14 @@ class Serving:
             checkpoint = checkpoint or self._checkpoint
         self._is_reloading = True
         try:
-            return await self._reload(index, checkpoint)
+            reload = await self._reload(index, checkpoint)
         except ReloadRefusedError:
             self.reload_counts["refused"] += 1
+            self.is_last_reload_ok = False
             raise
+        else:
+            self.is_last_reload_ok = True
+            return reload
         finally:
             self._is_reloading = False
 

@@ -235,6 +235,7 @@ async def test_a_pair_that_fails_its_checks_is_refused_and_the_old_one_stays(
             answer = await reload(client, index=str(folder))
             detail = check_problem(answer, 409, "reload_refused")["detail"]
             assert detail and str(tmp_path) not in detail, name
+            assert "hrem_last_reload_ok 0.0" in (await client.get("/metrics")).text
             if name in ("no current", "nothing"):
                 assert detail == (
                     "the index folder holds no index (no file `current`); name one that a build "
