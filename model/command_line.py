@@ -82,6 +82,8 @@ class Command(BaseSettings):
 
     examples: ClassVar[tuple[str, ...]] = ()
     recipes: ClassVar[Path | None] = None
+    # What is said after "interrupted".
+    when_interrupted: ClassVar[str] = ""
 
     config: Path | None = Field(default=None, description="TOML file with settings")
     json_output: bool = Field(default=False, description="print one JSON object on stdout")
@@ -153,7 +155,7 @@ def run_command(
         return 1
     except KeyboardInterrupt:
         _show_traceback(is_debug)
-        console.say("interrupted")
+        console.say(f"interrupted{command.when_interrupted}")
         return 130
     except BrokenPipeError:
         _forget_stdout()

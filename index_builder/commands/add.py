@@ -31,6 +31,7 @@ __all__ = ["Add"]
 class Add(Command):
     """Add new and changed pictures and captions to an index; what it has stays."""
 
+    when_interrupted: ClassVar[str] = "; the same command goes on where it was"
     examples: ClassVar[tuple[str, ...]] = (
         "python -m index_builder add indexes/photos --images photos/",
         "python -m index_builder add indexes/photos --captions new-captions.jsonl",

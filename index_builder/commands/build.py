@@ -36,6 +36,7 @@ __all__ = ["Build"]
 class Build(Command):
     """Encode pictures and captions with a checkpoint and write an index."""
 
+    when_interrupted: ClassVar[str] = "; the same command goes on where it was"
     examples: ClassVar[tuple[str, ...]] = (
         "python -m index_builder build --checkpoint checkpoints/scenes --images photos/ "
         "--output indexes/photos",
@@ -164,4 +165,5 @@ def _tell_left_out(
             reason = " (a folder has none)"
         elif source.suffix.lower() == ".txt":
             reason = " (a .txt has none)"
-        result(f"columns left out: {', '.join(part.left_out_columns)}{reason}")
+        columns = ", ".join(part.left_out_columns)
+        result(f"columns of {kind} left out: {columns}{reason}")

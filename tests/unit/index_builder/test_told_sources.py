@@ -93,11 +93,11 @@ def test_a_build_tells_what_the_version_before_had_and_the_new_one_has_not(
 def test_a_build_tells_which_columns_the_new_version_has_not(run, photos, table):
     years = table(*((name, {"year": 2018, "place": "sea"}) for name in PICTURES))
     places = table(*((name, {"place": "sea"}) for name in PICTURES), name="places.jsonl")
-    assert "columns left out" not in run("build", "--images", years, "--images-root", photos).out
+    assert "left out" not in run("build", "--images", years, "--images-root", photos).out
     out, _ = run("build", "--images", places, "--images-root", photos)
-    assert "columns left out: year" in out.splitlines()
+    assert "columns of images left out: year" in out.splitlines()
     out, _ = run("build", "--images", photos)
-    assert "columns left out: place (a folder has none)" in out.splitlines()
+    assert "columns of images left out: place (a folder has none)" in out.splitlines()
 
 
 def test_a_picture_that_is_set_aside_now_is_not_told_twice(run, photos):

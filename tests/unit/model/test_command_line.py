@@ -138,8 +138,20 @@ def test_help_tells_the_bounds_of_numbers_once(capsys: pytest.CaptureFixture[str
         assert capsys.readouterr().out.count("passes [>= 1] (default: 3)") == 1
 
 
-def test_an_interrupt_ends_with_130() -> None:
-    assert run_commands("x", {"train": Train}, ["train", "--epochs", "99"]) == 130
+def test_an_interrupt_ends_with_130_and_says_how_it_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Resumable(Train):
+        """Train, and go on."""
+
+        when_interrupted: ClassVar[str] = "; the same command goes on"
+
+    for command, told in (
+        (Train, "interrupted\n"),
+        (Resumable, "interrupted; the same command goes on\n"),
+    ):
+        assert run_commands("x", {"train": command}, ["train", "--epochs", "99"]) == 130
+        assert capsys.readouterr().err == told
 
 
 def test_bare_and_help_show_examples(capsys: pytest.CaptureFixture[str]) -> None:
