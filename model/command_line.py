@@ -250,7 +250,9 @@ def _flags(
 
 def _meant(command: type[Command], argv: Sequence[str]) -> str:
     """Return a guess at the first flag that is none, or at a value that a switch was given."""
-    for flag, value in pairwise(argv):
+    # `--debug=false` is `--debug false`.
+    words = [word for part in argv for word in part.split("=", 1)]
+    for flag, value in pairwise(words):
         if flag.startswith("--") and value.lower() in ("true", "false"):
             switch = flag.removeprefix("--").removeprefix("no-")
             return f"; a switch takes no value: --{switch} or --no-{switch}"

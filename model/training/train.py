@@ -16,6 +16,7 @@ from model.file_lock import exclusive_lock
 from model.hrem import HREM
 from model.training.batch_supply import BatchSupply
 from model.training.batches import BatchMaker
+from model.training.child_commands import termination_interrupts
 from model.training.distributed import Collective, joined_processes
 from model.training.failures import BatchFailures
 from model.training.learner import Learner
@@ -88,7 +89,7 @@ class Train(TrainSettings):
     ) -> int:
         """Store the pictures, take the steps that are left and report; as `run` returns."""
         try:
-            with collective.main_first():
+            with termination_interrupts(), collective.main_first():
                 stored = store_images(
                     hrem,
                     data,
@@ -96,7 +97,9 @@ class Train(TrainSettings):
                     cache_folder=self.cache_directory.expanduser(),
                 )
         except KeyboardInterrupt:
-            self._say_how_to_go_on("while the pictures were read; what was read is kept")
+            self._say_how_to_go_on(
+                "while the pictures were read; what was read is kept, but for the last 128 at most"
+            )
             return 130
         trainer = self._trainer(hrem, data, plan, sampler, stored, collective)
         if is_resumed and saved_step(self.output / "training") is not None:

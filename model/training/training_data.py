@@ -78,7 +78,8 @@ def _cut(
         count = config.dev_last_count
         if count >= len(train):
             raise DataError(
-                f"dev_last_count = {count} leaves nothing of {len(train)} training images"
+                f"dev_last_count = {count} leaves nothing of {len(train)} training images; "
+                f"give a smaller --dataset.dev-last-count, or more images"
             )
         return _of(images, train[:-count], train[-count:], f"last {count} of train")
     dev_splits: Sequence[str]

@@ -181,9 +181,10 @@ def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:
         load_settings("x", Train, ["--config", str(broken)])
 
 
-def test_a_switch_with_a_value_is_told_how_it_is_given() -> None:
+@pytest.mark.parametrize("given", [["--debug", "false"], ["--debug=false"]])
+def test_a_switch_with_a_value_is_told_how_it_is_given(given: list[str]) -> None:
     with pytest.raises(ConfigError, match="a switch takes no value: --debug or --no-debug"):
-        load_settings("x", Train, ["--debug", "false"])
+        load_settings("x", Train, given)
 
 
 @pytest.mark.parametrize(
