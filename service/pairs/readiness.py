@@ -26,21 +26,38 @@ class Readiness:
 
     async def why_not(self) -> str | None:
         """Return why a query would not be answered now, or None if it would be."""
-        admission = self._admission
-        if admission.is_closed:
-            return "the service is stopping"
-        if admission.waiting_items >= admission.limit:
-            return f"{admission.waiting_items} items are waiting; the queue is full"
-        if admission.is_in_doubt:
-            # One trial for all who ask meanwhile: it takes a whole batch, and anybody may ask.
-            if self._trial is None or self._trial.done():
-                self._trial = asyncio.create_task(self._try())
+        refusal, trial = self._look()
+        if trial is not None:
             try:
-                async with asyncio.timeout(admission.timeout_s):
-                    await asyncio.shield(self._trial)
+                async with asyncio.timeout(self._admission.timeout_s):
+                    await asyncio.shield(trial)
             except Exception as error:
                 return f"queries fail ({type(error).__name__}); the log tells more"
-        return None
+        return refusal
+
+    def is_ready(self) -> bool:
+        """Return whether a query would be answered now; False while that is being tried.
+
+        Nobody waits for the trial here: a scrape that took as long as a query may would be given
+        up when its figures are wanted most.
+        """
+        return self._look() == (None, None)
+
+    def _look(self) -> tuple[str | None, asyncio.Task[None] | None]:
+        """Return why a query would be refused, and the trial that is needed to know more."""
+        admission = self._admission
+        if admission.is_closed:
+            return "the service is stopping", None
+        if admission.waiting_items >= admission.limit:
+            return f"{admission.waiting_items} items are waiting; the queue is full", None
+        if not admission.is_in_doubt:
+            return None, None
+        # One trial for all who ask meanwhile: it takes a whole batch, and anybody may ask.
+        if self._trial is None or self._trial.done():
+            self._trial = asyncio.create_task(self._try())
+            # Its failure is logged; perhaps nobody waits for it.
+            self._trial.add_done_callback(lambda trial: trial.cancelled() or trial.exception())
+        return None, self._trial
 
     async def _try(self) -> None:
         with self._serving.leased() as pair:

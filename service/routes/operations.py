@@ -49,10 +49,8 @@ async def read_readiness(served: ServedHere) -> HealthAnswer:
 )
 async def read_metrics(served: ServedHere) -> Response:
     """Return all metrics in Prometheus' text format."""
-    is_ready = await served.readiness.why_not() is None
-    return Response(
-        served.metrics.exposition(is_ready=is_ready), headers={"Content-Type": CONTENT_TYPE_LATEST}
-    )
+    exposition = served.metrics.exposition(is_ready=served.readiness.is_ready())
+    return Response(exposition, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 @router.get("/openapi.json", summary="This document")

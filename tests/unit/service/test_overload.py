@@ -147,6 +147,28 @@ async def test_one_query_is_tried_for_all_who_ask_whether_it_is_ready(
     assert len(trials) == 1
 
 
+async def test_a_scrape_does_not_wait_for_the_query_that_is_tried(
+    make_app: MakeApp, connect: ClientOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    pair = app.state.served.serving.current
+    released, real = threading.Event(), pair.answer_canary
+
+    def slow() -> None:
+        released.wait(60)
+        real()
+
+    monkeypatch.setattr(pair, "answer_canary", slow)
+    admission = app.state.served.admission
+    admission.is_in_doubt, admission.timeout_s = True, 60
+    async with connect(app) as client:
+        async with asyncio.timeout(20):
+            assert "hrem_ready 0.0" in (await client.get("/metrics")).text
+        released.set()
+        await wait_until(lambda: not admission.is_in_doubt)
+        assert "hrem_ready 1.0" in (await client.get("/metrics")).text
+
+
 async def test_the_log_tells_why_queries_fail(
     make_app: MakeApp,
     connect: ClientOf,
