@@ -138,10 +138,20 @@ class ReloadRefusedError(QueryError):
 
 @dataclass(frozen=True)
 class BadPicture:
-    """One upload that cannot be used: where in the request it stands, and why."""
+    """One upload that cannot be used: where in the request it stands, and why.
+
+    The error itself is not kept: its traceback holds the bytes of the picture, and in a thread's
+    frame itself, so that they would stay until the garbage collector comes by.
+    """
 
     where: str
-    cause: PictureError
+    kind: type[PictureError]
+    reason: str
+
+    @classmethod
+    def of(cls, where: str, error: PictureError) -> "BadPicture":
+        """Return what `error` says of the upload at `where`."""
+        return cls(where, type(error), str(error))
 
 
 class BadPicturesError(QueryError):
@@ -152,5 +162,5 @@ class BadPicturesError(QueryError):
     """
 
     def __init__(self, pictures: Sequence[BadPicture]) -> None:
-        super().__init__("; ".join(f"{bad.where}: {bad.cause}" for bad in pictures))
+        super().__init__("; ".join(f"{bad.where}: {bad.reason}" for bad in pictures))
         self.pictures = list(pictures)

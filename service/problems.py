@@ -328,12 +328,12 @@ def overloaded(error: QueueFullError) -> Problem:
 
 def _bad_pictures(error: BadPicturesError) -> Problem:
     items = [
-        ProblemItem(where=bad.where, code=_picture_code(bad.cause), message=str(bad.cause))
+        ProblemItem(where=bad.where, code=_picture_code(bad.kind), message=bad.reason)
         for bad in error.pictures
     ]
     first = items[0]
     return Problem(first.code, f"{first.where}: {first.message}", errors=items)
 
 
-def _picture_code(cause: PictureError) -> str:
-    return "too_many_pixels" if isinstance(cause, TooManyPixelsError) else "unreadable_image"
+def _picture_code(kind: type[PictureError]) -> str:
+    return "too_many_pixels" if issubclass(kind, TooManyPixelsError) else "unreadable_image"

@@ -47,7 +47,7 @@ async def _fetched(url: str, fetcher: PictureFetcher, where: str) -> bytes:
     try:
         return await fetcher.fetch(url)
     except UnreadablePictureError as error:
-        raise BadPicturesError([BadPicture(where, error)]) from error
+        raise BadPicturesError([BadPicture.of(where, error)]) from error
     except (UrlNotAllowedError, UrlUnreachableError, FetchTooLargeError) as error:
         code = QUERY_ERRORS[type(error)]
         item = ProblemItem(where=where, code=code, message=str(error))

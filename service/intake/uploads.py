@@ -9,6 +9,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,9 +91,10 @@ async def read_multipart(
         Problem: Too large, too slow, too many pictures, an unknown part, or no picture at all.
     """
     _, options = parse_options_header(request.headers.get("content-type"))
-    parts = _Parts(options.get(b"boundary", b""))
-    await _receive(request, bounds, parts.write)
-    parts.finish()
+    parts = _Parts()
+    parser = _parser_into(parts, options.get(b"boundary", b""))
+    await _receive(request, bounds, partial(_write_piece, parser))
+    parts.check_whole()
     if not parts.pictures:
         raise _refused(PICTURE_PART, "missing_field", "send at least one picture as a part 'file'")
     params = _validated(schema, b"{}" if parts.params is None else parts.params, inside=PARAMS_PART)
@@ -175,10 +177,41 @@ def _refused(where: str, code: str, message: str) -> Problem:
     return Problem("invalid_request", f"{where}: {message}", errors=[item])
 
 
-class _Parts:
-    """Takes a multipart body piece by piece; keeps pictures and parameters, refuses the rest."""
+def _parser_into(parts: "_Parts", boundary: bytes) -> MultipartParser:
+    if not boundary:
+        raise Problem("malformed_multipart", "the content type names no boundary")
+    try:
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": parts.begin_part,
+                "on_header_field": parts.take_name,
+                "on_header_value": parts.take_value,
+                "on_header_end": parts.end_header,
+                "on_headers_finished": parts.end_headers,
+                "on_part_data": parts.take_content,
+                "on_end": parts.end,
+            },
+        )
+    except FormParserError as error:
+        raise Problem("malformed_multipart", str(error)) from error
 
-    def __init__(self, boundary: bytes) -> None:
+
+def _write_piece(parser: MultipartParser, piece: bytes) -> None:
+    try:
+        parser.write(piece)
+    except FormParserError as error:
+        raise Problem("malformed_multipart", str(error)) from error
+
+
+class _Parts:
+    """What a parser finds in a multipart body: pictures and parameters; the rest is refused.
+
+    It does not know the parser, which knows it: in a circle the pictures would stay in memory until
+    the garbage collector comes by, long after their request.
+    """
+
+    def __init__(self) -> None:
         self.pictures: list[bytearray] = []
         self.params: bytearray | None = None
         self._headers: dict[str, bytes] = {}
@@ -186,51 +219,27 @@ class _Parts:
         self._value = bytearray()
         self._content = bytearray()
         self._is_whole = False
-        if not boundary:
-            raise Problem("malformed_multipart", "the content type names no boundary")
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin_part,
-                    "on_header_field": self._take_name,
-                    "on_header_value": self._take_value,
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_part_data": self._take_content,
-                    "on_end": self._end,
-                },
-            )
-        except FormParserError as error:
-            raise Problem("malformed_multipart", str(error)) from error
 
-    def write(self, piece: bytes) -> None:
-        """Take the next piece of the body."""
-        try:
-            self._parser.write(piece)
-        except FormParserError as error:
-            raise Problem("malformed_multipart", str(error)) from error
-
-    def finish(self) -> None:
+    def check_whole(self) -> None:
         """Refuse a body that ends before its closing boundary."""
         if not self._is_whole:
             raise Problem("malformed_multipart", "the body ends before its closing boundary")
 
-    def _begin_part(self) -> None:
+    def begin_part(self) -> None:
         self._headers = {}
 
-    def _take_name(self, data: bytes, start: int, end: int) -> None:
+    def take_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
 
-    def _take_value(self, data: bytes, start: int, end: int) -> None:
+    def take_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def _end_header(self) -> None:
+    def end_header(self) -> None:
         self._headers[self._name.decode("latin-1").lower()] = bytes(self._value)
         self._name.clear()
         self._value.clear()
 
-    def _end_headers(self) -> None:
+    def end_headers(self) -> None:
         disposition = self._headers.get("content-disposition", b"").decode("latin-1")
         _, options = parse_options_header(disposition)
         name = options.get(b"name", b"").decode("utf-8", errors="replace")
@@ -251,8 +260,8 @@ class _Parts:
                 where, "unknown_field", "parts are one or more 'file' and at most one 'params'"
             )
 
-    def _take_content(self, data: bytes, start: int, end: int) -> None:
+    def take_content(self, data: bytes, start: int, end: int) -> None:
         self._content += data[start:end]
 
-    def _end(self) -> None:
+    def end(self) -> None:
         self._is_whole = True

@@ -158,7 +158,7 @@ class PictureQueries(Queries):
         try:
             picture = open_picture(upload.content, max_pixels=self.max_pixels)
         except PictureError as error:
-            return BadPicture(upload.where, error)
+            return BadPicture.of(upload.where, error)
         return encoder.pixels_of(picture)
 
 
