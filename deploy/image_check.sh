@@ -6,7 +6,8 @@
 # to index the demo with; without it one is trained, which takes minutes.
 #
 # The image's root is bound read-only and entered with chroot as the image's user; /demo and /tmp are
-# folders of the host. What only an engine does is not tried: its networks, limits and restarts.
+# folders of the host, /dev and /proc the host's. What only an engine does is not tried: its
+# networks, limits and restarts.
 set -eu
 
 images() { buildah --storage-driver vfs "$@"; }
@@ -31,7 +32,7 @@ trap '[ -z "$service" ] || kill -9 "$service" 2>/dev/null
 
 # BUILD_FLAGS are several words.
 # shellcheck disable=SC2086
-build() { images bud --isolation chroot --format docker --layers \
+build() { images bud --isolation chroot --format docker \
     --build-arg "BASE=$base" ${BUILD_FLAGS:-} "$@" . >"$work/log" 2>&1; }
 
 if build --build-arg ACCELERATOR=tpu; then failed "ACCELERATOR=tpu was built"; fi
@@ -42,13 +43,14 @@ told "every step of the Dockerfile was run"
 
 container=$(images from hrem-search)
 root=$(images mount "$container")
-mkdir -p "$work/root" "$work/demo" "$work/tmp" "$root/checkpoint"
+mkdir -p "$work/root" "$work/demo" "$work/tmp" "$root/checkpoint" "$root/proc"
 chown 10001:10001 "$work/demo" "$work/tmp"
 mount --bind "$root" "$work/root"
 mount -o remount,bind,ro "$work/root"
 mount --bind "$work/demo" "$work/root/demo"
 mount --bind "$work/tmp" "$work/root/tmp"
 mount --rbind /dev "$work/root/dev"
+mount --rbind /proc "$work/root/proc"
 [ -z "${CHECKPOINT:-}" ] || mount -o bind,ro "$CHECKPOINT" "$work/root/checkpoint"
 root=$work/root
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from index_builder.index_folder.checkpoints import check_kept_checkpoint
 from index_builder.index_folder.version_record import CheckpointRecord, VersionRecord
 from index_builder.index_folder.versions import IndexFolder
-from index_builder.listing.rejections import write_rejected
+from index_builder.listing.rejections import REJECTED_FILE, write_rejected
 from model.console import warn
 from model.errors import GalleryIndexError
 
@@ -69,7 +69,7 @@ def roll_back(path: Path, to: int | None = None) -> RollbackReport:
                 restored_from=target.origin,
             )
             write_rejected(
-                index.path / "rejected.jsonl",
+                index.path / REJECTED_FILE,
                 ((gallery.kind, gallery.rejected()) for gallery in galleries),
             )
         finally:

@@ -64,6 +64,12 @@ def read_checkpoint(folder: Path) -> StoredCheckpoint:
         )
     for name in (_CONFIG, _WEIGHTS):
         if not (folder / name).is_file():
+            if (folder / "training").is_dir():
+                raise CheckpointError(
+                    f"'{folder}' has no {name} yet: its training has not come to its first look at "
+                    f"the dev images; go on with: python -m model.training train --resume --output "
+                    f"{folder}"
+                )
             raise CheckpointError(
                 f"'{folder}' has no {name}; give a folder written by `train` or `save_pretrained`"
             )

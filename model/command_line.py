@@ -323,7 +323,7 @@ def _problem(command: type[Command], detail: Any) -> str:
         return f"{place}: unknown setting" + _hint(place, [n for n, _ in settings_of(command)])
     if detail["type"] == "missing":
         flag = "--" + place.replace("_", "-")
-        return f"{place}: required; give {flag} or set it in --config"
+        return f"{place}: required; give {flag}, or set it in --config or as {variable_of(place)}"
     if detail["type"] == "value_error":
         message = str(detail["ctx"]["error"])
         return f"{place}: {message}" if place else message

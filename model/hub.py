@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.errors import CheckpointError
 
-__all__ = ["is_hub_name", "local_folder"]
+__all__ = ["is_hub_name", "local_folder", "why_not_fetched"]
 
 _ANSWER_SECONDS = 10
 _MAKE_ONE = "train one with: python -m model.training train, or the demo's with: make demo"
@@ -27,6 +27,24 @@ def is_hub_name(path_or_name: str | Path) -> bool:
     )
 
 
+def why_not_fetched(name: str) -> Exception | None:
+    """Ask the hub one quick question: without network, fetching would try again for minutes.
+
+    Args:
+        name: Of a model, `owner/name`.
+
+    Returns:
+        What went wrong, or None where the model can be fetched.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=_ANSWER_SECONDS)
+    except Exception as error:
+        return error
+    return None
+
+
 def local_folder(path_or_name: str | Path) -> Path:
     """Return the folder of a checkpoint; a hub name is fetched, or found where it was fetched.
 
@@ -42,16 +60,11 @@ def local_folder(path_or_name: str | Path) -> Path:
 
 
 def _fetched(name: str) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
     absent = f"no checkpoint at '{name}': there is no such folder{_near(Path(name))}, and it"
-    asked: Exception | None = None
-    try:
-        # One quick question: without network, fetching would try again for minutes.
-        HfApi().model_info(name, timeout=_ANSWER_SECONDS)
-    except Exception as error:
-        asked = error
+    asked = why_not_fetched(name)
     try:
         return Path(
             snapshot_download(

@@ -58,6 +58,7 @@ __all__ = [
 MEDIA_TYPE = "application/problem+json"
 MAX_ITEMS = 50
 MAX_WHERE_CHARACTERS = 120
+_PICTURE_ADVICE = {"too_many_pixels": "; send a smaller picture"}
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "unreadable_image": (400, "Not a readable picture"),
@@ -328,8 +329,9 @@ def overloaded(error: QueueFullError) -> Problem:
 
 def _bad_pictures(error: BadPicturesError) -> Problem:
     items = [
-        ProblemItem(where=bad.where, code=_picture_code(bad.kind), message=bad.reason)
+        ProblemItem(where=bad.where, code=code, message=bad.reason + _PICTURE_ADVICE.get(code, ""))
         for bad in error.pictures
+        for code in [_picture_code(bad.kind)]
     ]
     first = items[0]
     return Problem(first.code, f"{first.where}: {first.message}", errors=items)

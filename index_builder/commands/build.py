@@ -18,7 +18,11 @@ from index_builder.commands.encoding_options import (
     rejection_limit,
     worker_count,
 )
-from index_builder.commands.sources_told import tell_passed_over, tell_unmatched_captions
+from index_builder.commands.sources_told import (
+    tell_passed_over,
+    tell_set_aside,
+    tell_unmatched_captions,
+)
 from index_builder.encoding.parts import PART_SIZE
 from index_builder.galleries.manifest import NamedKind
 from index_builder.sources.shard_files import is_folder_of_shards
@@ -147,8 +151,14 @@ def _tell_written(output: Path, report: BuildReport) -> None:
         if part is not None
     ]
     result(f"{verb}  {output} version {report.version}: {', '.join(parts)}")
-    if report.rejected_count:
-        result(f"set aside  {report.rejected_count:,} inputs: {output / 'rejected.jsonl'}")
+    tell_set_aside(
+        output,
+        {
+            kind: part.rejected_count
+            for kind, part in (("images", report.images), ("captions", report.captions))
+            if part is not None
+        },
+    )
 
 
 def _tell_left_out(

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from index_builder.commands.sources_told import tell_passed_over, tell_unmatched_captions
+from index_builder.commands.sources_told import (
+    tell_passed_over,
+    tell_set_aside,
+    tell_unmatched_captions,
+)
 from index_builder.writing.changes import ChangeReport
 from model.console import result, say
 
@@ -24,8 +28,7 @@ def tell_change(index: Path, report: ChangeReport) -> None:
         told = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing new"
         compacted = "; compacted" if change.is_compacted else ""
         result(f"{kind}  {told}; {change.count:,} in all{compacted}")
-        if change.rejected_count:
-            result(f"set aside  {change.rejected_count:,} inputs: {index / 'rejected.jsonl'}")
+        tell_set_aside(index, {kind: change.rejected_count})
     if report.gone_file_count:
         result(
             f"{report.gone_file_count:,} pictures of the index have no file any more; build takes "

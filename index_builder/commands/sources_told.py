@@ -1,13 +1,15 @@
 """How the terminal tells what sources hold that their owner may not have meant."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from index_builder.listing.rejections import REJECTED_FILE, first_rejected
 from index_builder.listing.unmatched_captions import UnmatchedCaptions
 from index_builder.sources.folder_tree import told_passed_over
 from index_builder.sources.picture_file import OTHER_PICTURE_ENDINGS
 from model.console import result
 
-__all__ = ["tell_passed_over", "tell_unmatched_captions"]
+__all__ = ["tell_passed_over", "tell_set_aside", "tell_unmatched_captions"]
 
 
 def tell_passed_over(counts: Mapping[str, int]) -> None:
@@ -30,3 +32,19 @@ def tell_unmatched_captions(unmatched: UnmatchedCaptions | None) -> None:
     )
     if unmatched.hint:
         result(f"  {unmatched.hint}")
+
+
+def tell_set_aside(index: Path, counts: Mapping[str, int]) -> None:
+    """Show how much of each gallery was set aside, and why the first was; all stands in a file.
+
+    Args:
+        index: Its folder.
+        counts: Inputs set aside, by the kind of gallery.
+    """
+    path = index / REJECTED_FILE
+    for kind, count in counts.items():
+        if count:
+            told = f"{count:,} {kind}" if count > 1 else f"1 {kind.removesuffix('s')}"
+            result(f"set aside  {told}: {path}")
+            if first := first_rejected(path, kind):
+                result(f"  the first is {first}" if count > 1 else f"  {first}")

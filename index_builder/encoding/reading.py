@@ -24,6 +24,7 @@ __all__ = ["PictureReader", "Pixels", "Reading", "Reason"]
 Pixels = npt.NDArray[np.uint8]
 
 _NAME_IN_MESSAGES = "the uploaded bytes: "
+_WAYS_OUT = "; make it smaller, or raise --max-pixels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class PictureReader:
         try:
             picture = open_picture(content, max_pixels=self._max_pixels)
         except TooManyPixelsError as error:
-            return Reading(digest, stamp, Reason("too_many_pixels", _sentence(error)))
+            return Reading(digest, stamp, Reason("too_many_pixels", _sentence(error) + _WAYS_OUT))
         except UnreadablePictureError as error:
             return Reading(digest, stamp, Reason("unreadable", _sentence(error)))
         return Reading(

@@ -13,7 +13,7 @@ from index_builder.index_folder.versions import (
     IndexFolder,
     VersionRecord,
 )
-from index_builder.listing.rejections import write_rejected
+from index_builder.listing.rejections import REJECTED_FILE, write_rejected
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
 
@@ -40,7 +40,7 @@ def publish_galleries(
     )
     galleries: Iterable[Gallery] = filter(None, (images, captions))
     write_rejected(
-        index.path / "rejected.jsonl",
+        index.path / REJECTED_FILE,
         ((gallery.kind, gallery.rejected()) for gallery in galleries),
     )
     return version

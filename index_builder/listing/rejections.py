@@ -12,7 +12,16 @@ from index_builder.sources.entries import Rejection
 from model.durable import write_lines
 from model.errors import DataError
 
-__all__ = ["RejectionCount", "RejectionLimit", "rejected_lines", "write_rejected"]
+__all__ = [
+    "REJECTED_FILE",
+    "RejectionCount",
+    "RejectionLimit",
+    "first_rejected",
+    "rejected_lines",
+    "write_rejected",
+]
+
+REJECTED_FILE = "rejected.jsonl"
 
 _LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*%|(\d+)")
 
@@ -109,3 +118,14 @@ def rejected_lines(galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> Iter
 def write_rejected(path: Path, galleries: Iterable[tuple[str, Iterable[Rejection]]]) -> None:
     """Write what every gallery set aside, one JSON object a line."""
     write_lines(path, rejected_lines(galleries))
+
+
+def first_rejected(path: Path, kind: str) -> str:
+    """Return of the first input of a gallery that was set aside which it is, and why; or ""."""
+    if not path.is_file():
+        return ""  # somebody removed it: nothing but `verify` misses it
+    with path.open(encoding="utf-8") as lines:
+        for one in map(json.loads, lines):
+            if one["gallery"] == kind:
+                return f"{one['source']}: {one['reason']}"
+    return ""

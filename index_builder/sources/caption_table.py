@@ -61,7 +61,7 @@ class CaptionTable:
                 about = _about(values)
                 ids = _ids(values, texts, first_place)
             except DataError as error:
-                problems.add(f"{place}: {error}")
+                problems.add_at(place, str(error))
                 continue
             first_place += len(texts)
             columns.look_at(place, about["metadata"])

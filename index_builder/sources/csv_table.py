@@ -81,7 +81,7 @@ class CsvTable:
                     },
                 )
             except ValueError as error:
-                problems.add(f"{place}: {error}")
+                problems.add_at(place, str(error))
 
     def _readers(self, names: Sequence[str]) -> Mapping[str, Callable[[str], Any]]:
         """Return how the cells of each column are read."""
@@ -114,7 +114,7 @@ class CsvTable:
             if len(cells) == len(names):
                 yield place, cells
             else:
-                problems.add(f"{place}: {len(cells)} cells, but the header names {len(names)}")
+                problems.add_at(place, f"{len(cells)} cells, but the header names {len(names)}")
 
     def _refuse_other_separator(self) -> None:
         """Refuse a header that names known columns only where another separator is taken."""
@@ -154,9 +154,10 @@ class CsvTable:
                             yield place, cells
                         is_header = False
                 except csv.Error as error:
-                    problems.add(
-                        f"{self.path.name}:{first_line}: not CSV from here on ({error}); is a "
-                        'quote open? A quote inside of quotes is written ""'
+                    problems.add_at(
+                        f"{self.path.name}:{first_line}",
+                        f"not CSV from here on ({error}); is a "
+                        'quote open? A quote inside of quotes is written ""',
                     )
         except OSError as error:
             raise DataError(f"{self.path} cannot be read: {error.strerror}") from error

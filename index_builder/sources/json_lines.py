@@ -40,7 +40,7 @@ class JsonLines:
             try:
                 yield Row(place, json_object(line))
             except ValueError as error:
-                problems.add(f"{place}: {error}")
+                problems.add_at(place, str(error))
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class ParquetTable:
                     try:
                         yield Row(place, {name: _as_json(v) for name, v in values.items()})
                     except ValueError as error:
-                        problems.add(f"{place}: {error}")
+                        problems.add_at(place, str(error))
 
     def _readable_schema(self, schema: "pyarrow.Schema") -> "pyarrow.Schema":
         import pyarrow

@@ -67,7 +67,7 @@ class PictureTable:
             try:
                 entry = _entry(values)
             except DataError as error:
-                problems.add(f"{place}: {error}")
+                problems.add_at(place, str(error))
                 continue
             is_empty = False
             columns.look_at(place, entry.metadata)
@@ -91,7 +91,9 @@ def _entry(row: dict[str, Any]) -> ImageEntry:
     column = "image" if row.get("path") is None and row.get("image") is not None else "path"
     if column == "path" and row.get("image") is not None:
         raise DataError("`path` and `image` both name the picture; leave one out")
-    path = checked_path(row.get(column), column)
+    if row.get(column) is None:
+        raise DataError(f"no `path` among its columns: {', '.join(row) or 'it has none'}")
+    path = checked_path(row[column], column)
     given = row.get("id")
     item_id = image_id_for_path(path) if given is None else checked_id(given, "id")
     metadata = other_columns(row, _OWN_COLUMNS)

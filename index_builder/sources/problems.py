@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import DataError
@@ -12,8 +13,20 @@ __all__ = ["SHOWN_PROBLEM_COUNT", "NotUtf8", "Problems", "Refusals", "is_unicode
 SHOWN_PROBLEM_COUNT = 10
 
 
+@dataclass
+class _Shown:
+    place: str
+    problem: str
+    again_count: int = 0
+
+    def __str__(self) -> str:
+        """Return it as a line."""
+        again = f" (and {self.again_count:,} more like it)" if self.again_count else ""
+        return f"{self.place}: {self.problem}{again}" if self.place else self.problem
+
+
 class Problems:
-    """Counts every problem of a source and keeps the first ten.
+    """Counts every problem of a source and keeps the first ten; one found again is told once.
 
     Args:
         description: What the source is called.
@@ -21,19 +34,27 @@ class Problems:
 
     def __init__(self, description: str) -> None:
         self._description = description
-        self._shown: list[str] = []
+        self._shown: list[_Shown] = []
         self.count = 0
 
     def add(self, problem: str) -> None:
-        """Note one problem, place first."""
+        """Note one problem."""
+        self.add_at("", problem)
+
+    def add_at(self, place: str, problem: str) -> None:
+        """Note one problem and where it is."""
         self.count += 1
+        for shown in self._shown:
+            if place and shown.problem == problem:
+                shown.again_count += 1
+                return
         if len(self._shown) < SHOWN_PROBLEM_COUNT:
-            self._shown.append(problem)
+            self._shown.append(_Shown(place, problem))
 
     def add_first(self, problem: str) -> None:
         """Note one problem that is shown before all others."""
         self.count += 1
-        self._shown.insert(0, problem)
+        self._shown.insert(0, _Shown("", problem))
         del self._shown[SHOWN_PROBLEM_COUNT:]
 
     def count_more(self, count: int) -> None:
@@ -48,8 +69,8 @@ class Problems:
         """
         if not self.count:
             return
-        lines = "\n  ".join(self._shown)
-        more = self.count - len(self._shown)
+        lines = "\n  ".join(map(str, self._shown))
+        more = self.count - sum(1 + shown.again_count for shown in self._shown)
         rest = f"\n  and {more:,} more" if more > 0 else ""
         if self.count == 1:
             raise DataError(f"{self._description} has a problem; correct it:\n  {lines}")

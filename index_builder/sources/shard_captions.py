@@ -45,7 +45,7 @@ class ShardCaptions:
             try:
                 texts, image_id = _texts(sample), sample.image_id
             except DataError as error:
-                problems.add(f"{sample.place}: {error}")
+                problems.add_at(sample.place, str(error))
                 continue
             if not texts:
                 yield Rejection(sample.place, "empty", "the sample has no caption")

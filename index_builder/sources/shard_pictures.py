@@ -60,7 +60,7 @@ class ShardPictures:
             try:
                 entries = _entries(sample)
             except DataError as error:
-                problems.add(f"{sample.place}: {error}")
+                problems.add_at(sample.place, str(error))
                 continue
             is_empty = False
             yield from entries

@@ -76,11 +76,11 @@ def find_members(shard: Path, name: str, problems: Problems) -> Iterator[Member 
                     continue
                 place = f"{name}/{path}"
                 if not is_unicode(info.name):
-                    problems.add(f"{name}: the name {info.name.encode(errors='surrogateescape')!r} "
-                                 "is not UTF-8; write the shard again")  # fmt: skip
+                    raw = info.name.encode(errors="surrogateescape")
+                    problems.add_at(name, f"the name {raw!r} is not UTF-8; write the shard again")
                 elif path.is_absolute() or ".." in path.parts:
-                    problems.add(f"{name}: member {info.name!r} leads out of the shard; "
-                                 "write it again with relative names")  # fmt: skip
+                    told = "leads out of the shard; write it again with relative names"
+                    problems.add_at(name, f"member {info.name!r} {told}")
                 elif any(part.startswith(".") for part in path.parts):
                     continue
                 elif info.type not in _FILES:
@@ -94,9 +94,9 @@ def find_members(shard: Path, name: str, problems: Problems) -> Iterator[Member 
                     span = Span(info.offset_data, info.size)
                     yield Member(path, span, file.read(info.size))
     except DataError as error:
-        problems.add(f"{name}: {error}")
+        problems.add_at(name, str(error))
     except OSError as error:
-        problems.add(f"{name}: cannot be read: {error.strerror}")
+        problems.add_at(name, f"cannot be read: {error.strerror}")
 
 
 def read_span(shard: Path, span: Span) -> bytes | None:

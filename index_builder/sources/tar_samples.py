@@ -116,6 +116,6 @@ def _samples(shard: str, run: Sequence[Member], problems: Problems) -> Iterator[
                 texts[".txt"].content.decode("utf-8-sig") if ".txt" in texts else None,
             )
         except UnicodeDecodeError:
-            problems.add(f"{shard}/{texts['.txt'].path}: not UTF-8 text")
+            problems.add_at(f"{shard}/{texts['.txt'].path}", "not UTF-8 text")
         except ValueError as error:
-            problems.add(f"{shard}/{texts['.json'].path}: {error}")
+            problems.add_at(f"{shard}/{texts['.json'].path}", str(error))

@@ -10,7 +10,7 @@ from index_builder.galleries.manifest import FileRecord, GalleryKind, Manifest, 
 from index_builder.index_folder.version_record import CheckpointRecord, GalleryRecord, VersionRecord
 from index_builder.index_folder.versions import OWN_NAMES, IndexFolder
 from index_builder.index_folder.vouched_files import file_faults
-from index_builder.listing.rejections import rejected_lines
+from index_builder.listing.rejections import REJECTED_FILE, rejected_lines
 from index_builder.verification.findings import Check, Found, Report
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import GalleryIndexError
@@ -168,7 +168,7 @@ def check_rejected(
         galleries: None where one of them is damaged.
         check: Takes what is found.
     """
-    path = index.path / "rejected.jsonl"
+    path = index.path / REJECTED_FILE
     advice = f"`python -m index_builder rollback {index.path} --to {served}` writes it anew"
     if not path.is_file():
         check.problems.append(f"{path.name} is missing; {advice}")

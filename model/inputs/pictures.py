@@ -60,7 +60,7 @@ def open_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Image
         raise UnreadablePictureError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(
-            f"{name}: many more than {max_pixels / 1e6:.1f} megapixels; send a smaller picture"
+            f"{name}: many more than {max_pixels / 1e6:.1f} megapixels"
         ) from error
     except UnidentifiedImageError as error:
         raise UnreadablePictureError(
@@ -90,7 +90,7 @@ def _decoded(content: bytes, name: str, max_pixels: int) -> Image.Image:
         if width * height > max_pixels:
             raise TooManyPixelsError(
                 f"{name}: {width} x {height} is {width * height / 1e6:.1f} megapixels, "
-                f"more than {max_pixels / 1e6:.1f}; send a smaller picture"
+                f"more than {max_pixels / 1e6:.1f}"
             )
         picture.seek(0)
         picture.load()

@@ -119,6 +119,8 @@ def read_ranks(path: Path) -> StoredRanks:
     Raises:
         DataError: There is no such file, or it is not one of these.
     """
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise DataError(f"{path} holds no ranks; write them with: evaluate --ranks FILE.npz")
     try:
         with np.load(path, allow_pickle=False) as stored:
             if int(stored["version"]) != _VERSION:
@@ -134,7 +136,7 @@ def read_ranks(path: Path) -> StoredRanks:
             return StoredRanks(ranks, facts, tuple(stored["checkpoints"].tolist()))
     except _UNREADABLE as error:
         raise DataError(
-            f"{path} holds no ranks ({error}); write it with: evaluate --ranks FILE.npz"
+            f"{path} holds no ranks ({error}); write them with: evaluate --ranks FILE.npz"
         ) from error
 
 

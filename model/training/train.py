@@ -58,6 +58,8 @@ class Train(TrainSettings):
             return settings._train(device, collective, is_resumed=self.resume)
 
     def _train(self, device: torch.device, collective: Collective, *, is_resumed: bool) -> int:
+        if collective.is_main and not is_resumed:
+            self._refuse_used_output()  # at once, and again when no other process can begin one
         data = load_training_data(self.source(), self.dataset, seed=self.seed)
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
@@ -104,7 +106,10 @@ class Train(TrainSettings):
         trainer = self._trainer(hrem, data, plan, sampler, stored, collective)
         if is_resumed and saved_step(self.output / "training") is not None:
             trainer.restore()
-            console.say(f"going on after   step {trainer.position.step:,}")
+            if trainer.position.step >= plan.step_count:
+                console.say(f"nothing is left: all {plan.step_count:,} steps were taken before")
+            else:
+                console.say(f"going on after   step {trainer.position.step:,}")
         elif is_resumed:
             console.say("nothing was saved before the run ended; beginning with its first step")
         is_done = trainer.run()

@@ -43,11 +43,11 @@ function note(id, text) {
   byId(id).hidden = !text;
 }
 
-/** Say calmly that nothing fits, and dim what was found nevertheless. */
+/** Say calmly that perhaps nothing fits, and dim what was found nevertheless. */
 export function showFit({ query, hits, fits }) {
   const isPoor = fits === false && hits.length > 0;
   document.body.classList.toggle("nothing-fits", isPoor);
-  note("fit-note", isPoor ? `Nothing here really fits ${quote(query)}. These come nearest.` : "");
+  note("fit-note", isPoor ? `${quote(query)} is unlike anything here; perhaps nothing fits. These come nearest.` : "");
 }
 
 export const showWarnings = (codes) => note("warning", codes.map((code) => WARNINGS[code] ?? code.replaceAll("_", " ")).join(" "));

@@ -62,7 +62,9 @@ def test_a_note_says_when_nothing_really_fits_and_leaves_again(
 ) -> None:
     page.goto(f"/?q={sentences[False]}")
     note = page.locator("#fit-note")
-    expect(note).to_have_text(f"Nothing here really fits “{sentences[False]}”. These come nearest.")
+    expect(note).to_have_text(
+        f"“{sentences[False]}” is unlike anything here; perhaps nothing fits. These come nearest."
+    )
     expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
     picture = page.locator("#hits img").first
     assert float(picture.evaluate("image => getComputedStyle(image).opacity")) < 1

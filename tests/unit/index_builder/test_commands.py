@@ -46,7 +46,7 @@ def test_a_build_says_what_will_happen_what_was_written_and_what_comes_next(
     assert "HREM" in first_lines[3] and "cpu" in first_lines[4]
     assert "images/s" in err and "captions/s" in err
     assert f"wrote  {place} version 1: 12 images, 60 captions" in out
-    assert f"set aside  1 inputs: {place / 'rejected.jsonl'}" in out
+    assert f"set aside  1 image: {place / 'rejected.jsonl'}\n  broken.jpg: not a picture of" in out
     assert f"next: python -m service --index {place}" in err
 
 

@@ -104,7 +104,7 @@ def test_a_picture_that_is_set_aside_now_is_not_told_twice(run, photos):
     run("build", "--images", photos)
     (photos / PICTURES[0]).write_text("text")
     out, _ = run("build", "--images", photos)
-    assert "set aside  1 inputs" in out and "left out" not in out
+    assert "set aside  1 image: " in out and "left out" not in out
 
 
 def test_captions_that_name_no_picture_of_the_index_are_told(run, photos, captions):
@@ -152,7 +152,7 @@ def test_a_name_that_is_not_utf8_is_set_aside_and_the_build_goes_on(run, photos,
     made_up_picture(9).save(photos / "bear.png")
     (photos / "bear.png").rename(photos / os.fsdecode(b"b\xe4r.png"))
     out, _ = run("build", "--images", photos)
-    assert "version 1: 4 images" in out and "set aside  1 inputs" in out
+    assert "version 1: 4 images" in out and "set aside  1 image: " in out
     (rejected,) = (tmp_path / "index" / "rejected.jsonl").read_text().splitlines()
     assert json.loads(rejected)["source"] == r"b\xe4r.png"
 

@@ -195,6 +195,12 @@ def test_a_damaged_checkpoint_is_refused(
         HREM.from_pretrained(copy)
 
 
+def test_a_run_that_has_written_no_checkpoint_yet_says_how_it_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "training").mkdir()
+    with pytest.raises(CheckpointError, match=rf"yet: .*train --resume --output {tmp_path}"):
+        HREM.from_pretrained(tmp_path)
+
+
 def test_weights_of_another_size_are_refused(saved: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(saved, copy)

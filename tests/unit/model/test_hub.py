@@ -4,9 +4,11 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import transformers
 
 from model.errors import CheckpointError
 from model.hub import local_folder
+from model.inputs.backbone import load_pretrained_backbone
 
 NAME = "openai/clip-nope"
 
@@ -77,3 +79,22 @@ def test_a_name_that_the_hub_does_not_have_is_told_as_that(
 def test_a_model_that_the_hub_has_is_fetched(hub: dict[str, object]) -> None:
     hub["info"] = None
     assert local_folder(NAME) == Path("fetched")
+
+
+def test_a_backbone_of_the_hub_is_not_waited_for_without_network(
+    hub: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub["info"] = OSError("Name or service not known")
+    looked_up: list[object] = []
+    monkeypatch.setattr(
+        transformers.AutoModel,
+        "from_pretrained",
+        lambda _, local_files_only: looked_up.append(local_files_only) or fail(),
+    )
+    with pytest.raises(CheckpointError, match="Name or service not known"):
+        load_pretrained_backbone(NAME)
+    assert looked_up == [True]
+
+
+def fail() -> None:
+    raise OSError("nothing in the cache")

@@ -254,6 +254,7 @@ async def test_too_many_pixels_are_seen_before_decoding(client: httpx.AsyncClien
         answer = await client.post("/search/image", files=files)
         problem = check_problem(answer, 413, "too_many_pixels")
         assert wrongs(problem) == [("file[0]", "too_many_pixels")]
+        assert problem["detail"].endswith("; send a smaller picture")
 
 
 @pytest.mark.parametrize(

@@ -211,10 +211,11 @@ def test_outputs_that_cannot_be_are_told_before_anything_is_loaded(
 
 
 def test_a_file_that_holds_no_ranks_is_one_sentence(tmp_path: Path) -> None:
-    for content in (b"", b"PK\x03\x04 torn", b"\x93NUMPY"):
+    for content in (b"", b"PK\x03\x04 torn", b"\x93NUMPY", b"<html>"):
         (tmp_path / "x.npz").write_bytes(content)
-        with pytest.raises(DataError, match="holds no ranks"):
+        with pytest.raises(DataError, match="holds no ranks") as refused:
             read_ranks(tmp_path / "x.npz")
+        assert "pickle" not in str(refused.value)
     with pytest.raises(DataError, match="holds no ranks"):
         read_ranks(tmp_path / "missing.npz")
     np.savez(tmp_path / "other.npz", a=np.ones(3))

@@ -91,7 +91,11 @@ def make_hostile(photos, name):
         ("empty.jpg", "unreadable", "not a picture of a known format"),
         ("text.jpg", "unreadable", "not a picture of a known format"),
         ("cut.png", "unreadable", "damaged or truncated"),
-        ("bomb.png", "too_many_pixels", "4000 x 4000 is 16.0 megapixels"),
+        (
+            "bomb.png",
+            "too_many_pixels",
+            "16.0 megapixels, more than 0.0; make it smaller, or raise --max-pixels",
+        ),
         ("folder.jpg", "unreadable", "cannot be read: Is a directory"),
         ("pipe.jpg", "unreadable", "is no file"),
         ("long.jpg", "too_large", "more than the 537 MB of a picture"),

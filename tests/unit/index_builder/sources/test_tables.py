@@ -1,5 +1,6 @@
 """What the formats of tables have of their own: JSON Lines, CSV, Parquet."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -52,6 +53,15 @@ def test_a_list_of_images_keeps_its_order_ids_and_metadata(tmp_path):
     ]
     assert [entry.metadata for entry in entries] == [{"year": 2020}, {}]
     assert source.root == tmp_path
+
+
+def test_what_is_wrong_with_every_row_is_told_once(tmp_path):
+    source = tmp_path / "images.jsonl"
+    rows = [{"file": "a.jpg"}] * 1200 + [{"path": "/x.jpg"}] + [{"file": "b.jpg"}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, first, second = refusal_of(source).splitlines()
+    assert first == "  images.jsonl:1: no `path` among its columns: file (and 1,200 more like it)"
+    assert second.startswith("  images.jsonl:1201: ") and "more" not in second
 
 
 def test_every_line_that_holds_no_row_is_told(tmp_path):
