@@ -52,6 +52,11 @@ def _json(picture: bytes, **more: Any) -> tuple[str, bytes]:
     return "application/json", json.dumps({"image": image, **more}).encode()
 
 
+def _part(picture: bytes) -> tuple[str, bytes]:
+    part = {"image": {"base64": base64.b64encode(picture).decode()}}
+    return "application/json", json.dumps({"parts": [part], "target": "images"}).encode()
+
+
 def _regions(width: int) -> tuple[str, bytes]:
     content = io.BytesIO()
     np.save(content, np.zeros((SIZE // width // 4, width), np.float32))
@@ -65,6 +70,9 @@ REQUESTS: dict[str, tuple[Callable[[], tuple[str, bytes]], str, int]] = {
     "pictures": (lambda: _multipart(*[_noise()] * 3), "/search/image", 200),
     "a picture in JSON": (lambda: _json(_noise()), "/search/image", 200),
     "a picture to embed": (lambda: _multipart(_noise()), "/embed/image", 200),
+    "an explained picture": (lambda: _json(_noise(), explain=True), "/search/image", 200),
+    "a part": (lambda: _part(_noise()), "/search", 200),
+    "a broken part": (lambda: _part(CUT), "/search", 400),
     "no picture": (lambda: _multipart(BROKEN), "/search/image", 400),
     "no picture in JSON": (lambda: _json(BROKEN), "/search/image", 400),
     "a cut picture": (lambda: _multipart(CUT), "/search/image", 400),
