@@ -333,7 +333,10 @@ def _problem(command: type[Command], detail: Any) -> str:
 
 def _hint(word: str, known: Iterable[str], *, show: Callable[[str], str] = repr) -> str:
     """Return a guess at what a misspelt word should be, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    known = list(known)
+    # `--steps` for `--schedule.steps`: the section is forgotten sooner than the name.
+    in_sections = [name for name in known if name.rpartition(".")[2] == word.lstrip("-")]
+    close = in_sections or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {show(close[0])}?" if close else ""
 
 

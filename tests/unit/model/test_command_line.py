@@ -170,6 +170,8 @@ def test_a_misspelt_flag_is_guessed() -> None:
         load_settings("x", Train, ["--no-debug", "--json", "--epochs", "5", "--relation.topk=3"])
     with pytest.raises(ConfigError, match=r"unrecognized arguments: --zzz$"):
         load_settings("x", Train, ["--zzz"])
+    with pytest.raises(ConfigError, match=r"did you mean --relation\.top-k\?"):
+        load_settings("x", Train, ["--top-k", "3"])
 
 
 def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:
