@@ -105,9 +105,12 @@ def _earlier(index: IndexFolder, current: int, served: VersionRecord | None) -> 
             continue
         if served is None or _answers(record) != _answers(served):
             return record
+    others = [version for version in index.versions() if version not in (current, first)]
+    copy = f", which brought {first} back" if current != first else ""
+    remedy = f"name one of {others} with --to, or build" if others else "build"
     raise GalleryIndexError(
-        f"{index.path} has no version before {first} that differs from the served one; it has "
-        f"{index.versions()}: name one with --to, or build the index again"
+        f"{index.path} serves version {current}{copy}, and has nothing older that differs; "
+        f"{remedy} the index again"
     )
 
 

@@ -20,13 +20,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    CliPositionalArg,
     CliSettingsSource,
     EnvSettingsSource,
     NoDecode,
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 _SHORTCUTS = {"json-output": "json"}
+_POSITIONAL = get_args(CliPositionalArg[str])[1]
 C = TypeVar("C", bound="Command")
 
 
@@ -215,6 +217,14 @@ def load_settings(
 def _variables(command: type[Command], problems: list[str]) -> dict[str, Any]:
     source = EnvSettingsSource(command)
     everything = source.env_vars
+    for name, field in settings_of(command):
+        # An empty path would be the folder where one stands; without its keys a service is open.
+        variable = variable_of(name)
+        if os.environ.get(variable) == "" and Path in (
+            field.annotation,
+            *get_args(field.annotation),
+        ):
+            problems.append(f"{variable} is empty; unset it or give a path")
     try:
         return source()
     except SettingsError:
@@ -240,7 +250,7 @@ def _flags(
         return _cli_source(prog, command, argv, ignore_unknown=False)()
     except SettingsError as error:
         told = str(error).removeprefix("error parsing CLI: ")
-        problems.append(told + (_meant(command, argv) or _unquoted(told)))
+        problems.append(told + (_meant(command, argv) or _stray_word(command, told)))
     try:
         # Read on without the unknown flags, so that wrong values are told in the same breath.
         return _cli_source(prog, command, argv, ignore_unknown=True)()
@@ -256,7 +266,11 @@ def _meant(command: type[Command], argv: Sequence[str]) -> str:
         if flag.startswith("--") and value.lower() in ("true", "false"):
             switch = flag.removeprefix("--").removeprefix("no-")
             return f"; a switch takes no value: --{switch} or --no-{switch}"
-    names = [name.replace("_", "-") for name, _ in settings_of(command)]
+    names = [
+        name.replace("_", "-")
+        for name, field in settings_of(command)
+        if _POSITIONAL not in field.metadata
+    ]
     known = [f"--{no}{name}" for name in (*names, *_SHORTCUTS.values()) for no in ("", "no-")]
     for part in argv:
         flag = part.split("=")[0]
@@ -265,10 +279,18 @@ def _meant(command: type[Command], argv: Sequence[str]) -> str:
     return ""
 
 
-def _unquoted(told: str) -> str:
-    first = told.removeprefix("unrecognized arguments: ")
-    is_word = first != told and not first.startswith("-")
-    return "; a sentence, or a path with spaces, goes in quotes" if is_word else ""
+def _stray_word(command: type[Command], told: str) -> str:
+    words = told.removeprefix("unrecognized arguments: ")
+    if words == told or words.startswith("-"):
+        return ""
+    required = [
+        name
+        for name, field in command.model_fields.items()
+        if field.is_required() and _POSITIONAL not in field.metadata
+    ]
+    if " " not in words and len(required) == 1:
+        return f"; did you mean --{required[0].replace('_', '-')} {words}?"
+    return "; a sentence, or a path with spaces, goes in quotes"
 
 
 def _cli_source(

@@ -19,4 +19,8 @@ def choose_device(asked: str) -> str:
         return str(torch.empty(0, device=asked).device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError([f"device = {asked!r}: {reason}; use auto, cpu or cuda"]) from error
+        if torch.version.cuda is None and asked.startswith("cuda"):
+            remedy = "use auto or cpu, or install a build of torch with CUDA"
+        else:
+            remedy = "use auto, cpu or cuda"
+        raise ConfigError([f"device = {asked!r}: {reason}; {remedy}"]) from error

@@ -105,6 +105,10 @@ class GalleryIndexError(HremError):
     """An index folder is missing, damaged or does not match what it is used with."""
 
 
+class DamagedIndexError(GalleryIndexError):
+    """A file of an index is missing, cut short or altered; the message is about nothing else."""
+
+
 class NoIndexError(GalleryIndexError):
     """There is no index in a folder, or there is no such folder."""
 

@@ -9,6 +9,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from service.config import ServiceConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from service.traffic.connections import ConnectionBounds
 
 __all__ = ["serve"]
 
@@ -52,6 +56,8 @@ def serve(config: ServiceConfig) -> int:
         needed_files = 2 * bounds.max_connections + OTHER_OPEN_FILES
         allowed_files = _allow_open_files(needed_files)
         app = create_app(config)
+        if allowed_files < needed_files:
+            bounds = replace(bounds, max_connections=_connections_within(allowed_files, bounds))
         log_as_json(with_requests=config.log_requests)
         url = _url(listener)
         facts = startup_facts(app, config, url=url)
@@ -59,10 +65,10 @@ def serve(config: ServiceConfig) -> int:
             log.warning("access is %s", facts["access"])
         if allowed_files < needed_files:
             log.warning(
-                "this process may open %d files, and --max-connections %d may need %d; raise the "
-                "hard limit (LimitNOFILE= of systemd, --ulimit of a container) or lower "
-                "--max-connections",
-                allowed_files, config.max_connections, needed_files,
+                "this process may open %d files, and --max-connections %d may need %d, so only %d "
+                "connections are taken at the same time; raise the hard limit (LimitNOFILE= of "
+                "systemd, --ulimit of a container) or lower --max-connections",
+                allowed_files, config.max_connections, needed_files, bounds.max_connections,
             )  # fmt: skip
         server = _Server(
             uvicorn.Config(
@@ -175,6 +181,16 @@ def _allow_open_files(count: int) -> int:
         return count if allowed == resource.RLIM_INFINITY else allowed
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     return wanted
+
+
+def _connections_within(allowed_files: int, bounds: "ConnectionBounds") -> int:
+    """Return how many connections there are files for, besides those that are open by now.
+
+    Without a file for it, a connection could be neither refused nor counted.
+    """
+    free = allowed_files - len(list(Path("/dev/fd").iterdir()))
+    reserved = min(OTHER_OPEN_FILES, allowed_files // 4)
+    return max(1, min(bounds.max_connections, (free - reserved) // 2))
 
 
 def _claimed_address(host: str, port: int) -> socket.socket:

@@ -1,7 +1,9 @@
 """An open version of an index: what answers queries."""
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from index_builder.galleries.damaged import damaged
 from index_builder.galleries.gallery import Gallery
@@ -12,7 +14,16 @@ from index_builder.vector_index import Rows
 from model.errors import GalleryIndexError
 from model.identifiers import sha256_of_file
 
-__all__ = ["OpenIndex", "open_version"]
+__all__ = ["FileStamp", "OpenIndex", "gallery_stamps", "open_version"]
+
+
+class FileStamp(NamedTuple):
+    """Which file it is, and whether it was written to since."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    changed_ns: int
 
 
 @dataclass(frozen=True)
@@ -24,12 +35,14 @@ class OpenIndex:
         record: What `versions/<n>.json` says.
         images: The images gallery, or None.
         captions: The captions gallery, or None.
+        stamps: Of the galleries' files, taken before they were opened.
     """
 
     folder: Path
     record: VersionRecord
     images: Gallery | None
     captions: Gallery | None
+    stamps: frozenset[FileStamp]
 
     @property
     def version(self) -> int:
@@ -103,6 +116,23 @@ class OpenIndex:
                 gallery.close()
 
 
+def gallery_stamps(folder: Path, record: VersionRecord) -> frozenset[FileStamp]:
+    """Return what tells the files of a version's galleries from others that say the same.
+
+    A copy elsewhere, a backup that was put into their place, a file that was written over: each
+    has other stamps, though its version's record may be the same to the byte.
+    """
+    stamps = set()
+    for gallery in record.galleries:
+        for path in (folder / gallery.folder).glob("*"):
+            with contextlib.suppress(OSError):  # whoever opens it tells what is wrong
+                status = path.stat()
+                stamps.add(
+                    FileStamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+                )
+    return frozenset(stamps)
+
+
 def open_version(
     folder: Path, record: VersionRecord, *, images_root: Path | None = None, device: str = "cpu"
 ) -> OpenIndex:
@@ -121,6 +151,7 @@ def open_version(
         raise GalleryIndexError(
             f"version {record.version} of {folder} names no gallery; build the index again"
         )
+    stamps = gallery_stamps(folder, record)
     root = images_root or (Path(record.images_root) if record.images_root else None)
     images = _open_gallery(folder, record, "images", root, device)
     try:
@@ -129,7 +160,7 @@ def open_version(
         if images is not None:
             images.close()
         raise
-    return OpenIndex(folder, record, images, captions)
+    return OpenIndex(folder, record, images, captions, stamps)
 
 
 def _open_gallery(

@@ -20,18 +20,18 @@ import re
 import secrets
 import stat
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
-    model_validator,
 )
 
 from model.errors import ConfigError
@@ -115,14 +115,15 @@ def read_key_ring(path: Path, *, session_secret: bytes | None = None) -> KeyRing
         raise ConfigError([f"{place}: not valid TOML: {error}"]) from error
     if not written.get("keys"):
         raise ConfigError([f"{place}: holds no key; add one: {EXAMPLE}"])
+    problems = _wrong_together(written["keys"])
     try:
         file = _KeyFile.model_validate(written)
     except ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors(include_input=False)]
-        raise ConfigError([f"{place}: {problem}" for problem in problems]) from error
-    keys = tuple(entry.as_key() for entry in file.keys)
-    if problems := _repeated(keys):
+        wrong = [_problem(detail) for detail in error.errors(include_input=False)]
+        raise ConfigError([f"{place}: {problem}" for problem in wrong + problems]) from error
+    if problems:
         raise ConfigError([f"{place}: {problem}" for problem in problems])
+    keys = tuple(entry.as_key() for entry in file.keys)
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         log.warning("%s can be read by everyone on this machine; run: chmod o= %s", path, path)
     if file.session_secret is not None:
@@ -130,29 +131,29 @@ def read_key_ring(path: Path, *, session_secret: bytes | None = None) -> KeyRing
     return KeyRing(keys, session_secret or secrets.token_bytes(32))
 
 
+def _usable_key(key: str) -> str:
+    if len(key) < MIN_KEY_CHARACTERS:
+        raise ValueError(f"{len(key)} characters, at least {MIN_KEY_CHARACTERS} are needed")
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("spaces or characters outside ASCII, which no header carries")
+    return key
+
+
+def _usable_digest(digest: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", digest):
+        raise ValueError("not 64 hex digits; make it with: printf %s KEY | sha256sum")
+    return digest
+
+
 class _KeyEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9._-]{1,64}\z")]
-    key: str | None = None
-    sha256: str | None = None
+    key: Annotated[str, AfterValidator(_usable_key)] | None = None
+    sha256: Annotated[str, AfterValidator(_usable_digest)] | None = None
     rate_per_minute: int = Field(default=DEFAULT_RATE_PER_MINUTE, ge=1)
     burst: int = Field(default=DEFAULT_BURST, ge=1)
     admin: bool = False
-
-    @model_validator(mode="after")
-    def _one_usable_key(self) -> Self:
-        if (self.key is None) == (self.sha256 is None):
-            raise ValueError("give exactly one of key and sha256")
-        if self.sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", self.sha256):
-            raise ValueError("sha256 is not 64 hex digits; make it with: printf %s KEY | sha256sum")
-        if self.key is not None and len(self.key) < MIN_KEY_CHARACTERS:
-            raise ValueError(
-                f"key has {len(self.key)} characters, at least {MIN_KEY_CHARACTERS} are needed"
-            )
-        if self.key is not None and not re.fullmatch(r"[!-~]+", self.key):
-            raise ValueError("key has spaces or characters outside ASCII, which no header carries")
-        return self
 
     def as_key(self) -> ApiKey:
         digest = digest_of(self.key) if self.key is not None else bytes.fromhex(self.sha256 or "")
@@ -179,12 +180,29 @@ def _problem(detail: Any) -> str:
     return f"{place}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
-def _repeated(keys: Sequence[ApiKey]) -> list[str]:
+def _wrong_together(entries: Any) -> list[str]:
+    """Return what is wrong between fields and between entries, whatever else is wrong in them."""
+    if not isinstance(entries, list):
+        return []
     problems = []
-    for place, key in enumerate(keys):
-        for earlier, other in enumerate(keys[:place]):
-            if key.name == other.name:
-                problems.append(f"keys[{place}]: the name {key.name} is keys[{earlier}]'s too")
-            if key.digest == other.digest:
-                problems.append(f"keys[{place}]: the key is keys[{earlier}]'s too; give its own")
+    first: dict[tuple[str, str], int] = {}
+    for place, entry in enumerate(entries):
+        if isinstance(entry, dict) and ("key" in entry) == ("sha256" in entry):
+            problems.append(f"keys[{place}]: give exactly one of key and sha256")
+        for what, value in _told_apart_by(entry):
+            earlier = first.setdefault((what, value), place)
+            if earlier != place:
+                told = f"the name {value}" if what == "name" else "the key"
+                problems.append(f"keys[{place}]: {told} is keys[{earlier}]'s too")
     return problems
+
+
+def _told_apart_by(entry: Any) -> Iterator[tuple[str, str]]:
+    if not isinstance(entry, dict):
+        return
+    if isinstance(name := entry.get("name"), str):
+        yield "name", name
+    if isinstance(key := entry.get("key"), str):
+        yield "key", digest_of(key).hex()
+    elif isinstance(digest := entry.get("sha256"), str):
+        yield "key", digest.lower()

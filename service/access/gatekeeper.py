@@ -171,7 +171,8 @@ class AccessControl:
         path = scope["path"]
         if self._access is None:
             if is_admin_path(path):
-                raise Problem("forbidden", "no admin key is configured; see --keys")
+                remedy = "see --keys, or reload by SIGHUP"
+                raise Problem("forbidden", f"no admin key is configured: {remedy}")
         elif not is_open(scope["method"], path):
             key = self._access.admit(HTTPConnection(scope))
             scope["state"]["key_name"] = key.name

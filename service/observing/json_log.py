@@ -13,6 +13,8 @@ import traceback
 from datetime import UTC, datetime
 from types import TracebackType
 
+from model.errors import DamagedIndexError
+
 __all__ = ["access_log", "error_log", "log_as_json"]
 
 access_log = logging.getLogger("service.access")
@@ -68,7 +70,8 @@ class _JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]
             line["error"] = type(error).__name__
-            if self._with_error_messages:
+            # What is wrong with a file of the index quotes nobody.
+            if self._with_error_messages or isinstance(error, DamagedIndexError):
                 line["error_message"] = str(error)
             line["traceback"] = _frames(error)
         return json.dumps(line, ensure_ascii=False, default=str)

@@ -5,6 +5,8 @@
   problem, whose `request_id` finds it in the log.
 """
 
+import asyncio
+import logging
 import re
 import time
 import uuid
@@ -13,12 +15,15 @@ from collections.abc import Iterable
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.errors import QueueFullError
 from service.observing.json_log import access_log, error_log
 from service.observing.metrics import Metrics
 from service.observing.untrusted_forwarding import UntrustedForwarding
-from service.problems import Problem, answer_problem
+from service.problems import Problem, answer_problem, overloaded
 
 __all__ = ["ObservedRequests", "record_refusal", "record_request", "request_id_of"]
+
+log = logging.getLogger("service.observing")
 
 CLIENT_CLOSED_REQUEST = 499
 
@@ -58,6 +63,14 @@ class ObservedRequests:
             await self._app(scope, receive, send_observed)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
+        except asyncio.CancelledError:
+            # The time to finish was over while the service stopped: nothing else cancels this.
+            log.info("cut off by the stop", extra={"fields": {"request_id": request_id}})
+            state["problem_code"] = "overloaded"
+            if status is None:
+                problem = overloaded(QueueFullError("the service is stopping; ask another one"))
+                problem.headers["Connection"] = "close"
+                await answer_problem(request_id, problem)(scope, receive, send_observed)
         except Exception:
             error_log.exception("a request failed", extra={"fields": {"request_id": request_id}})
             state["problem_code"] = "internal_error"

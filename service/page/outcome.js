@@ -47,7 +47,8 @@ function note(id, text) {
 export function showFit({ query, hits, fits }) {
   const isPoor = fits === false && hits.length > 0;
   document.body.classList.toggle("nothing-fits", isPoor);
-  note("fit-note", isPoor ? `${quote(query)} is unlike anything here; perhaps nothing fits. These come nearest.` : "");
+  const unlike = query?.text ? `${quote(query)} is unlike the captions` : "This picture is unlike the pictures";
+  note("fit-note", isPoor ? `${unlike} of this collection; perhaps nothing fits. These come nearest.` : "");
 }
 
 export const showWarnings = (codes) => note("warning", codes.map((code) => WARNINGS[code] ?? code.replaceAll("_", " ")).join(" "));

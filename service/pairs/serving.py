@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from index_builder.index_folder.open_index import gallery_stamps
 from index_builder.index_folder.versions import IndexFolder
 from model.errors import HremError, NoIndexError
 from service.errors import ReloadRefusedError, StaleVersionError
@@ -30,7 +31,7 @@ class Reload:
         version: The version that is served now.
         fingerprint: 64 hex digits of the checkpoint that is served now.
         previous_version: The one that was served before and still answers those who ask for it.
-        is_changed: False if the very same version was served already.
+        is_changed: False if the very same version, by the very same files, was served already.
     """
 
     version: int
@@ -109,9 +110,12 @@ class Serving:
         current = self.current
         try:
             record = await asyncio.to_thread(IndexFolder(index).record)
+            stamps = await asyncio.to_thread(gallery_stamps, index, record)
         except HremError as error:
             raise _refused(error, index, checkpoint) from error
-        if record.record_sha256 == current.index.record.record_sha256 and checkpoint is None:
+        is_same_version = record.record_sha256 == current.index.record.record_sha256
+        # Files that were put back, or damaged: what is open is none of what lies there now.
+        if is_same_version and stamps == current.index.stamps and checkpoint is None:
             self.reload_counts["unchanged"] += 1
             log.info("version %s of %s is served already", record.version, index)
             return self._state(is_changed=False)
@@ -130,10 +134,12 @@ class Serving:
             )
         except HremError as error:
             raise _refused(error, index, checkpoint) from error
-        oldest = self.previous
-        self.current, self.previous = opened, current
-        if oldest is not None:
-            oldest.retire()
+        # Who pages in a version goes on in it; two pairs of one version would be the same to them.
+        replaced = current if is_same_version else self.previous
+        self.previous = self.previous if is_same_version else current
+        self.current = opened
+        if replaced is not None:
+            replaced.retire()
         self.reload_counts["changed"] += 1
         state = self._state(is_changed=True)
         log.info(

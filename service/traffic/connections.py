@@ -11,6 +11,8 @@ reads, or opens connections by the thousand holds them for as long as it likes. 
 - what is no HTTP is told so in the shape of all other problems.
 """
 
+import ipaddress
+import re
 import select
 import time
 import uuid
@@ -28,7 +30,7 @@ from service.traffic.owing_connections import OwingConnections
 from service.traffic.problem_bytes import problem_bytes
 from service.traffic.strict_reader import MAX_HEADER_LINES, StrictReader
 
-__all__ = ["BoundedProtocol", "ConnectionBounds", "bounded_protocol"]
+__all__ = ["BoundedProtocol", "ConnectionBounds", "bounded_protocol", "plain_address"]
 
 # A refused client is read to its end for a moment: closing at once would reset the connection, and
 # the client would often not see why.
@@ -55,6 +57,18 @@ class ConnectionBounds:
     header_timeout_s: float
     idle_timeout_s: int
     send_timeout_s: float
+
+
+def plain_address(address: str) -> str:
+    """Return an IPv4 address as it is written everywhere, though IPv6 carried it.
+
+    What listens on `::` sees `::ffff:10.0.0.1`, which no list of proxies has.
+    """
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return address  # IPv4, or a path
+    return address if mapped is None else str(mapped)
 
 
 def bounded_protocol(
@@ -102,6 +116,8 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Take a connection, or another one's place, or refuse it."""
         super().connection_made(transport)
+        if self.client is not None:
+            self.client = (plain_address(self.client[0]), self.client[1])
         self._owing_since = time.monotonic()
         count = len(self.connections) - len(self.lingering)
         if count > self.bounds.max_connections:
@@ -159,7 +175,9 @@ class BoundedProtocol(H11Protocol):
             most = f"{self.bounds.max_header_bytes:,} bytes and {MAX_HEADER_LINES} lines"
             self._refuse(Problem("headers_too_large", f"a request's head has at most {most}"))
         else:
-            self._refuse(Problem("malformed_http", f"not a request of HTTP/1.1: {refusal or msg}"))
+            # h11 quotes the line, as Python writes bytes.
+            reason = re.sub(r": bytearray\(.*", "", str(refusal or msg), flags=re.DOTALL)
+            self._refuse(Problem("malformed_http", f"not a request of HTTP/1.1: {reason}"))
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection on which no further request came."""

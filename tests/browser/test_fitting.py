@@ -63,7 +63,8 @@ def test_a_note_says_when_nothing_really_fits_and_leaves_again(
     page.goto(f"/?q={sentences[False]}")
     note = page.locator("#fit-note")
     expect(note).to_have_text(
-        f"“{sentences[False]}” is unlike anything here; perhaps nothing fits. These come nearest."
+        f"“{sentences[False]}” is unlike the captions of this collection; perhaps nothing fits. "
+        "These come nearest."
     )
     expect(page.locator("#hits > li")).to_have_count(PAGE_SIZE)
     picture = page.locator("#hits img").first

@@ -40,6 +40,15 @@ class Train(Command):
         return None
 
 
+class Serve(Command):
+    """Serve an index."""
+
+    index: Path = Field(description="which index")
+
+    def run(self) -> None:
+        """Do nothing."""
+
+
 def train_with_recipes(folder: Path) -> type[Train]:
     class WithRecipes(Train):
         """Train from recipes."""
@@ -172,6 +181,19 @@ def test_a_misspelt_flag_is_guessed() -> None:
         load_settings("x", Train, ["--zzz"])
     with pytest.raises(ConfigError, match=r"did you mean --relation\.top-k\?"):
         load_settings("x", Train, ["--top-k", "3"])
+
+
+def test_a_stray_word_is_guessed_to_be_what_is_missing() -> None:
+    with pytest.raises(ConfigError, match=r"photos; did you mean --index photos\?"):
+        load_settings("x", Serve, ["photos"])
+    with pytest.raises(ConfigError, match="a path with spaces, goes in quotes"):
+        load_settings("x", Serve, ["--index", "my", "photos", "too"])
+
+
+def test_an_empty_variable_is_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HREM_INDEX", "")
+    with pytest.raises(ConfigError, match="HREM_INDEX is empty; unset it or give a path"):
+        load_settings("x", Serve, [])
 
 
 def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:

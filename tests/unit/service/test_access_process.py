@@ -70,6 +70,22 @@ def test_a_proxy_that_is_trusted_tells_address_and_https(service: tuple[str, int
     assert httpx.get(f"{url}/info", headers=other).status_code == 401
 
 
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+def test_a_proxy_of_ipv4_is_known_where_the_service_listens_to_both(
+    index_folder: Path, keys: Path
+) -> None:
+    command = ("-m", "service", "--port", 0, "--json", "--index", index_folder, "--device", "cpu")
+    with started(*command, "--keys", keys, "--host", "::") as process:
+        port = urlsplit(json.loads("".join(lines_until(process.stdout, "}")))["url"]).port
+        told = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"}
+        opened = httpx.post(f"http://127.0.0.1:{port}/session", json={"key": KEY}, headers=told)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=DEADLINE_S)
+    assert "secure" in opened.headers["set-cookie"].lower()
+    assert '"client": "192.0.2.1"' in stderr
+    assert "is not trusted" not in stderr
+
+
 def test_configured_hosts_and_loopback_are_answered_for(service: tuple[str, int]) -> None:
     url, _ = service
     for host, status in (("search.example.org", 200), ("evil.example", 421)):
@@ -145,4 +161,4 @@ def test_a_wrong_file_of_keys_is_told_before_anything_is_loaded(
     assert status == 2
     assert [line[: len("config error: keys = ")] for line in stderr.splitlines()] == [
         "config error: keys = "
-    ] * 2
+    ] * 3

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from index_builder.galleries.damaged import damaged
+from model.errors import DamagedIndexError
 from service.observing.json_log import error_log, log_as_json
 from tests.unit.service.conftest import ClientOf, MakeApp
 
@@ -72,6 +74,18 @@ async def test_an_unforeseen_error_is_one_line_that_says_where_and_not_of_what(
     assert "KeyError, which led to" in failed["traceback"]
     assert re.search(r"test_log\.py:\d+ fail$", failed["traceback"][-1])
     assert ("error_message" in failed) == with_messages
+
+
+def test_what_is_damaged_of_the_index_is_told(
+    capsys: pytest.CaptureFixture[str], json_log: Any
+) -> None:
+    json_log()
+    try:
+        raise damaged("galleries/images-1/items.sqlite is cut off")
+    except DamagedIndexError:
+        error_log.exception("a request failed")
+    (line,) = lines_of(capsys.readouterr().err)
+    assert line["error_message"].startswith("galleries/images-1/items.sqlite is cut off; ")
 
 
 def test_warnings_and_threads_that_die_are_json_lines_too(

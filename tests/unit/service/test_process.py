@@ -3,17 +3,19 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -204,6 +206,20 @@ def test_what_an_operator_should_mend_is_told_at_the_start(index_folder: Path) -
     warnings = [line["message"] for line in logged if line["level"] == "warning"]
     assert warnings[0] == f"access is {fact}"
     assert "may open 600 files, and --max-connections 1000 may need 2256" in warnings[1]
+
+
+def test_without_files_for_all_connections_the_oldest_make_way(index_folder: Path) -> None:
+    command = ("-m", "service", "--port", 0, "--json", "--index", index_folder, "--device", "cpu")
+    few_files = ("prlimit", "--nofile=100:100", sys.executable)
+    with started(*command, program=few_files) as process:
+        url = urlsplit(json.loads("".join(lines_until(process.stdout, "}")))["url"])
+        with ExitStack() as idle:
+            for _ in range(150):
+                address = (url.hostname, url.port)
+                idle.enter_context(socket.create_connection(address, timeout=DEADLINE_S))
+            metrics = httpx.get(f"{url.geturl()}/metrics", timeout=DEADLINE_S).text
+    found = re.search(r'hrem_connections_when_full_total\{outcome="made_way"\} (\d+)', metrics)
+    assert found is not None and int(found[1]) > 100
 
 
 def test_a_disk_that_is_full_of_logs_prevents_no_start_and_no_good_end(index_folder: Path) -> None:

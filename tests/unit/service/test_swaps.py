@@ -279,3 +279,43 @@ async def test_only_one_reload_runs_at_a_time(
         answers = await asyncio.gather(*(reload(client) for _ in range(3)))
         assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
         assert (await searched(client))["index"]["version"] == 2
+
+
+async def test_files_that_were_put_back_are_opened_though_the_version_is_the_same(
+    growing: Path, tmp_path: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    backup = Path(shutil.copytree(growing, tmp_path / "backup"))
+    app = make_app(index=growing)
+    async with connect(app) as client:
+        whole = (await searched(client))["results"]
+        served = app.state.served.serving.current
+        captions = served.index.record.captions.folder
+        (growing / captions / "manifest.json").write_bytes(b"damaged")
+        check_problem(await reload(client), 409, "reload_refused")
+        shutil.rmtree(growing / captions)
+        shutil.copytree(backup / captions, growing / captions)
+        reopened = (await reload(client)).raise_for_status().json()
+        assert (reopened["index"]["version"], reopened["previous_version"]) == (1, None)
+        assert reopened["changed"]
+        assert app.state.served.serving.current is not served
+        assert (await searched(client))["results"] == whole
+        assert not (await reload(client)).raise_for_status().json()["changed"]
+        elsewhere = (await reload(client, index=str(backup))).raise_for_status().json()
+        assert elsewhere["changed"]
+        assert app.state.served.serving.current.index_path == backup
+
+
+async def test_who_pages_in_the_version_before_goes_on_when_files_were_put_back(
+    growing: Path,
+    second_version: SecondVersion,
+    tmp_path: Path,
+    make_app: MakeApp,
+    connect: ClientOf,
+) -> None:
+    async with connect(make_app(index=growing)) as client:
+        second_version(growing)
+        await reload(client)
+        copy = shutil.copytree(growing, tmp_path / "copy")
+        again = (await reload(client, index=str(copy))).raise_for_status().json()
+        assert (again["index"]["version"], again["previous_version"]) == (2, 1)
+        assert (await searched(client, version=1))["index"]["version"] == 1

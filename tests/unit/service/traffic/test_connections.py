@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from service.traffic.connections import ConnectionBounds, bounded_protocol
+from service.traffic.connections import ConnectionBounds, bounded_protocol, plain_address
 from tests.unit.service.conftest import MakeApp
 from tests.unit.service.listening import listening, search_request
 from tests.unit.service.slow_encoder import hold_encoder, wait_until
@@ -67,3 +67,27 @@ async def test_who_is_refused_for_too_many_connections_is_counted_logged_and_tol
         'hrem_problems_total{code="overloaded"} 1.0',
     ):
         assert counted in exposed
+
+
+@pytest.mark.parametrize(
+    ("address", "plain"),
+    [
+        ("::ffff:10.9.9.9", "10.9.9.9"),
+        ("10.9.9.9", "10.9.9.9"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("/run/search.sock", "/run/search.sock"),
+    ],
+)
+def test_an_ipv4_address_is_the_same_whatever_carried_it(address: str, plain: str) -> None:
+    assert plain_address(address) == plain
+
+
+async def test_what_is_no_http_is_refused_in_words(make_app: MakeApp) -> None:
+    app = make_app()
+    protocol = bounded_protocol(BOUNDS, app.state.early_refusals, app.state.served.metrics)
+    async with listening(app, http=protocol) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /\r\n\r\n")
+        body = (await reader.read()).partition(b"\r\n\r\n")[2]
+        writer.close()
+    assert json.loads(body)["detail"] == "not a request of HTTP/1.1: illegal request line"
