@@ -213,7 +213,12 @@ def invalid_request(
             return Problem("too_many_queries", f"query: {detail['msg']}; send them in parts")
     for detail in details[:MAX_ITEMS]:
         if detail["type"] == "extra_forbidden" and schema is not None:
-            detail["msg"] += hint_at_field(schema, detail["loc"])
+            beside = [
+                str(other["loc"][-1])
+                for other in details
+                if other["type"] == "missing" and other["loc"][:-1] == detail["loc"][:-1]
+            ]
+            detail["msg"] += hint_at_field(schema, detail["loc"], beside)
     return _invalid_request([item for detail in details for item in _problem_items(detail, inside)])
 
 

@@ -114,6 +114,16 @@ async def test_a_wrong_request_is_refused_naming_everything_that_is_wrong(
             "parts[0].wieght: {}; did you mean weight?",
         ),
         ("/embed/text", {"query": "red", "limt": 5}, "limt: {}"),  # it has no such field
+        (
+            "/search/text",
+            {"text": "red"},
+            "query: Field required; text: {}; did you mean query?",
+        ),
+        (
+            "/search/text",
+            {"limt": 5},
+            "query: Field required; limt: {}; did you mean limit?",
+        ),
     ],
 )
 async def test_what_an_unknown_field_was_meant_to_be_is_guessed_among_those_of_its_place(
