@@ -295,10 +295,7 @@ def _unmatched(
 ) -> UnmatchedCaptions | None:
     if listing is None or images is None:
         return None
-    # Where none names a picture, those that are there keep the one that they have.
-    if before is not None and not listing.has("image_id", "image_path"):
-        return None
-    return unmatched_captions(listing, images)
+    return unmatched_captions(listing, images, before)
 
 
 def _told(written: WrittenGallery | None, count: ChangeCount) -> GalleryChange | None:

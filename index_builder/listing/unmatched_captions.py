@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from index_builder.galleries.gallery import Gallery
-from index_builder.listing.identity import image_ids_of
+from index_builder.listing.identity import Identification, image_ids_of
 from index_builder.listing.listed_source import ListedEntry, Listing
 
 __all__ = ["UnmatchedCaptions", "unmatched_captions"]
@@ -12,8 +12,11 @@ _SHOWN_COUNT = 5
 _ENTRIES_AT_ONCE = 10_000
 # What people call the column `image`.
 _MEANT_AS_IMAGE = frozenset(
-    ["file", "file_name", "filepath", "image_path", "images", "img", "path", "photo", "picture"]
-)
+    {
+        "file", "file_name", "filename", "filepath", "image", "image_name", "image_path", "images",
+        "img", "path", "photo", "picture",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,27 @@ class UnmatchedCaptions:
     hint: str
 
 
-def unmatched_captions(listing: Listing, images: Gallery) -> UnmatchedCaptions | None:
+def unmatched_captions(
+    listing: Listing, images: Gallery, before: Gallery | None = None
+) -> UnmatchedCaptions | None:
     """Return the captions of a source that name no picture of `images`; None if there are none.
 
     A caption that names a picture which was set aside is not one of them, nor is one of a source
     that cannot name pictures, such as a `.txt`.
+
+    Args:
+        listing: The captions of the source.
+        images: The pictures.
+        before: The captions that the source is added to: those that are there may keep the picture
+            that they have.
     """
     found = _Found(images)
+    identification = None if before is None else Identification(listing, before, images)
     for start in range(0, listing.count, _ENTRIES_AT_ONCE):
-        found.look_at(listing.entries(start, start + _ENTRIES_AT_ONCE))
+        entries = listing.entries(start, start + _ENTRIES_AT_ONCE)
+        if identification is not None:
+            entries = [entry for entry, _, _ in identification.identified(entries)]
+        found.look_at(entries)
     if not found.count:
         return None
     shown = tuple(found.shown[:_SHOWN_COUNT])

@@ -138,6 +138,22 @@ def test_captions_that_name_no_picture_of_the_index_are_told(run, photos, captio
     }
 
 
+@pytest.mark.parametrize("column", ["path", "Image", "Filename"])
+def test_added_captions_whose_column_names_no_picture_are_told_as_by_build(
+    run, photos, captions, column
+):
+    known = captions({"image": PICTURES[0], "caption": "a dog"})
+    run("build", "--images", photos, "--captions", known)
+    new = captions(
+        {column: PICTURES[1], "caption": "a cat"}, {column: PICTURES[0], "caption": "a dog"},
+        name="new.jsonl",
+    )  # fmt: skip
+    assert run("add", "--captions", new).out.splitlines()[-2:] == [
+        "1 of 2 captions name no picture of the index: new.jsonl:1 (no `image`)",
+        f"  `{column}` names no picture: call the column `image`",
+    ]
+
+
 def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_path):
     lines = tmp_path / "captions.txt"
     lines.write_text("a dog\na cat\n")
