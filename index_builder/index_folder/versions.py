@@ -206,7 +206,9 @@ class IndexFolder:
                 yield self
         except (OSError, sqlite3.Error) as error:
             # A full disk, a quota, a folder that lost its permissions: foreseen, if not frequent.
-            place = getattr(error, "filename", None) or self.path
+            # Of two names the second is the one that was written to.
+            names = (getattr(error, name, None) for name in ("filename2", "filename"))
+            place = next(filter(None, names), self.path)
             reason = getattr(error, "strerror", None) or error
             is_full = getattr(error, "errno", None) in _FULL or "disk is full" in str(error)
             remedy = "free space" if is_full else "correct that"
