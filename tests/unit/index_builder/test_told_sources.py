@@ -217,6 +217,19 @@ def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, capt
     assert "images  2 removed; 3 in all" in out and "captions  2 removed; 1 in all" in out
 
 
+def test_a_path_with_commas_is_one_name(run, photos):
+    names = ("a, b, 1.png", "sea,sun.png")
+    for number, name in enumerate(names):
+        made_up_picture(20 + number).save(photos / name)
+    run("build", "--images", photos)
+    for wrong in ("a, b, 2.png", f"{PICTURES[0]},a, b, 2.png"):
+        _, err = run("remove", "--images", wrong, status=1)
+        assert err.splitlines()[-1].endswith("; names with commas go into --images-file")
+    out, _ = run("remove", "--images", f"{PICTURES[0]},{names[0]}, {PICTURES[1]}")
+    assert "images  3 removed; 3 in all" in out
+    assert "images  1 removed; 2 in all" in run("remove", "--images", names[1]).out
+
+
 def test_mistakes_of_both_sources_are_told_before_a_model_is_loaded(
     run, photos, table, captions, tmp_path
 ):
