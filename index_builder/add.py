@@ -17,7 +17,7 @@ from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.index_folder.publishing import publish_galleries
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from index_builder.listing.freshness import fresh_listing
-from index_builder.listing.gone_files import gone_file_count
+from index_builder.listing.gone_files import NOTHING_GONE, gone_files
 from index_builder.listing.inputs import Inputs, Listings
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionLimit
@@ -122,17 +122,17 @@ def add_items(
             captions=now_captions,
             images_root=inputs.root or root,
         )
+        gone = NOTHING_GONE
+        if inputs.images is not None and listings.images is not None and now_images is not None:
+            gone = gone_files(inputs.images, listings.images, now_images)
         report = ChangeReport(
             version=version,
             is_new_version=version != served.version,
             images=_told(image_gallery, image_count),
             captions=_told(caption_gallery, caption_count),
             unmatched_captions=_unmatched(listings.captions, served.captions, now_images),
-            gone_file_count=(
-                gone_file_count(inputs.images, listings.images, now_images)
-                if inputs.images is not None and listings.images is not None and now_images
-                else 0
-            ),
+            gone_file_count=gone.count,
+            gone_files=gone.shown,
             passed_over=inputs.passed_over,
         )
         for written in (image_gallery, caption_gallery):

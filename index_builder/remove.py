@@ -74,6 +74,7 @@ def remove_items(
             # Also of images that were removed before.
             named = served.captions.item_store.ids_naming(images)
             unwanted["captions"] = sorted({*unwanted["captions"], *named})
+        orphaned_count = _count_naming(served.captions, unwanted["images"], unwanted["captions"])
         for kind, ids in unwanted.items():
             _check_something_left(served, kind, ids)
         now_images, image_count = _without(served.images, unwanted["images"], other=served.captions)
@@ -96,6 +97,7 @@ def remove_items(
             is_new_version=version != served.version,
             images=_told(now_images, image_count),
             captions=_told(now_captions, caption_count),
+            orphaned_caption_count=orphaned_count,
         )
 
 
@@ -171,6 +173,13 @@ def _what_to_give(served: OpenIndex, kind: GalleryKind, missing: Sequence[str]) 
     return (
         f"correct the ids and paths (paths are relative to {root})" if root else "correct the ids"
     )
+
+
+def _count_naming(captions: Gallery | None, images: Sequence[str], unwanted: Sequence[str]) -> int:
+    """Return how many captions that stay name one of these images."""
+    if captions is None or not images:
+        return 0
+    return len({*captions.item_store.ids_naming(images)}.difference(unwanted))
 
 
 def _check_something_left(served: OpenIndex, kind: GalleryKind, ids: Sequence[str]) -> None:

@@ -190,18 +190,24 @@ def test_what_a_folder_holds_besides_pictures_is_counted(run, photos, tmp_path):
     assert "holds no picture (passed over: 2 .heic," in err
 
 
-def test_an_addition_tells_how_many_pictures_have_no_file_any_more(run, photos, table):
-    sentence = "{} pictures of the index have no file any more; build takes them out"
+def test_an_addition_tells_which_pictures_have_no_file_any_more(run, photos, table):
+    two = (
+        f"2 pictures of the index have no file any more: {PICTURES[0]}, {PICTURES[3]}; build takes "
+        "them out, and so does remove"
+    )
+    one = "1 picture of the index has no file any more: {}; build takes it out, and so does remove"
     run("build", "--images", photos)
     assert "no file any more" not in run("add", "--images", photos).out
     (photos / PICTURES[0]).unlink()
     (photos / PICTURES[3]).rename(photos / "2019/new.png")
-    assert sentence.format(2) in run("add", "--images", photos).out.splitlines()
-    assert sentence.format(1) in run("add", "--images", photos / "2019").out.splitlines()
+    assert two in run("add", "--images", photos).out.splitlines()
+    out, _ = run("add", "--images", photos / "2019")
+    assert one.format(PICTURES[3]) in out.splitlines()
     few = table((PICTURES[0], {}), (PICTURES[1], {}))
     given = ("--images", few, "--images-root", photos)
-    assert sentence.format(1) in run("add", *given).out.splitlines()
-    assert json.loads(run("add", "--images", photos, "--json").out)["gone_file_count"] == 2
+    assert one.format(PICTURES[0]) in run("add", *given).out.splitlines()
+    told = json.loads(run("add", "--images", photos, "--json").out)
+    assert (told["gone_file_count"], told["gone_files"]) == (2, [PICTURES[0], PICTURES[3]])
 
 
 def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, captions):
@@ -215,6 +221,19 @@ def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, capt
     assert f"(paths are relative to {photos}), or give --ignore-missing" in err
     out, _ = run("remove", "--images", f"./{PICTURES[0]}", "--with-captions")
     assert "images  2 removed; 3 in all" in out and "captions  2 removed; 1 in all" in out
+
+
+def test_captions_that_stay_without_their_picture_are_told(run, photos, captions):
+    pairs = ((PICTURES[0], "a dog"), (PICTURES[0], "a pup"), (PICTURES[1], "a cat"))
+    named = captions(*({"image": image, "caption": text} for image, text in pairs))
+    run("build", "--images", photos, "--captions", named)
+    out, _ = run("remove", "--images", PICTURES[0])
+    assert out.splitlines()[-1] == (
+        "2 captions name what was removed and stay; to remove them too, roll back and remove "
+        "with --with-captions"
+    )
+    run("rollback")
+    assert "what was removed" not in run("remove", "--images", PICTURES[0], "--with-captions").out
 
 
 def test_a_path_with_commas_is_one_name(run, photos):
