@@ -154,6 +154,27 @@ def test_added_captions_whose_column_names_no_picture_are_told_as_by_build(
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "how"),
+    [
+        ("photos/2018/1.png", "without the first folder"),
+        (r"2018\1.png", "with / for every backslash"),
+        (r"photos\2018\1.png", "with / for every backslash"),
+    ],
+)
+def test_paths_that_nearly_fit_are_told_in_captions_and_in_tables(
+    run, photos, table, captions, written, how
+):
+    given = captions({"image": written, "caption": "a dog"})
+    out, _ = run("build", "--images", photos, "--captions", given)
+    told = f"  1 would {how}: write '2018/1.png' instead of '{written}'"
+    assert out.splitlines()[-1] == told
+    rows = ("--images", table((written, {})), "--images-root", photos)
+    meant = f"{written}: no such file, but there is '2018/1.png': write that"
+    assert f"{meant}; is --images-root right?" in run("build", *rows, status=1).err
+    assert f"  {meant}" in run("add", *rows).out.splitlines()
+
+
 def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_path):
     lines = tmp_path / "captions.txt"
     lines.write_text("a dog\na cat\n")
