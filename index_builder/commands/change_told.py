@@ -57,6 +57,6 @@ def _tell_gone(count: int, shown: Sequence[str]) -> None:
 def tell_next(index: Path) -> None:
     """Show how a version that is new, in an index that was there, comes to be served."""
     say(
-        "next: a running service serves it after kill -HUP PID or POST /admin/reload; "
-        f"else start one: python -m service --index {index}"
+        "next: a running service serves it after kill -HUP PID, or POST /admin/reload with an "
+        f"admin key; else start one: python -m service --index {index}"
     )

@@ -287,8 +287,8 @@ def test_mistakes_of_both_sources_are_told_before_a_model_is_loaded(
 def test_what_serves_a_new_version_is_said_in_the_same_words_everywhere(run, photos, tmp_path):
     start = f"python -m service --index {tmp_path / 'index'}"
     expected = (
-        "next: a running service serves it after kill -HUP PID or POST /admin/reload; else start "
-        f"one: {start}"
+        "next: a running service serves it after kill -HUP PID, or POST /admin/reload with an "
+        f"admin key; else start one: {start}"
     )
     assert run("build", "--images", photos).err.splitlines()[-1] == f"next: {start}"
     made_up_picture(9).save(photos / "new.png")

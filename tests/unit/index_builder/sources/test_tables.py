@@ -185,6 +185,15 @@ def test_captions_in_a_csv_are_a_json_list(tmp_path):
 # Parquet
 
 
+def test_captions_in_a_csv_that_are_no_lists_are_told_the_other_column(tmp_path):
+    for cell, is_hinted in (("a dog", True), ('"[""a"', False)):
+        (tmp_path / "captions.csv").write_text(f"image,captions\n1.png,{cell}\n")
+        with pytest.raises(DataError, match="is a JSON list of texts: not JSON") as caught:
+            listed(open_caption_source(tmp_path / "captions.csv"))
+        is_told = str(caught.value).endswith("; call a column of single texts `caption`")
+        assert is_told is is_hinted
+
+
 def test_parquet_keeps_its_types_and_lists(tmp_path):
     columns = {
         "path": pyarrow.array(["a.jpg", "b.jpg"]),
