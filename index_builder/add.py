@@ -17,11 +17,12 @@ from index_builder.galleries.manifest import GalleryKind, IndexKind
 from index_builder.index_folder.publishing import publish_galleries
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from index_builder.listing.freshness import fresh_listing
-from index_builder.listing.gone_files import gone_file_count
+from index_builder.listing.gone_files import NOTHING_GONE, gone_files
 from index_builder.listing.inputs import Inputs, Listings
 from index_builder.listing.listed_source import Listing
 from index_builder.listing.rejections import RejectionLimit
 from index_builder.listing.unmatched_captions import UnmatchedCaptions, unmatched_captions
+from index_builder.sources.images_root import way_to_both
 from index_builder.sources.stamps import stamp_of
 from index_builder.vector_index import IndexRequest
 from index_builder.writing.addition import ChangeCount
@@ -78,7 +79,7 @@ def add_items(
         served_root = served.record.images_root
         root = images_root or (Path(served_root) if served_root else None)
         if images_root is not None and served.images is not None:
-            _check_root(served.images, images_root, served_root)
+            _check_root(served.images, images_root, served_root, images)
         is_array = images is not None and images.suffix == ".npy"
         inputs = Inputs(images, captions, images_root if is_array else root)
         remove_finished_work(index.galleries, served.record.gallery_names)
@@ -121,17 +122,17 @@ def add_items(
             captions=now_captions,
             images_root=inputs.root or root,
         )
+        gone = NOTHING_GONE
+        if inputs.images is not None and listings.images is not None and now_images is not None:
+            gone = gone_files(inputs.images, listings.images, now_images)
         report = ChangeReport(
             version=version,
             is_new_version=version != served.version,
             images=_told(image_gallery, image_count),
             captions=_told(caption_gallery, caption_count),
             unmatched_captions=_unmatched(listings.captions, served.captions, now_images),
-            gone_file_count=(
-                gone_file_count(inputs.images, listings.images, now_images)
-                if inputs.images is not None and listings.images is not None and now_images
-                else 0
-            ),
+            gone_file_count=gone.count,
+            gone_files=gone.shown,
             passed_over=inputs.passed_over,
         )
         for written in (image_gallery, caption_gallery):
@@ -276,17 +277,23 @@ def _max_pixels(before: Gallery | None) -> int:
     return int(preprocessing.get("max_pixels", MAX_PIXELS))
 
 
-def _check_root(images: Gallery, images_root: Path, served_root: str | None) -> None:
-    """Refuse a root that the pictures of an index did not move to."""
+def _check_root(
+    images: Gallery, images_root: Path, served_root: str | None, added: Path | None
+) -> None:
+    """Refuse a root that the pictures of an index did not move to; `added` are the new ones."""
     drawn = np.random.default_rng(0).permutation(images.rows())[:_LOOKED_FOR].tolist()
     items = images.items(list(images.ids_of_rows(drawn).values())).values()
     paths = [item.path for item in items if item.path is not None]
     missing = [path for path in paths if stamp_of(images_root, path)[0] < 0]
     if 2 * len(missing) > len(paths):
+        place = (added if added is not None and added.is_dir() else images_root).resolve()
+        way_out = ""
+        if served_root is not None and not place.is_relative_to(served_root):
+            way_out = f" and {way_to_both(place, Path(served_root))}"
         raise DataError(
             f"{len(missing):,} of {len(paths):,} pictures of the index that were looked for are "
             f"not below {images_root}, such as {missing[0]}; --images-root is for pictures that "
-            f"moved: put new ones below {served_root} and leave it out"
+            f"moved: for new ones leave it out{way_out}"
         )
 
 
@@ -295,10 +302,7 @@ def _unmatched(
 ) -> UnmatchedCaptions | None:
     if listing is None or images is None:
         return None
-    # Where none names a picture, those that are there keep the one that they have.
-    if before is not None and not listing.has("image_id", "image_path"):
-        return None
-    return unmatched_captions(listing, images)
+    return unmatched_captions(listing, images, before)
 
 
 def _told(written: WrittenGallery | None, count: ChangeCount) -> GalleryChange | None:

@@ -30,12 +30,15 @@ from model.errors import ConfigError, GalleryIndexError
 __all__ = ["remove_items"]
 
 _SHOWN_IDS = 10
+# A name with more commas is not put together again.
+_MOST_PIECES = 6
 
 
 def remove_items(
     path: Path,
     *,
     images: Sequence[str] = (),
+    image_pieces: Sequence[str] = (),
     captions: Sequence[str] = (),
     with_captions: bool = False,
     ignore_missing: bool = False,
@@ -45,6 +48,7 @@ def remove_items(
     Args:
         path: The index folder.
         images: Ids of images; what is none may be a path, and then all pictures of that path go.
+        image_pieces: The same, from a text that was cut at its commas; a name may have some.
         captions: Ids of captions.
         with_captions: Also remove the captions that name one of these images.
         ignore_missing: Pass over ids that there are not, instead of refusing all.
@@ -53,22 +57,24 @@ def remove_items(
         ConfigError: No id is given.
         GalleryIndexError: There is no index, no such item, or nothing would be left of a gallery.
     """
-    if not images and not captions:
+    if not images and not image_pieces and not captions:
         raise ConfigError(["images, captions: give at least one id"])
     folder = IndexFolder(path)
     folder.record()  # an index that is not there must not be made
     with folder.writing() as index, ExitStack() as opened:
         served = index.open()
         opened.callback(served.close)
-        images = _ids_of_pictures(served.images, images)
+        images = _ids_of_pictures(served.images, [*_uncut(served.images, image_pieces), *images])
+        if_cut = "; names with commas go into --images-file" if len(image_pieces) > 1 else ""
         unwanted: dict[GalleryKind, list[str]] = {
-            "images": _known_ids(served, "images", images, ignore_missing),
+            "images": _known_ids(served, "images", images, ignore_missing, if_cut),
             "captions": _known_ids(served, "captions", captions, ignore_missing),
         }
         if with_captions and served.captions is not None:
             # Also of images that were removed before.
             named = served.captions.item_store.ids_naming(images)
             unwanted["captions"] = sorted({*unwanted["captions"], *named})
+        orphaned_count = _count_naming(served.captions, unwanted["images"], unwanted["captions"])
         for kind, ids in unwanted.items():
             _check_something_left(served, kind, ids)
         now_images, image_count = _without(served.images, unwanted["images"], other=served.captions)
@@ -91,7 +97,32 @@ def remove_items(
             is_new_version=version != served.version,
             images=_told(now_images, image_count),
             captions=_told(now_captions, caption_count),
+            orphaned_caption_count=orphaned_count,
         )
+
+
+def _uncut(gallery: Gallery | None, pieces: Sequence[str]) -> list[str]:
+    """Return names as they were before they were cut at commas: the longest that there are."""
+    if gallery is None or len(pieces) < 2:
+        return list(pieces)
+    stops = [min(start + _MOST_PIECES, len(pieces)) for start in range(len(pieces))]
+    names = {
+        ",".join(pieces[start:stop])
+        for start, last in enumerate(stops)
+        for stop in range(start + 1, last + 1)
+    }
+    paths = {name: PurePosixPath(name).as_posix() for name in names}
+    found = {path for path, _ in gallery.item_store.pictures_of_paths(list({*paths.values()}))}
+    known = {*gallery.rows_of_ids(list(names)), *(name for name in names if paths[name] in found)}
+    uncut, start = [], 0
+    while start < len(pieces):
+        stop = stops[start]
+        while stop > start + 1 and ",".join(pieces[start:stop]) not in known:
+            stop -= 1
+        name = ",".join(pieces[start:stop])
+        uncut.append(name if name in known else name.strip())
+        start = stop
+    return uncut
 
 
 def _ids_of_pictures(gallery: Gallery | None, given: Sequence[str]) -> list[str]:
@@ -107,9 +138,13 @@ def _ids_of_pictures(gallery: Gallery | None, given: Sequence[str]) -> list[str]
 
 
 def _known_ids(
-    served: OpenIndex, kind: GalleryKind, ids: Sequence[str], ignore_missing: bool
+    served: OpenIndex,
+    kind: GalleryKind,
+    ids: Sequence[str],
+    ignore_missing: bool,
+    if_missing: str = "",
 ) -> list[str]:
-    """Return the ids that there are, each once, sorted."""
+    """Return the ids that there are, each once, sorted; `if_missing` ends what is told else."""
     gallery = served.gallery(kind)
     if gallery is None:
         if ids and not ignore_missing:
@@ -122,6 +157,7 @@ def _known_ids(
         raise GalleryIndexError(
             f"{len(missing):,} of {len(set(ids)):,} {kind} are not in {served.folder}: {shown}; "
             f"nothing was removed; {_what_to_give(served, kind, missing)}, or give --ignore-missing"
+            f"{if_missing}"
         )
     return sorted(known)
 
@@ -137,6 +173,13 @@ def _what_to_give(served: OpenIndex, kind: GalleryKind, missing: Sequence[str]) 
     return (
         f"correct the ids and paths (paths are relative to {root})" if root else "correct the ids"
     )
+
+
+def _count_naming(captions: Gallery | None, images: Sequence[str], unwanted: Sequence[str]) -> int:
+    """Return how many captions that stay name one of these images."""
+    if captions is None or not images:
+        return 0
+    return len({*captions.item_store.ids_naming(images)}.difference(unwanted))
 
 
 def _check_something_left(served: OpenIndex, kind: GalleryKind, ids: Sequence[str]) -> None:

@@ -5,13 +5,13 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from model.errors import HremError
 
-__all__ = ["exclusive_lock"]
+__all__ = ["exclusive_lock", "living_holder"]
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def exclusive_lock(path: Path, *, refusal: Callable[[str], HremError]) -> Iterat
     """Hold the lock file at `path`, in a folder that is there; who holds it is written inside.
 
     Args:
-        path: Stays when the lock is given back: a file that is removed could be held twice.
+        path: Stays when the lock is given back; only who holds it may remove it.
         refusal: Makes the error for a lock that another process holds, from "process 12 since
             2026-01-01T12:00:00+00:00".
     """
@@ -31,12 +31,44 @@ def exclusive_lock(path: Path, *, refusal: Callable[[str], HremError]) -> Iterat
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise refusal(_holder(os.pread(descriptor, 200, 0))) from error
+        if not _is_at(descriptor, path):  # removed meanwhile: others would hold a new file
+            raise refusal("another process")
         note = {"pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, (json.dumps(note) + "\n").encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def living_holder(path: Path) -> str | None:
+    """Return who holds a lock file, without trying to take it; None if nobody seems to.
+
+    The process of that number may be another one, where the holder was killed long ago.
+    """
+    try:
+        note = path.read_bytes()
+        process = int(json.loads(note)["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        pass  # it lives and is somebody else's
+    except OSError:
+        return None
+    return _holder(note)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _holder(note: bytes) -> str:

@@ -1,5 +1,6 @@
 """How a change of an index is told in the terminal, and what comes next."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from index_builder.commands.sources_told import (
@@ -30,9 +31,12 @@ def tell_change(index: Path, report: ChangeReport) -> None:
         result(f"{kind}  {told}; {change.count:,} in all{compacted}")
         tell_set_aside(index, {kind: change.rejected_count})
     if report.gone_file_count:
+        _tell_gone(report.gone_file_count, report.gone_files)
+    if count := report.orphaned_caption_count:
         result(
-            f"{report.gone_file_count:,} pictures of the index have no file any more; build takes "
-            "them out"
+            f"{count:,} {'captions name' if count > 1 else 'caption names'} what was removed and "
+            f"{'stay' if count > 1 else 'stays'}; to remove {'them' if count > 1 else 'it'} too, "
+            "roll back and remove with --with-captions"
         )
     tell_passed_over(report.passed_over)
     tell_unmatched_captions(report.unmatched_captions)
@@ -40,9 +44,19 @@ def tell_change(index: Path, report: ChangeReport) -> None:
         tell_next(index)
 
 
+def _tell_gone(count: int, shown: Sequence[str]) -> None:
+    first = ", ".join(shown) + (", ..." if count > len(shown) else "")
+    pictures = "pictures of the index have" if count > 1 else "picture of the index has"
+    them = "them" if count > 1 else "it"
+    result(
+        f"{count:,} {pictures} no file any more: {first}; build takes {them} out, and so does "
+        "remove"
+    )
+
+
 def tell_next(index: Path) -> None:
     """Show how a version that is new, in an index that was there, comes to be served."""
     say(
-        "next: a running service serves it after kill -HUP PID or POST /admin/reload; "
-        f"else start one: python -m service --index {index}"
+        "next: a running service serves it after kill -HUP PID, or POST /admin/reload with an "
+        f"admin key; else start one: python -m service --index {index}"
     )

@@ -45,7 +45,8 @@ class Remove(Command):
         """Remove, and tell what changed."""
         report = remove_items(
             self.index,
-            images=[*self.images, *_ids_in(self.images_file)],
+            images=_ids_in(self.images_file),
+            image_pieces=self.images,
             captions=[*self.captions, *_ids_in(self.captions_file)],
             with_captions=self.with_captions,
             ignore_missing=self.ignore_missing,

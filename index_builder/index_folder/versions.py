@@ -19,11 +19,12 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from index_builder.encoding.work import WORK_PREFIX
+from index_builder.index_folder.missing_index import told_missing_index
 from index_builder.index_folder.open_index import OpenIndex, open_version
 from index_builder.index_folder.quality_records import RetrievalQuality
 from index_builder.index_folder.version_record import (
@@ -84,10 +85,7 @@ class IndexFolder:
         try:
             line = place.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoIndexError(
-                f"{self.path} holds no index (no file `current`); make one with: "
-                f"python -m index_builder build --output {self.path} --help"
-            ) from error
+            raise NoIndexError(told_missing_index(self.path)) from error
         # Not a byte more or less: a version cut short would be another version.
         if not re.fullmatch(rb"[1-9][0-9]{0,11}\n", line):
             raise GalleryIndexError(
@@ -189,6 +187,8 @@ class IndexFolder:
     def writing(self, *, keep_drafts: bool = False) -> Iterator["IndexFolder"]:
         """Be the one writer: make the folder, take the lock, and clear what was left half-built.
 
+        What fails where there is no index yet leaves nothing, if there is no work to go on with.
+
         Args:
             keep_drafts: Leave what was left half-built where it is.
 
@@ -196,6 +196,7 @@ class IndexFolder:
             GalleryIndexError: Another process writes, the folder holds something else, or it
                 cannot be written.
         """
+        was_there = self.path.exists()
         try:
             self._claim()
             with exclusive_lock(self.path / "lock", refusal=self._is_written_by):
@@ -203,10 +204,17 @@ class IndexFolder:
                 if not keep_drafts:
                     for draft in self.drafts():
                         remove(draft)
-                yield self
+                try:
+                    yield self
+                except BaseException:
+                    if not self._has_anything():
+                        self._clear(was_there)
+                    raise
         except (OSError, sqlite3.Error) as error:
             # A full disk, a quota, a folder that lost its permissions: foreseen, if not frequent.
-            place = getattr(error, "filename", None) or self.path
+            # Of two names the second is the one that was written to.
+            names = (getattr(error, name, None) for name in ("filename2", "filename"))
+            place = next(filter(None, names), self.path)
             reason = getattr(error, "strerror", None) or error
             is_full = getattr(error, "errno", None) in _FULL or "disk is full" in str(error)
             remedy = "free space" if is_full else "correct that"
@@ -283,6 +291,21 @@ class IndexFolder:
         for name in _FOLDERS:
             (self.path / name).mkdir(exist_ok=True)
         sync_folder(self.path)
+
+    def _has_anything(self) -> bool:
+        """Return whether there is a version, a gallery, or work that a build can go on with."""
+        if (self.path / "current").exists() or any((self.path / "versions").glob("*")):
+            return True
+        return not set(self.galleries.glob("*")) <= set(self.drafts())
+
+    def _clear(self, was_there: bool) -> None:
+        """Remove all that is ours, the folder too unless it was there; the lock is held."""
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        with suppress(OSError):
+            (self.path / "lock").unlink()
+            if not was_there:
+                self.path.rmdir()
 
     def _bring_back(self) -> None:
         """Put a kept checkpoint back that a writer was killed while replacing."""

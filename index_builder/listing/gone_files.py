@@ -1,6 +1,8 @@
-"""Pictures of an index whose files are gone: an addition keeps them and says how many."""
+"""Pictures of an index whose files are gone: an addition keeps them and says which."""
 
 import errno
+import heapq
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from index_builder.galleries.gallery import Gallery
@@ -11,13 +13,30 @@ from index_builder.sources.region_array import RegionSource
 from index_builder.sources.stamps import stamp_of
 from model.identifiers import image_id_for_path
 
-__all__ = ["gone_file_count"]
+__all__ = ["NOTHING_GONE", "GoneFiles", "gone_files"]
 
 _ROWS_AT_ONCE = 10_000
+_SHOWN_COUNT = 3
 
 
-def gone_file_count(source: ImageSource | RegionSource, listing: Listing, images: Gallery) -> int:
-    """Return how many pictures of a gallery the source has no file for any more.
+@dataclass(frozen=True)
+class GoneFiles:
+    """Pictures that have no file any more.
+
+    Attributes:
+        count: How many there are.
+        shown: Paths of the first of them.
+    """
+
+    count: int
+    shown: tuple[str, ...]
+
+
+NOTHING_GONE = GoneFiles(0, ())
+
+
+def gone_files(source: ImageSource | RegionSource, listing: Listing, images: Gallery) -> GoneFiles:
+    """Return which pictures of a gallery the source has no file for any more.
 
     Looked for are those that the source names, and of a folder all that lie below it.
 
@@ -27,7 +46,7 @@ def gone_file_count(source: ImageSource | RegionSource, listing: Listing, images
         images: The gallery, after the source was added to it.
     """
     if source.root is None:
-        return 0
+        return NOTHING_GONE
     places = [each.place for each in images.rejected() if each.code == "missing"]
     missing = {*images.ids_of_paths(places)}
     if isinstance(source, FolderTree):
@@ -41,4 +60,5 @@ def gone_file_count(source: ImageSource | RegionSource, listing: Listing, images
             }
             listed = listing.known_ids(paths)
             missing |= {path for made_id, path in paths.items() if made_id not in listed}
-    return sum(stamp_of(source.root, path) == (-1, errno.ENOENT) for path in missing)
+    gone = [path for path in missing if stamp_of(source.root, path) == (-1, errno.ENOENT)]
+    return GoneFiles(len(gone), tuple(heapq.nsmallest(_SHOWN_COUNT, gone)))

@@ -3,17 +3,14 @@
 from dataclasses import dataclass
 
 from index_builder.galleries.gallery import Gallery
-from index_builder.listing.identity import image_ids_of
+from index_builder.listing.identity import Identification, image_ids_of
 from index_builder.listing.listed_source import ListedEntry, Listing
+from index_builder.sources.columns import meant_as_path, meant_paths
 
 __all__ = ["UnmatchedCaptions", "unmatched_captions"]
 
 _SHOWN_COUNT = 5
 _ENTRIES_AT_ONCE = 10_000
-# What people call the column `image`.
-_MEANT_AS_IMAGE = frozenset(
-    ["file", "file_name", "filepath", "image_path", "images", "img", "path", "photo", "picture"]
-)
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,27 @@ class UnmatchedCaptions:
     hint: str
 
 
-def unmatched_captions(listing: Listing, images: Gallery) -> UnmatchedCaptions | None:
+def unmatched_captions(
+    listing: Listing, images: Gallery, before: Gallery | None = None
+) -> UnmatchedCaptions | None:
     """Return the captions of a source that name no picture of `images`; None if there are none.
 
     A caption that names a picture which was set aside is not one of them, nor is one of a source
     that cannot name pictures, such as a `.txt`.
+
+    Args:
+        listing: The captions of the source.
+        images: The pictures.
+        before: The captions that the source is added to: those that are there may keep the picture
+            that they have.
     """
     found = _Found(images)
+    identification = None if before is None else Identification(listing, before, images)
     for start in range(0, listing.count, _ENTRIES_AT_ONCE):
-        found.look_at(listing.entries(start, start + _ENTRIES_AT_ONCE))
+        entries = listing.entries(start, start + _ENTRIES_AT_ONCE)
+        if identification is not None:
+            entries = [entry for entry, _, _ in identification.identified(entries)]
+        found.look_at(entries)
     if not found.count:
         return None
     shown = tuple(found.shown[:_SHOWN_COUNT])
@@ -62,8 +71,8 @@ class _Found:
         self._images = images
         self.count = 0
         self.shown: list[str] = []
-        self._shortened: tuple[str, str] | None = None
-        self._shortened_count = 0
+        self._fitting: tuple[str, str] | None = None
+        self._fitting_count = 0
         self._meant = ""
 
     def look_at(self, entries: list[ListedEntry]) -> None:
@@ -88,31 +97,33 @@ class _Found:
     def hint(self) -> str:
         """Return what would make some of them fit."""
         hints = []
-        if self._shortened:
-            written, fits = self._shortened
+        if self._fitting:
+            written, fits = self._fitting
+            how = "with / for every backslash" if "\\" in written else "without the first folder"
             hints.append(
-                f"{self._shortened_count:,} would without the first folder: write {fits!r} "
-                f"instead of {written!r}"
+                f"{self._fitting_count:,} would {how}: write {fits!r} instead of '{written}'"
             )
         if self._meant:
             hints.append(f"`{self._meant}` names no picture: call the column `image`")
         return "; ".join(hints)
 
     def _look_for_hints(self, astray: list[ListedEntry]) -> None:
-        shortened = {
-            entry.image_path: entry.image_path.partition("/")[2]
+        meant = {
+            entry.image_path: meant_paths(entry.image_path)
             for entry in astray
-            if entry.image_id is None and entry.image_path is not None and "/" in entry.image_path
+            if entry.image_id is None and entry.image_path is not None
         }
-        fitting = self._images.ids_of_paths(list(set(shortened.values())))
+        fitting = self._images.ids_of_paths(
+            list({path for paths in meant.values() for path in paths})
+        )
         for entry in astray:
-            if entry.image_path is not None and shortened.get(entry.image_path) in fitting:
-                self._shortened_count += 1
-                example = (entry.image_path, shortened[entry.image_path])
-                self._shortened = self._shortened or example
-            if not self._meant and entry.image_id is None and entry.image_path is None:
-                meant = (name for name in entry.metadata if name.lower() in _MEANT_AS_IMAGE)
-                self._meant = next(meant, "")
+            written = entry.image_path
+            fits = next((path for path in meant.get(written or "", ()) if path in fitting), None)
+            if written is not None and fits is not None:
+                self._fitting_count += 1
+                self._fitting = self._fitting or (written, fits)
+            if not self._meant and entry.image_id is None and written is None:
+                self._meant = meant_as_path(entry.metadata)
 
 
 def _shown(entry: ListedEntry) -> str:

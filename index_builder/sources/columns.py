@@ -1,13 +1,21 @@
 """The columns that every table of pictures or captions shares: ids and paths, checked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
 from model.errors import DataError
 from model.identifiers import check_item_id
 
-__all__ = ["checked_id", "checked_path", "other_columns"]
+__all__ = ["checked_id", "checked_path", "meant_as_path", "meant_paths", "other_columns"]
+
+# What people call the column with the path of a picture, in any case.
+_MEANT_AS_PATH = frozenset(
+    {
+        "file", "file_name", "filename", "filepath", "image", "image_name", "image_path", "images",
+        "img", "path", "photo", "picture",
+    }
+)  # fmt: skip
 
 
 def checked_id(value: Any, column: str) -> str:
@@ -42,3 +50,18 @@ def checked_path(value: Any, column: str) -> str:
 def other_columns(row: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return the metadata of a row: every column that has no meaning of its own."""
     return {name: value for name, value in row.items() if name not in known}
+
+
+def meant_as_path(names: Iterable[str]) -> str:
+    """Return the first of some columns that seems to hold the path of a picture; or ""."""
+    return next((name for name in names if name.lower() in _MEANT_AS_PATH), "")
+
+
+def meant_paths(path: str) -> list[str]:
+    r"""Return what a path that leads nowhere may mean: `photos\a.jpg` also `a.jpg`."""
+    with_slashes = path.replace("\\", "/")
+    return [
+        meant
+        for meant in (with_slashes, with_slashes.partition("/")[2])
+        if meant not in ("", path) and meant[:1] != "/" and ".." not in meant.split("/")
+    ]

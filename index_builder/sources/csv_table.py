@@ -234,7 +234,8 @@ def _list(cell: str) -> list[Any]:
     try:
         return json_list(cell)
     except ValueError as error:
-        raise ValueError(f"`captions` of a .csv is a JSON list of texts: {error}") from error
+        hint = "" if cell.lstrip().startswith("[") else "; call a column of single texts `caption`"
+        raise ValueError(f"`captions` of a .csv is a JSON list of texts: {error}{hint}") from error
 
 
 _READERS: Mapping[re.Pattern[str], Callable[[str], Any]] = {

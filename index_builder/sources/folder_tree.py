@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from index_builder.sources.entries import ImageEntry, Rejection
+from index_builder.sources.images_root import not_below
 from index_builder.sources.picture_file import PICTURE_ENDINGS, read_picture_file
 from index_builder.sources.problems import is_unicode
 from model.errors import DataError
@@ -46,7 +47,7 @@ class FolderTree:
         """
         root, resolved = (images_root or folder).resolve(), folder.resolve()
         if not resolved.is_relative_to(root):
-            raise DataError(f"{folder} does not lie below the images' root {root}")
+            raise not_below(resolved, root)
         return cls(resolved, root)
 
     @property

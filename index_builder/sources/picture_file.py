@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 
+from index_builder.sources.columns import meant_paths
 from index_builder.sources.entries import EntryError
 
 __all__ = [
@@ -48,7 +49,7 @@ def read_picture_file(root: Path, path: str) -> bytes:
                 raise EntryError(path, "too_large", too_large(status.st_size))
             return file.read()
     except FileNotFoundError as error:
-        raise EntryError(path, "missing", "no such file") from error
+        raise EntryError(path, "missing", f"no such file{_instead(root, path)}") from error
     except OSError as error:
         raise EntryError(path, "unreadable", f"cannot be read: {error.strerror}") from error
 
@@ -66,6 +67,14 @@ def resolved_below(root: Path, path: str) -> Path:
     if not place.is_relative_to(root):
         raise EntryError(path, "outside_root", f"leads out of the images' root {root}")
     return place
+
+
+def _instead(root: Path, path: str) -> str:
+    """Return the hint at a file that is there and that the path may mean; or ""."""
+    for meant in meant_paths(path):
+        if (root / meant).is_file():
+            return f", but there is {meant!r}: write that"
+    return ""
 
 
 def too_large(size: int) -> str:

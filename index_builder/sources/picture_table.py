@@ -1,11 +1,11 @@
 """A table of pictures: `path` (or `image`), optional `id`, everything else metadata."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index_builder.sources.columns import checked_id, checked_path, other_columns
+from index_builder.sources.columns import checked_id, checked_path, meant_as_path, other_columns
 from index_builder.sources.entries import ImageEntry, Rejection
 from index_builder.sources.mixed_columns import MixedColumns
 from index_builder.sources.picture_file import read_picture_file
@@ -57,9 +57,7 @@ class PictureTable:
         """
         names = self.table.names()
         if names is not None and not {"path", "image"} & set(names):
-            raise DataError(
-                f"{self.description} has no column `path`; found {', '.join(names) or 'none'}"
-            )
+            raise DataError(f"{self.description} has no column `path`; found {_told(names)}")
         problems = Problems(self.description)
         columns = MixedColumns()
         is_empty = True
@@ -92,9 +90,15 @@ def _entry(row: dict[str, Any]) -> ImageEntry:
     if column == "path" and row.get("image") is not None:
         raise DataError("`path` and `image` both name the picture; leave one out")
     if row.get(column) is None:
-        raise DataError(f"no `path` among its columns: {', '.join(row) or 'it has none'}")
+        raise DataError(f"no `path` among its columns: {_told(row)}")
     path = checked_path(row[column], column)
     given = row.get("id")
     item_id = image_id_for_path(path) if given is None else checked_id(given, "id")
     metadata = other_columns(row, _OWN_COLUMNS)
     return ImageEntry(item_id, path, metadata, has_own_id=given is not None)
+
+
+def _told(names: Collection[str]) -> str:
+    """Return the names of columns, and which of them `path` may be."""
+    meant = meant_as_path(name for name in names if name not in _OWN_COLUMNS)
+    return (", ".join(names) or "none") + (f"; call `{meant}` `path`" if meant else "")

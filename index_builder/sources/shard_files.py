@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from index_builder.sources.images_root import not_below
 from index_builder.sources.picture_file import PICTURE_ENDINGS
 from index_builder.sources.problems import Problems
 from model.errors import DataError
@@ -67,7 +68,7 @@ class ShardFiles:
         root = images_root.resolve()
         places = [self.root / name for name in self.names]
         if outside := [place for place in places if not place.is_relative_to(root)]:
-            raise DataError(f"{outside[0]} does not lie below the images' root {root}")
+            raise not_below(outside[0], root)
         names = tuple(place.relative_to(root).as_posix() for place in places)
         return ShardFiles(self.description, root, names)
 

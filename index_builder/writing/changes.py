@@ -52,6 +52,8 @@ class ChangeReport:
         captions: What became of the captions; None if they were not asked about.
         unmatched_captions: Added captions that name no picture of the index, or None.
         gone_file_count: Pictures of the index that the source has no file for any more.
+        gone_files: Paths of the first of them.
+        orphaned_caption_count: Captions that stay and name a picture that was removed.
         passed_over: Files of a folder of pictures that are none, counted by their endings.
     """
 
@@ -61,6 +63,8 @@ class ChangeReport:
     captions: GalleryChange | None
     unmatched_captions: UnmatchedCaptions | None = None
     gone_file_count: int = 0
+    gone_files: tuple[str, ...] = ()
+    orphaned_caption_count: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
 
 

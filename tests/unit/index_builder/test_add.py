@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 
 import numpy as np
@@ -284,6 +285,31 @@ def test_what_cannot_be_is_refused_and_nothing_changes(build, add, index, photos
     with pytest.raises(Exception, match=r"model\.safetensors"):
         add()
     assert served_files(index.path) == files
+
+
+def test_pictures_of_another_folder_come_in_by_a_build_of_the_folder_that_holds_both(
+    build, add, index, photos, encoded, tmp_path
+):
+    build()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    made_up_picture(77).save(elsewhere / "1.png")
+    way_out = f"build again with the folder that holds both, --images {tmp_path}: what is known"
+    for given in ({}, {"images_root": elsewhere}, {"images_root": tmp_path}):
+        with pytest.raises(DataError, match=re.escape(way_out)):
+            add(images=elsewhere, **given)
+    encoded.count = 0
+    build(images=tmp_path)
+    assert (images_of(index).count, encoded.count) == (12, 1)
+
+
+def test_pictures_that_moved_are_told_to_need_another_root(build, add, photos, tmp_path):
+    build()
+    photos.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="if the pictures moved, say where to with --images-root"):
+        add(images=tmp_path / "moved")
+    report = add(images=tmp_path / "moved", images_root=tmp_path / "moved")
+    assert (report.images.count, report.images.added_count) == (11, 0)
 
 
 @pytest.mark.parametrize("limit_bytes", [100, 3_000, 20_000, 28_000])

@@ -138,6 +138,43 @@ def test_captions_that_name_no_picture_of_the_index_are_told(run, photos, captio
     }
 
 
+@pytest.mark.parametrize("column", ["path", "Image", "Filename"])
+def test_added_captions_whose_column_names_no_picture_are_told_as_by_build(
+    run, photos, captions, column
+):
+    known = captions({"image": PICTURES[0], "caption": "a dog"})
+    run("build", "--images", photos, "--captions", known)
+    new = captions(
+        {column: PICTURES[1], "caption": "a cat"}, {column: PICTURES[0], "caption": "a dog"},
+        name="new.jsonl",
+    )  # fmt: skip
+    assert run("add", "--captions", new).out.splitlines()[-2:] == [
+        "1 of 2 captions name no picture of the index: new.jsonl:1 (no `image`)",
+        f"  `{column}` names no picture: call the column `image`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "how"),
+    [
+        ("photos/2018/1.png", "without the first folder"),
+        (r"2018\1.png", "with / for every backslash"),
+        (r"photos\2018\1.png", "with / for every backslash"),
+    ],
+)
+def test_paths_that_nearly_fit_are_told_in_captions_and_in_tables(
+    run, photos, table, captions, written, how
+):
+    given = captions({"image": written, "caption": "a dog"})
+    out, _ = run("build", "--images", photos, "--captions", given)
+    told = f"  1 would {how}: write '2018/1.png' instead of '{written}'"
+    assert out.splitlines()[-1] == told
+    rows = ("--images", table((written, {})), "--images-root", photos)
+    meant = f"{written}: no such file, but there is '2018/1.png': write that"
+    assert f"{meant}; is --images-root right?" in run("build", *rows, status=1).err
+    assert f"  {meant}" in run("add", *rows).out.splitlines()
+
+
 def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_path):
     lines = tmp_path / "captions.txt"
     lines.write_text("a dog\na cat\n")
@@ -174,18 +211,24 @@ def test_what_a_folder_holds_besides_pictures_is_counted(run, photos, tmp_path):
     assert "holds no picture (passed over: 2 .heic," in err
 
 
-def test_an_addition_tells_how_many_pictures_have_no_file_any_more(run, photos, table):
-    sentence = "{} pictures of the index have no file any more; build takes them out"
+def test_an_addition_tells_which_pictures_have_no_file_any_more(run, photos, table):
+    two = (
+        f"2 pictures of the index have no file any more: {PICTURES[0]}, {PICTURES[3]}; build takes "
+        "them out, and so does remove"
+    )
+    one = "1 picture of the index has no file any more: {}; build takes it out, and so does remove"
     run("build", "--images", photos)
     assert "no file any more" not in run("add", "--images", photos).out
     (photos / PICTURES[0]).unlink()
     (photos / PICTURES[3]).rename(photos / "2019/new.png")
-    assert sentence.format(2) in run("add", "--images", photos).out.splitlines()
-    assert sentence.format(1) in run("add", "--images", photos / "2019").out.splitlines()
+    assert two in run("add", "--images", photos).out.splitlines()
+    out, _ = run("add", "--images", photos / "2019")
+    assert one.format(PICTURES[3]) in out.splitlines()
     few = table((PICTURES[0], {}), (PICTURES[1], {}))
     given = ("--images", few, "--images-root", photos)
-    assert sentence.format(1) in run("add", *given).out.splitlines()
-    assert json.loads(run("add", "--images", photos, "--json").out)["gone_file_count"] == 2
+    assert one.format(PICTURES[0]) in run("add", *given).out.splitlines()
+    told = json.loads(run("add", "--images", photos, "--json").out)
+    assert (told["gone_file_count"], told["gone_files"]) == (2, [PICTURES[0], PICTURES[3]])
 
 
 def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, captions):
@@ -199,6 +242,32 @@ def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, capt
     assert f"(paths are relative to {photos}), or give --ignore-missing" in err
     out, _ = run("remove", "--images", f"./{PICTURES[0]}", "--with-captions")
     assert "images  2 removed; 3 in all" in out and "captions  2 removed; 1 in all" in out
+
+
+def test_captions_that_stay_without_their_picture_are_told(run, photos, captions):
+    pairs = ((PICTURES[0], "a dog"), (PICTURES[0], "a pup"), (PICTURES[1], "a cat"))
+    named = captions(*({"image": image, "caption": text} for image, text in pairs))
+    run("build", "--images", photos, "--captions", named)
+    out, _ = run("remove", "--images", PICTURES[0])
+    assert out.splitlines()[-1] == (
+        "2 captions name what was removed and stay; to remove them too, roll back and remove "
+        "with --with-captions"
+    )
+    run("rollback")
+    assert "what was removed" not in run("remove", "--images", PICTURES[0], "--with-captions").out
+
+
+def test_a_path_with_commas_is_one_name(run, photos):
+    names = ("a, b, 1.png", "sea,sun.png")
+    for number, name in enumerate(names):
+        made_up_picture(20 + number).save(photos / name)
+    run("build", "--images", photos)
+    for wrong in ("a, b, 2.png", f"{PICTURES[0]},a, b, 2.png"):
+        _, err = run("remove", "--images", wrong, status=1)
+        assert err.splitlines()[-1].endswith("; names with commas go into --images-file")
+    out, _ = run("remove", "--images", f"{PICTURES[0]},{names[0]}, {PICTURES[1]}")
+    assert "images  3 removed; 3 in all" in out
+    assert "images  1 removed; 2 in all" in run("remove", "--images", names[1]).out
 
 
 def test_mistakes_of_both_sources_are_told_before_a_model_is_loaded(
@@ -218,8 +287,8 @@ def test_mistakes_of_both_sources_are_told_before_a_model_is_loaded(
 def test_what_serves_a_new_version_is_said_in_the_same_words_everywhere(run, photos, tmp_path):
     start = f"python -m service --index {tmp_path / 'index'}"
     expected = (
-        "next: a running service serves it after kill -HUP PID or POST /admin/reload; else start "
-        f"one: {start}"
+        "next: a running service serves it after kill -HUP PID, or POST /admin/reload with an "
+        f"admin key; else start one: {start}"
     )
     assert run("build", "--images", photos).err.splitlines()[-1] == f"next: {start}"
     made_up_picture(9).save(photos / "new.png")

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import resource
 import shutil
 
 import pytest
@@ -209,3 +210,17 @@ def test_a_copy_that_changes_during_a_build_is_refused_and_stays(built, tmp_path
     assert_is_served(index)
     assert build().version == 2
     assert verify_index(index.path).problems == []
+
+
+def test_a_copy_that_cannot_be_written_is_told_by_its_own_place(tmp_path, capsys):
+    """The limit on file size stands for a full disk; `capsys` keeps prints in memory."""
+    checkpoint, index = tiny_checkpoint(tmp_path), IndexFolder(tmp_path / "index")
+    encoder = load_dual_encoder(checkpoint)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(GalleryIndexError) as caught, index.writing():
+            keep_checkpoint(index, checkpoint, encoder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"cannot write {index.checkpoints}" in str(caught.value)

@@ -7,7 +7,8 @@ import sqlite3
 import pytest
 
 from index_builder.index_folder.versions import IndexFolder
-from model.errors import GalleryIndexError
+from model.errors import GalleryIndexError, NoIndexError
+from tests.unit.index_builder.stopping import StoppedError
 from tests.unit.index_builder.written_galleries import (
     FINGERPRINT,
     publish_captions,
@@ -129,6 +130,35 @@ def test_no_index_and_damaged_current_are_one_sentence(tmp_path, index):
         GalleryIndexError, match=re.escape("instead of a version and a line end; write one of [1]")
     ):
         index.open()
+
+
+def test_a_mistyped_index_is_told_those_near_it(tmp_path, index):
+    for name, near in (("indxe", index.path), (".", index.path)):
+        with pytest.raises(NoIndexError, match=re.escape(f"`current`; near it: {near}); make")):
+            IndexFolder(tmp_path / name).open()
+
+
+def test_an_index_that_is_being_built_or_was_not_finished_is_told_so(tmp_path):
+    index = IndexFolder(tmp_path / "index")
+    with pytest.raises(StoppedError), index.writing():
+        with pytest.raises(NoIndexError, match=f"is being built by process {os.getpid()} since"):
+            index.open()
+        (index.galleries / ".work-images-0123456789abcdef").mkdir()
+        raise StoppedError
+    with pytest.raises(NoIndexError, match="its first build was not finished; give the same"):
+        index.open()
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_first_build_that_fails_without_work_leaves_nothing(tmp_path, was_there):
+    index = IndexFolder(tmp_path / "index")
+    if was_there:
+        index.path.mkdir()
+    with pytest.raises(StoppedError), index.writing():
+        (index.checkpoints / "0123456789abcdef").mkdir()
+        (index.galleries / ".new-images").mkdir()
+        raise StoppedError
+    assert index.path.exists() is was_there and not list(tmp_path.glob("index/*"))
 
 
 def test_a_manifest_that_the_version_does_not_vouch_for_is_refused(index):

@@ -1,12 +1,14 @@
 """Folders of pictures, and reading files from below a root."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index_builder.sources import EntryError, ImageEntry, open_image_source
+from index_builder.sources.images_root import way_to_both
 from index_builder.sources.picture_file import MAX_PICTURE_BYTES
 from model.errors import DataError
 from model.identifiers import image_id_for_path
@@ -66,6 +68,11 @@ def test_paths_and_so_ids_are_relative_to_the_images_root(photos):
     assert [entry.id for entry in entries] == [image_id_for_path("sub/c.webp")]
     with pytest.raises(DataError, match=r"does not lie below the images' root"):
         open_image_source(photos, photos / "sub")
+
+
+def test_the_folder_that_holds_everything_is_no_way_out(tmp_path):
+    assert way_to_both(Path("/a/b"), Path("/c")) == "put these pictures below /c"
+    assert f"--images {tmp_path}:" in way_to_both(tmp_path / "a" / "b", tmp_path / "c")
 
 
 def test_links_to_folders_are_not_entered_and_links_to_files_are_named(photos, tmp_path):

@@ -60,7 +60,8 @@ def test_what_is_wrong_with_every_row_is_told_once(tmp_path):
     rows = [{"file": "a.jpg"}] * 1200 + [{"path": "/x.jpg"}] + [{"file": "b.jpg"}]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     _, first, second = refusal_of(source).splitlines()
-    assert first == "  images.jsonl:1: no `path` among its columns: file (and 1,200 more like it)"
+    told = "no `path` among its columns: file; call `file` `path` (and 1,200 more like it)"
+    assert first == f"  images.jsonl:1: {told}"
     assert second.startswith("  images.jsonl:1201: ") and "more" not in second
 
 
@@ -182,6 +183,15 @@ def test_captions_in_a_csv_are_a_json_list(tmp_path):
 
 
 # Parquet
+
+
+def test_captions_in_a_csv_that_are_no_lists_are_told_the_other_column(tmp_path):
+    for cell, is_hinted in (("a dog", True), ('"[""a"', False)):
+        (tmp_path / "captions.csv").write_text(f"image,captions\n1.png,{cell}\n")
+        with pytest.raises(DataError, match="is a JSON list of texts: not JSON") as caught:
+            listed(open_caption_source(tmp_path / "captions.csv"))
+        is_told = str(caught.value).endswith("; call a column of single texts `caption`")
+        assert is_told is is_hinted
 
 
 def test_parquet_keeps_its_types_and_lists(tmp_path):
@@ -334,3 +344,10 @@ def test_a_table_of_pictures_may_call_the_path_as_captions_do(tmp_path, name):
     assert (entry.path, entry.metadata) == ("a.jpg", {"year": 2020})
     file = write_table(tmp_path / name, [{"path": "a.jpg", "image": "b.jpg"}])
     assert "`path` and `image` both name the picture; leave one out" in refusal_of(file)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+@pytest.mark.parametrize("column", ["filename", "Path", "img"])
+def test_a_column_that_is_meant_as_path_is_told(tmp_path, name, column):
+    file = write_table(tmp_path / name, [{"year": 2020, column: "a.jpg"}])
+    assert f"year, {column}; call `{column}` `path`" in refusal_of(file)
