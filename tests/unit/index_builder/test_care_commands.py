@@ -88,7 +88,7 @@ def test_rollback_says_what_is_served_and_what_comes_next(index, capsys):
     assert run("rollback", index, "--to", "1") == 0
     assert f"unchanged  {index} version 3 serves what version 1 names" in capsys.readouterr().out
     assert run("rollback", index) == 1
-    assert "it has [1, 2, 3]: name one with --to" in capsys.readouterr().err
+    assert "name one of [2] with --to" in capsys.readouterr().err
     assert run("verify", index) == 0
 
 
