@@ -23,6 +23,7 @@ from model.training.learner import Learner
 from model.training.neighbours import NeighbourSampler
 from model.training.network import continued_network, make_network
 from model.training.objective import Objective
+from model.training.run_images import write_run_images
 from model.training.run_report import write_run_report
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
@@ -76,6 +77,10 @@ class Train(TrainSettings):
                 held.enter_context(self._output_to_itself())
                 if not is_resumed:
                     self._refuse_used_output()
+                    if not self.dataset.shuffle_captions:  # whose images have other captions
+                        write_run_images(
+                            self.output, data.train, data.dev, begun_from=self.begin_from
+                        )
                     self._write_settings()
             return self._take_steps(data, hrem, plan, sampler, collective, is_resumed=is_resumed)
 

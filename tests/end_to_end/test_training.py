@@ -597,9 +597,21 @@ def test_a_run_goes_on_from_what_a_checkpoint_has_learnt(
     assert begun.keys() == before.keys()
     for name in (name for name in before if "running" not in name and "num_batches" not in name):
         assert torch.allclose(begun[name].float(), before[name].float(), atol=1e-6), name
+    # What the first run learnt from counts for the second one too.
+    other = write_world(tmp_path / "other", image_count=6)
+    more: tuple[object, ...] = ("--begin-from", tmp_path / "begun", "--data", other)
+    assert run(*arguments[:1], *arguments[5:], *more, "--output", tmp_path / "third") == 0
+    assert run("evaluate", "--checkpoint", tmp_path / "third", "--data", world.data, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["images_trained_on"], report["images_selected_on"]) == (0, 0)
+    asked = ("--checkpoint", tmp_path / "third", "--data", world.data, "--split", "train")
+    assert run("evaluate", *asked) == 0
+    assert "16 of 16 images were trained on" in capsys.readouterr().out
 
 
-def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) -> None:
+def test_your_own_pictures_train_without_a_recipe(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = (world.data / "captions.jsonl").read_text().splitlines()
     plain = [{k: v for k, v in json.loads(line).items() if k != "split"} for line in lines]
     captions = tmp_path / "captions.jsonl"
@@ -635,6 +647,23 @@ def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) 
     preprocessor = loaded.config.preprocessor
     assert preprocessor is not None
     assert (preprocessor.image_size, preprocessor.mean) == (IMAGE_SIDE, (0.5, 0.4, 0.3))
+
+    asked = ("evaluate", "--checkpoint", output, *given[:4])
+    capsys.readouterr()
+    assert run(*asked) == 1
+    assert "name no splits; give --split all, or add a field `split`" in capsys.readouterr().err
+    assert run(*asked, "--split", "dev") == 0
+    assert "0 of 2 images were trained on, 2 selected the checkpoint" in capsys.readouterr().out
+    page = tmp_path / "all.html"
+    assert run(*asked, "--split", "all", "--report", page) == 0
+    told = "22 of 24 images were trained on, 2 selected the checkpoint"
+    assert told in capsys.readouterr().out and f"{told}." in page.read_text()
+    # Of a checkpoint without its run nobody knows.
+    (output / "training" / "images.json").unlink()
+    assert run(*asked, "--split", "all") == 0
+    assert "trained on" not in capsys.readouterr().out
+    assert run(*asked, "--split", "dev") == 1
+    assert "name no splits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ class Subject:
         published: What the authors published of them; None where the data are not theirs.
         compared_with: What another model is called that was evaluated on the same data, if any.
         differences: How much better than it this one is, by figure.
+        note: How many of the images the checkpoints have seen; empty where nobody knows.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Subject:
     published: PublishedTable | None = None
     compared_with: str | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    note: str = ""
 
 
 def render_report(
