@@ -14,6 +14,7 @@ from model.durable import write_file
 from model.errors import CheckpointError, ConfigError, TrainingError
 from model.file_lock import exclusive_lock
 from model.hrem import HREM
+from model.precision import is_quick
 from model.training.batch_supply import BatchSupply
 from model.training.batches import BatchMaker
 from model.training.child_commands import termination_interrupts
@@ -72,6 +73,11 @@ class Train(TrainSettings):
             batches_per_pass=sampler.steps_per_pass,
         )
         self._announce(data, hrem, plan, sampler, device, collective)
+        if not is_resumed and not is_quick(self.precision, str(device)):
+            console.warn(
+                f"this {device.type} has no instructions for {self.precision}: "
+                "--precision float32 is several times faster here"
+            )
         with ExitStack() as held:
             if collective.is_main:
                 held.enter_context(self._output_to_itself())

@@ -153,6 +153,24 @@ def test_the_number_of_workers_never_changes_a_run(
     assert 0 < json.loads((output / "metrics.json").read_text())["waiting_share"] < 1
 
 
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_a_cpu_that_is_slow_in_bfloat16_is_told_once_at_the_start(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_quick: bool,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": is_quick})
+    told = "this cpu has no instructions for bfloat16: --precision float32 is several times faster"
+    given = ("--schedule.steps", 1, "--no-instance-level.enabled", "--output", tmp_path / "run")
+    assert run("train", *world.arguments("unused", *given, "--precision", "bfloat16")) == 0
+    assert capsys.readouterr().err.count(told) == (not is_quick)
+    # What a run has begun in it goes on in.
+    assert run("train", "--resume", "--output", tmp_path / "run") == 0
+    assert told not in capsys.readouterr().err
+
+
 def test_a_run_that_waits_for_its_data_says_so(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
