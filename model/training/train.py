@@ -59,10 +59,23 @@ class Train(TrainSettings):
                 torch.cuda.set_device(device)
             return settings._train(device, collective, is_resumed=self.resume)
 
+    def training_data(self) -> TrainingData:
+        """Return the images that train and those that select, of data that fit the settings.
+
+        Raises:
+            ConfigError: The data are pictures, and the network would begin at random that is not
+                made for it.
+            DataError: The data set cannot be used, or one of the two sets would be empty.
+        """
+        source = self.source()
+        if source.layout != "scan" and self.begin_from is None:
+            self.refuse_missing_backbone()
+        return load_training_data(source, self.dataset, seed=self.seed)
+
     def _train(self, device: torch.device, collective: Collective, *, is_resumed: bool) -> int:
         if collective.is_main and not is_resumed:
             self._refuse_used_output()  # at once, and again when no other process can begin one
-        data = load_training_data(self.source(), self.dataset, seed=self.seed)
+        data = self.training_data()
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
         collective.refuse_uneven(sampler.batch_size)
@@ -149,8 +162,6 @@ class Train(TrainSettings):
                 train_backbone=self.network.train_backbone,
                 region_dim=region_dim,
             )
-        if regions is None:
-            self.refuse_missing_backbone()
         return make_network(
             self.network,
             backbone=self.backbone,
