@@ -146,7 +146,7 @@ def test_stored_ranks_are_those_of_the_evaluation(
     assert stored.checkpoints == (HREM.from_pretrained(folder / "one").fingerprint,)
     facts = stored.facts
     assert facts.caption_image.tolist() == np.repeat(np.arange(4), 5).tolist()
-    assert facts.counted_in == "the 80 training captions"
+    assert facts.counted_in == "the 80 captions of split train"
     assert facts.neighbour_similarity.shape == (4,)
     # "picture-04" and the like: every fifth caption ends in a number, which is no word.
     assert facts.rarest_word_counts.max() <= 80
@@ -174,6 +174,7 @@ def test_two_models_are_compared_on_the_same_queries(
     assert shown.count("how far another seed would move either model is not in it") == 1
     html = page.read_text()
     assert "Minus one.npz" in html and "how far another seed" in html
+    assert "`" not in html
     row = '<th scope="row">{}</th><td>{:+.1f}</td><td>{:+.1f}</td><td>{:+.1f}</td>'
     assert row.format("rsum", rsum["estimate"], rsum["low"], rsum["high"]) in html
     assert html.count('<th scope="row">text → image R@') == 3
