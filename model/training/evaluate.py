@@ -19,7 +19,7 @@ from model.training.bootstrap import Difference
 from model.training.comparison import differences_from, ranks_on, show_differences
 from model.training.data_command import DataCommand
 from model.training.endpoint import Endpoint, evaluate_endpoint
-from model.training.ensemble import encode_data_set
+from model.training.ensemble import encode_data_set, is_full
 from model.training.evaluation import show_report
 from model.training.folds import check_folds, rank_in_folds, report_of_folds
 from model.training.report.page import HIT_COUNT, Subject, render_report
@@ -45,7 +45,7 @@ class Evaluate(DataCommand):
     checkpoint: Names = Field(
         (),
         description="Folder or name of a checkpoint; given several times, the mean of their "
-        "similarities is evaluated (Full*).",
+        "similarities is evaluated (of a Fusion and a Standalone: Full*).",
     )
     endpoint: str | None = Field(
         None, description="Address of a live service that serves these pictures and captions."
@@ -108,7 +108,8 @@ class Evaluate(DataCommand):
             show_differences(f"minus {self.compare}", differences)
         if len(self.checkpoint) > 1:
             named = ", ".join(self.checkpoint)
-            console.result(f"mean of the similarities of {len(self.checkpoint)} (Full*): {named}")
+            kind = "Full*, " if is_full(self.checkpoint) else ""
+            console.result(f"{kind}mean of {len(self.checkpoint)} checkpoints: {named}")
 
     def _images(self, data: DataSource) -> CaptionedImages:
         """Return the images of the split; `dev` of captions without splits are the run's own."""
@@ -197,13 +198,23 @@ class Evaluate(DataCommand):
                 )
                 compared_with = None if self.compare is None else self.compare.name
                 note = "" if seen is None else seen.told_of(images)
-                subject = Subject(title, named, images, published, compared_with, differences, note)
+                subject = Subject(
+                    title,
+                    named,
+                    images,
+                    published,
+                    compared_with,
+                    differences,
+                    note,
+                    is_full(self.checkpoint),
+                )
                 write_file(self.report, render_report(subject, report, ranking, facts))
                 console.say(f"wrote  {self.report}")
         short = [fingerprint[:16] for fingerprint in encoded.fingerprints]
         if len(short) == 1:
             return {"checkpoint": short[0]}, report, differences
-        return {"checkpoints": short, "similarity": "mean (Full*)"}, report, differences
+        similarity = "mean (Full*)" if is_full(self.checkpoint) else "mean"
+        return {"checkpoints": short, "similarity": similarity}, report, differences
 
 
 def _training_captions(data: DataSource) -> tuple[str, ...] | None:
