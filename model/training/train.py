@@ -36,6 +36,8 @@ from model.training.training_data import TrainingData, load_training_data
 
 __all__ = ["RECIPES", "Train"]
 
+_FEWEST_DEV_IMAGES = 50
+
 
 class Train(TrainSettings):
     """Train a checkpoint from a recipe or from your own pictures and captions."""
@@ -73,8 +75,10 @@ class Train(TrainSettings):
         return load_training_data(source, self.dataset, seed=self.seed)
 
     def _train(self, device: torch.device, collective: Collective, *, is_resumed: bool) -> int:
-        if collective.is_main and not is_resumed:
-            self._refuse_used_output()  # at once, and again when no other process can begin one
+        if collective.is_main and not is_resumed and (self.output / SETTINGS_FILE).is_file():
+            # At once, and again when no other process can begin one.
+            with self._output_to_itself():
+                self._refuse_used_output()
         data = self.training_data()
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
@@ -139,6 +143,8 @@ class Train(TrainSettings):
         is_done = trainer.run()
         if collective.is_main:
             self._tell_of(trainer.position, hrem, data, plan)
+            if is_done:
+                self._say_what_is_next(data)
         if not is_done:
             self._say_how_to_go_on(f"after step {trainer.position.step:,} of {plan.step_count:,}")
             return 130
@@ -309,6 +315,7 @@ class Train(TrainSettings):
             f"  data            {len(data.train):,} images, {len(data.train.caption_texts):,} "
             f"captions; selecting on {len(data.dev):,} images ({data.origin})"
         )
+        self._warn_of_few_dev_images(data)
         console.say(
             f"  network         {hrem.name}, {weights / 1e6:.1f} M weights, "
             f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, {self.precision}"
@@ -338,7 +345,31 @@ class Train(TrainSettings):
             f"{position.best_step:,}; {position.seconds / 60:.1f} minutes, at most "
             f"{metrics['peak_memory_bytes'] / 1e9:.1f} GB of memory)"
         )
+
+    def _say_what_is_next(self, data: TrainingData) -> None:
+        where = f"--data {self.data}"
+        if self.data is None:
+            where = f"--images {self.images} --captions {self.captions}"
+        # Captions without splits have no test images: those that selected are the least seen.
+        split = "" if any(data.train.splits) else " --split dev"
         console.say(
-            "next: python -m index_builder build --checkpoint "
+            f"next: python -m model.training evaluate --checkpoint {self.output} {where}{split}"
+        )
+        console.say(
+            "      python -m index_builder build --checkpoint "
             f"{self.output} --images FOLDER --output INDEX"
+        )
+
+    def _warn_of_few_dev_images(self, data: TrainingData) -> None:
+        count = len(data.dev)
+        if count >= _FEWEST_DEV_IMAGES:
+            return
+        more = "more images of that split"
+        if self.dataset.dev_last_count is not None:
+            more = "a larger --dataset.dev-last-count"
+        elif not any(data.train.splits):
+            more = f"a larger --dataset.dev-fraction than {self.dataset.dev_fraction:g}"
+        console.warn(
+            f"{count} images select the checkpoint: with fewer than {_FEWEST_DEV_IMAGES} luck "
+            f"chooses, too; give {more}"
         )

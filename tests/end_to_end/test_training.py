@@ -514,6 +514,30 @@ def test_a_recipe_for_a_pretrained_backbone_is_refused_without_one(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_next_is_told_after_the_last_step_alone(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    plain = Learner.take_step
+
+    def stopping(self: Learner, step: int, batches: Any) -> Any:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, step, batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "take_step", stopping)
+        assert run("train", *world.arguments("unused", "--output", output)) == 130
+    said = capsys.readouterr().err
+    assert f"wrote  {output}" in said and "next: " not in said
+    assert said.splitlines()[-1].startswith("stopped after step 5 of 8; go on with: ")
+    assert run("train", "--resume", "--output", output) == 0
+    *_, evaluate, build = capsys.readouterr().err.splitlines()
+    evaluates = "next: python -m model.training evaluate"
+    assert evaluate == f"{evaluates} --checkpoint {output} --data {world.data}"
+    assert build.split()[:4] == ["python", "-m", "index_builder", "build"]
+
+
 def test_the_help_of_train_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "--help") == 0
     shown = capsys.readouterr().out
@@ -675,8 +699,12 @@ def test_your_own_pictures_train_without_a_recipe(
     assert preprocessor is not None
     assert (preprocessor.image_size, preprocessor.mean) == (IMAGE_SIDE, (0.5, 0.4, 0.3))
 
+    said = capsys.readouterr().err
+    assert "warning: 2 images select the checkpoint" in said
+    assert "give a larger --dataset.dev-fraction than 0.1" in said
     asked = ("evaluate", "--checkpoint", output, *given[:4])
-    capsys.readouterr()
+    flags = " ".join(map(str, asked))
+    assert f"next: python -m model.training {flags} --split dev\n" in said
     assert run(*asked) == 1
     assert "name no splits; give --split all, or add a field `split`" in capsys.readouterr().err
     assert run(*asked, "--split", "dev") == 0
