@@ -13,7 +13,8 @@ from pydantic import Field
 
 from model import console
 from model.command_line import Command, Names, Numbers, load_settings
-from model.errors import ConfigError, DataError
+from model.data.source import DataSource, find_source
+from model.errors import ConfigError, DataError, NoSplitsError
 from model.training.ablation import (
     ABLATIONS,
     Row,
@@ -119,6 +120,8 @@ class Ablate(Command):
             ConfigError: The data do not fit the settings of a run.
             DataError: The data cannot be used, or not as the settings of a run ask.
         """
+        if left:
+            self._refuse_missing_split(find_source(data))
         tried: set[str] = set()
         for run in left:
             if run.members:
@@ -135,6 +138,14 @@ class Ablate(Command):
                 if "--dataset." in str(error):
                     told += "; for `ablate` in a file, under [dataset]: --settings FILE"
                 raise DataError(told) from error
+
+    def _refuse_missing_split(self, source: DataSource) -> None:
+        """Raise DataError where `evaluate` would find no images to report on."""
+        try:
+            source.load(None if self.split == "all" else [self.split])
+        except NoSplitsError:
+            if self.split != "dev":  # else: those that select the run
+                raise
 
     def _runs(self) -> list[Run]:
         rows = self._chosen(read_rows(self.table or ABLATIONS))

@@ -226,3 +226,16 @@ def test_everything_that_is_missing_is_told_at_once(capsys: pytest.CaptureFixtur
 )
 def test_a_wrong_request_is_told(tables: Tables, more: tuple[str, ...], told: str) -> None:
     assert told in tables.run(*more, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("splits", "told"),
+    [(("train", "dev"), "no image is of split test; found dev, train"), (("",), "name no splits")],
+)
+def test_a_split_without_images_is_told_before_anything_is_trained(
+    tables: Tables, tmp_path: Path, splits: tuple[str, ...], told: str
+) -> None:
+    data = write_world(tmp_path / "data", splits=splits)
+    more = ("--data", str(data), "--output", str(tmp_path / "runs"))
+    assert told in tables.run(*more, status=1).stderr
+    assert not (tmp_path / "runs").exists()
