@@ -14,7 +14,7 @@ from model.durable import write_file
 from model.errors import CheckpointError, ConfigError, TrainingError
 from model.file_lock import exclusive_lock
 from model.hrem import HREM
-from model.precision import is_quick
+from model.training.announcement import announce, say_what_is_next
 from model.training.batch_supply import BatchSupply
 from model.training.batches import BatchMaker
 from model.training.child_commands import termination_interrupts
@@ -35,8 +35,6 @@ from model.training.trainer import DevImages, Trainer
 from model.training.training_data import TrainingData, load_training_data
 
 __all__ = ["RECIPES", "Train"]
-
-_FEWEST_DEV_IMAGES = 50
 
 
 class Train(TrainSettings):
@@ -89,12 +87,7 @@ class Train(TrainSettings):
             opening_fraction=self.opening_fraction(reads_regions=data.train.regions is not None),
             batches_per_pass=sampler.steps_per_pass,
         )
-        self._announce(data, hrem, plan, sampler, device, collective)
-        if not is_resumed and not is_quick(self.precision, str(device)):
-            console.warn(
-                f"this {device.type} has no instructions for {self.precision}: "
-                "--precision float32 is several times faster here"
-            )
+        announce(self, data, hrem, plan, sampler, device, collective, is_resumed=is_resumed)
         with ExitStack() as held:
             if collective.is_main:
                 held.enter_context(self._output_to_itself())
@@ -144,7 +137,7 @@ class Train(TrainSettings):
         if collective.is_main:
             self._tell_of(trainer.position, hrem, data, plan)
             if is_done:
-                self._say_what_is_next(data)
+                say_what_is_next(self, data)
         if not is_done:
             self._say_how_to_go_on(f"after step {trainer.position.step:,} of {plan.step_count:,}")
             return 130
@@ -294,38 +287,6 @@ class Train(TrainSettings):
                 "or remove the folder"
             )
 
-    def _announce(
-        self,
-        data: TrainingData,
-        hrem: HREM,
-        plan: StepPlan,
-        sampler: Sampler,
-        device: torch.device,
-        collective: Collective,
-    ) -> None:
-        weights = sum(parameter.numel() for parameter in hrem.parameters())
-        instance = (
-            "off"
-            if plan.instance_level_from is None
-            else f"{self.instance_level.mechanism}, from step {plan.instance_level_from:,} on"
-        )
-        batches = f"{plan.batches_per_step} x " if plan.batches_per_step > 1 else ""
-        console.say(f"training  → {self.output}")
-        console.say(
-            f"  data            {len(data.train):,} images, {len(data.train.caption_texts):,} "
-            f"captions; selecting on {len(data.dev):,} images ({data.origin})"
-        )
-        self._warn_of_few_dev_images(data)
-        console.say(
-            f"  network         {hrem.name}, {weights / 1e6:.1f} M weights, "
-            f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, {self.precision}"
-            + (f", {collective.size} processes" if not collective.is_alone else "")
-        )
-        console.say(
-            f"  schedule        {plan.step_count:,} steps of {batches}{sampler.batch_size} pairs, "
-            f"seed {self.seed}; instance level {instance}"
-        )
-
     def _tell_of(self, position: Position, hrem: HREM, data: TrainingData, plan: StepPlan) -> None:
         """Write metrics.json and the model card, and tell what was written."""
         metrics = write_run_report(
@@ -344,32 +305,4 @@ class Train(TrainSettings):
             f"wrote  {self.output}  (best dev rSum {position.best_rsum:.1f} after step "
             f"{position.best_step:,}; {position.seconds / 60:.1f} minutes, at most "
             f"{metrics['peak_memory_bytes'] / 1e9:.1f} GB of memory)"
-        )
-
-    def _say_what_is_next(self, data: TrainingData) -> None:
-        where = f"--data {self.data}"
-        if self.data is None:
-            where = f"--images {self.images} --captions {self.captions}"
-        # Captions without splits have no test images: those that selected are the least seen.
-        split = "" if any(data.train.splits) else " --split dev"
-        console.say(
-            f"next: python -m model.training evaluate --checkpoint {self.output} {where}{split}"
-        )
-        console.say(
-            "      python -m index_builder build --checkpoint "
-            f"{self.output} --images FOLDER --output INDEX"
-        )
-
-    def _warn_of_few_dev_images(self, data: TrainingData) -> None:
-        count = len(data.dev)
-        if count >= _FEWEST_DEV_IMAGES:
-            return
-        more = "more images of that split"
-        if self.dataset.dev_last_count is not None:
-            more = "a larger --dataset.dev-last-count"
-        elif not any(data.train.splits):
-            more = f"a larger --dataset.dev-fraction than {self.dataset.dev_fraction:g}"
-        console.warn(
-            f"{count} images select the checkpoint: with fewer than {_FEWEST_DEV_IMAGES} luck "
-            f"chooses, too; give {more}"
         )

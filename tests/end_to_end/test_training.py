@@ -700,7 +700,7 @@ def test_your_own_pictures_train_without_a_recipe(
     assert (preprocessor.image_size, preprocessor.mean) == (IMAGE_SIDE, (0.5, 0.4, 0.3))
 
     said = capsys.readouterr().err
-    assert "warning: 2 images select the checkpoint" in said
+    assert "warning: only 2 images select the checkpoint" in said
     assert "give a larger --dataset.dev-fraction than 0.1" in said
     asked = ("evaluate", "--checkpoint", output, *given[:4])
     flags = " ".join(map(str, asked))
