@@ -70,7 +70,7 @@ def captioned_images(
             "`split` (train, dev, test) before you train"
         )
     if not kept:
-        found = ", ".join(sorted({image.split for image in named} - {""})) or "no image"
+        found = ", ".join(sorted({image.split for image in named} - {""})) or "none"
         wanted = "" if splits is None else f" is of split {' or '.join(sorted(splits))}"
         raise DataError(f"{captions_file}: no image{wanted}; found {found}")
     if len({image.image_id for image in kept}) < len(kept):
