@@ -5,6 +5,7 @@ HremError                      one sentence, exit status 1
 ├── CheckpointError            a checkpoint is missing, damaged or not what was expected
 ├── DataError                  a data set or gallery source cannot be used
 │   ├── EmptyItemError         an image without regions, a caption without words
+│   ├── NoSplitsError          a split is asked of captions that name none
 │   ├── RegionFeatureError     region features of the wrong width, type or count
 │   └── PictureError
 │       ├── UnreadablePictureError   not a picture, truncated, or of a format not on the list
@@ -30,6 +31,7 @@ __all__ = [
     "GalleryIndexError",
     "HremError",
     "NoIndexError",
+    "NoSplitsError",
     "NonFiniteLossError",
     "PictureError",
     "RegionFeatureError",
@@ -71,6 +73,10 @@ class DataError(HremError):
 
 class EmptyItemError(DataError):
     """An image has no real region, or a caption no real word."""
+
+
+class NoSplitsError(DataError):
+    """A split is asked of captions that name no split at all."""
 
 
 class RegionFeatureError(DataError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.errors import CheckpointError
 
-__all__ = ["is_hub_name", "local_folder", "why_not_fetched"]
+__all__ = ["folders_beside", "is_hub_name", "local_folder", "why_not_fetched"]
 
 _ANSWER_SECONDS = 10
 _MAKE_ONE = "train one with: python -m model.training train, or the demo's with: make demo"
@@ -31,13 +31,18 @@ def why_not_fetched(name: str) -> Exception | None:
     """Ask the hub one quick question: without network, fetching would try again for minutes.
 
     Args:
-        name: Of a model, `owner/name`.
+        name: A folder, or the name of a model: `owner/name`, or one word, as older models have it.
 
     Returns:
-        What went wrong, or None where the model can be fetched.
+        Why only what lies on this machine can be had, or None where it is a folder or the hub has
+        the model.
     """
     from huggingface_hub import HfApi
 
+    if Path(name).exists():
+        return None
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return FileNotFoundError("there is no such folder")
     try:
         HfApi().model_info(name, timeout=_ANSWER_SECONDS)
     except Exception as error:
@@ -55,7 +60,7 @@ def local_folder(path_or_name: str | Path) -> Path:
     if is_hub_name(path_or_name):
         return _fetched(str(path_or_name))
     if not folder.exists():
-        raise CheckpointError(f"no checkpoint at '{folder}'{_near(folder)}; {_MAKE_ONE}")
+        raise CheckpointError(f"no checkpoint at '{folder}'{folders_beside(folder)}; {_MAKE_ONE}")
     return folder
 
 
@@ -63,7 +68,8 @@ def _fetched(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-    absent = f"no checkpoint at '{name}': there is no such folder{_near(Path(name))}, and it"
+    near = folders_beside(Path(name))
+    absent = f"no checkpoint at '{name}': there is no such folder{near}, and it"
     asked = why_not_fetched(name)
     try:
         return Path(
@@ -90,8 +96,8 @@ def _fetched(name: str) -> Path:
         ) from error
 
 
-def _near(folder: Path) -> str:
-    """Return which folders with names like this one lie beside where it should be."""
+def folders_beside(folder: Path) -> str:
+    """Return in brackets which folders with names like this one lie beside where it should be."""
     try:
         beside = [each.name for each in folder.parent.iterdir() if each.is_dir()]
     except OSError:

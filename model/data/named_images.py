@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from model.data.captioned_images import CaptionedImages
-from model.errors import DataError
+from model.errors import DataError, NoSplitsError
 
 __all__ = ["NamedImage", "captioned_images", "path_below"]
 
@@ -60,9 +60,15 @@ def captioned_images(
         splits: Which splits to keep; None keeps every image.
 
     Raises:
+        NoSplitsError: Splits are wanted, and the file names none.
         DataError: No image is left, two have the same id, or a picture is not there.
     """
     kept = [image for image in named if splits is None or image.split in splits]
+    if splits is not None and not any(image.split for image in named):
+        raise NoSplitsError(
+            f"{captions_file}: these captions name no splits; give --split all, or add a field "
+            "`split` (train, dev, test) before you train"
+        )
     if not kept:
         found = ", ".join(sorted({image.split for image in named} - {""})) or "none"
         wanted = "" if splits is None else f" is of split {' or '.join(sorted(splits))}"

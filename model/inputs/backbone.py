@@ -19,7 +19,7 @@ from torch.nn import functional
 from model.config import BackboneConfig, PreprocessorConfig
 from model.errors import CheckpointError
 from model.eval_mode import in_eval_mode
-from model.hub import is_hub_name, why_not_fetched
+from model.hub import folders_beside, why_not_fetched
 
 __all__ = ["VisionBackbone", "average_grid", "load_pretrained_backbone"]
 
@@ -121,14 +121,15 @@ def load_pretrained_backbone(name_or_folder: str | Path) -> tuple[nn.Module, dic
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a bar for each weight says nothing to anyone
-    asked = why_not_fetched(str(name_or_folder)) if is_hub_name(name_or_folder) else None
+    asked = why_not_fetched(str(name_or_folder))
     try:
         network = AutoModel.from_pretrained(str(name_or_folder), local_files_only=asked is not None)
     except Exception as error:
         # transformers raises OSError, ValueError, KeyError and others for the same thing.
         raise CheckpointError(
-            f"no pretrained network at '{name_or_folder}' ({_first_line(asked or error)}); give a "
-            "folder with config.json and model.safetensors, or a model name that can be downloaded"
+            f"no pretrained network at '{name_or_folder}'{folders_beside(Path(name_or_folder))} "
+            f"({_first_line(asked or error)}); give a folder with config.json and "
+            "model.safetensors, or a model name that can be downloaded"
         ) from error
     # CLIP- and SigLIP-like models hold two towers; the pictures need one.
     network = getattr(network, "vision_model", network)
@@ -166,4 +167,8 @@ def _as_regions(output: Tensor) -> Tensor:
 
 
 def _first_line(error: Exception) -> str:
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if isinstance(error, RepositoryNotFoundError):
+        return "the model hub has no such model, or not for everybody"
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -19,6 +19,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from torch import Tensor
 
 from model.errors import CheckpointError, DataError
+from model.hub import folders_beside, why_not_fetched
 
 __all__ = ["CaptionTokenizer", "Word"]
 
@@ -148,14 +149,21 @@ class CaptionTokenizer:
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str, *, max_word_count: int) -> "CaptionTokenizer":
-        """Return the tokenizer of a BERT-like encoder, from a folder or a hub name."""
+        """Return the tokenizer of a BERT-like encoder, from a folder or a hub name.
+
+        Raises:
+            CheckpointError: There is none, or none that can be used.
+        """
         from transformers import AutoTokenizer
 
+        asked = why_not_fetched(name_or_folder)
         try:
-            fast = AutoTokenizer.from_pretrained(name_or_folder)
+            fast = AutoTokenizer.from_pretrained(name_or_folder, local_files_only=asked is not None)
             return cls(fast.backend_tokenizer, max_word_count=max_word_count)
         except (OSError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"no tokenizer at '{name_or_folder}': {error}") from error
+            near = folders_beside(Path(name_or_folder))
+            told = " ".join(str(asked or error).split())
+            raise CheckpointError(f"no tokenizer at '{name_or_folder}'{near}: {told}") from error
 
     @classmethod
     def load(cls, folder: Path, *, max_word_count: int) -> "CaptionTokenizer":

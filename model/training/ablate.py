@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from model import console
-from model.command_line import Command, Names, Numbers
-from model.errors import ConfigError
+from model.command_line import Command, Names, Numbers, load_settings
+from model.data.source import DataSource, find_source
+from model.errors import ConfigError, DataError, NoSplitsError
 from model.training.ablation import (
     ABLATIONS,
     Row,
@@ -26,6 +27,7 @@ from model.training.ablation import (
 )
 from model.training.ablation_table import AblationTable, ranks_path
 from model.training.child_commands import ChildCommands, termination_interrupts
+from model.training.train import Train
 
 __all__ = ["Ablate"]
 
@@ -92,6 +94,7 @@ class Ablate(Command):
         console.say(f"table  {len(runs)} runs, {len(runs) - len(left)} finished  {results}")
         is_whole = True
         if not self.show:
+            self._refuse_what_no_run_can_use(left, data)
             is_whole = _Queue(self, children, data, results).run(left)
         table = AblationTable.of(runs, finished_lines(results), results)
         if self.json_output:
@@ -109,6 +112,40 @@ class Ablate(Command):
             problems.append("data: give --data FOLDER of the data set (or set HREM_DATA)")
         if problems:
             raise ConfigError(problems)
+
+    def _refuse_what_no_run_can_use(self, left: list[Run], data: Path) -> None:
+        """Read the data as the runs will: once here, not once in each of them.
+
+        Raises:
+            ConfigError: The data do not fit the settings of a run.
+            DataError: The data cannot be used, or not as the settings of a run ask.
+        """
+        if left:
+            self._refuse_missing_split(find_source(data))
+        tried: set[str] = set()
+        for run in left:
+            if run.members:
+                continue
+            settings = load_settings("train", Train, [*run.flags(), *_data_flags(run, data)])
+            asked = settings.dataset.model_dump_json()
+            if asked in tried:
+                continue
+            tried.add(asked)
+            try:
+                settings.training_data()
+            except DataError as error:
+                told = f"{run.row.name}: {error}"
+                if "--dataset." in str(error):
+                    told += "; for `ablate` in a file, under [dataset]: --settings FILE"
+                raise DataError(told) from error
+
+    def _refuse_missing_split(self, source: DataSource) -> None:
+        """Raise DataError where `evaluate` would find no images to report on."""
+        try:
+            source.load(None if self.split == "all" else [self.split])
+        except NoSplitsError:
+            if self.split != "dev":  # else: those that select the run
+                raise
 
     def _runs(self) -> list[Run]:
         rows = self._chosen(read_rows(self.table or ABLATIONS))
@@ -162,6 +199,7 @@ class _Queue:
         self._data = data
         self._results = results
         self._skipped = 0
+        self._has_failed = False
 
     def run(self, left: list[Run]) -> bool:
         """Run them; return False where an ensemble lacks the checkpoints of its members.
@@ -178,7 +216,7 @@ class _Queue:
             futures: dict[Future[None], Run] = {}
             try:
                 for run in trained:
-                    futures[pool.submit(self._train, run)] = run
+                    futures[pool.submit(self._train_unless_failed, run)] = run
                 while True:
                     ready = [r for r in waiting if unfinished.isdisjoint(m.key for m in r.members)]
                     waiting = [run for run in waiting if run not in ready]
@@ -197,15 +235,23 @@ class _Queue:
                 raise
         return self._skipped == 0
 
+    def _train_unless_failed(self, run: Run) -> None:
+        """Train a run; begin none after one failed, which would most often fail alike."""
+        if self._has_failed:
+            return
+        try:
+            self._train(run)
+        except BaseException:
+            self._has_failed = True
+            raise
+
     def _train(self, run: Run) -> None:
         """Train (or go on training) one run, evaluate it and append its line."""
         output = self._folder(run)
-        places = ["--data", str(self._data), "--output", str(output)]
+        places = [*_data_flags(run, self._data), "--output", str(output)]
         places += ["--device", self._command.device]
         if self._command.cache_directory is not None:
             places += ["--cache-directory", str(self._command.cache_directory)]
-        if run.backbone is not None:
-            places += ["--backbone", run.backbone]
         train = ["-m", "model.training", "train", *run.flags()]
         started = time.monotonic()
         if (output / "training" / "settings.json").is_file():
@@ -276,3 +322,9 @@ class _Queue:
         cores = max(1, (os.cpu_count() or 1) // jobs)
         with (self._command.output / f"{run.name}.log").open("a") as log:
             return self._children.call(arguments, log=log, threads=cores)
+
+
+def _data_flags(run: Run, data: Path) -> list[str]:
+    """Return the flags of `train` that say what a run reads."""
+    backbone = [] if run.backbone is None else ["--backbone", run.backbone]
+    return ["--data", str(data), *backbone]

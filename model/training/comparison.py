@@ -14,7 +14,7 @@ __all__ = ["IMAGES_ALONE", "differences_from", "figure_name", "ranks_on", "show_
 
 IMAGES_ALONE = (
     "The interval is over the images alone: how far another seed would move either model is not in "
-    "it (`ablate` trains several)."
+    "it (the command ablate trains several)."
 )
 
 

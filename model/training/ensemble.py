@@ -1,4 +1,4 @@
-"""Several checkpoints as one, by the mean of their similarity matrices: Full* of the paper.
+"""Several checkpoints as one, by the mean of their similarity matrices.
 
 The mean of n cosines is one product of the n embeddings laid side by side, each divided by
 sqrt(n): rows of unit length again, so that ranks, hits and neighbours need no second version.
@@ -7,8 +7,10 @@ Checkpoints are loaded one after the other; only embeddings are kept.
 Source: HREM (CVPR 2023), Full* = Fusion and Standalone together.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -19,8 +21,9 @@ from model.data.captioned_images import CaptionedImages
 from model.dual_encoder import load_dual_encoder, reads_regions
 from model.errors import CheckpointError
 from model.training.evaluation import encode_distinct, encode_images
+from model.training.settings import SETTINGS_FILE
 
-__all__ = ["Embeddings", "EncodedDataSet", "encode_data_set", "mean_similarity"]
+__all__ = ["Embeddings", "EncodedDataSet", "encode_data_set", "is_full", "mean_similarity"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,23 @@ def mean_similarity(parts: Sequence[Embeddings]) -> Embeddings:
         torch.cat([part.images for part in parts], dim=1) * scale,
         torch.cat([part.captions for part in parts], dim=1) * scale,
     )
+
+
+def is_full(checkpoints: Sequence[str]) -> bool:
+    """Return whether these are what the paper calls Full*: one Fusion and one Standalone.
+
+    A checkpoint holds no instance level, but the settings of its run, beside it, tell.
+    """
+    return sorted(map(_mechanism, checkpoints)) == ["fusion", "standalone"]
+
+
+def _mechanism(checkpoint: str) -> str:
+    """Return the instance level that a checkpoint was trained with; "" for none, or unknown."""
+    try:
+        level = json.loads((Path(checkpoint) / SETTINGS_FILE).read_text())["instance_level"]
+        return str(level["mechanism"]) if level["enabled"] else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _encode_with(name: str, images: CaptionedImages, device: str) -> tuple[Embeddings, str]:

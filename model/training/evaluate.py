@@ -13,17 +13,18 @@ from model.data.captioned_images import CaptionedImages
 from model.data.source import DataSource
 from model.device import choose_device
 from model.durable import write_file
-from model.errors import ConfigError, DataError
+from model.errors import ConfigError, DataError, NoSplitsError
 from model.metrics import RetrievalReport
 from model.training.bootstrap import Difference
 from model.training.comparison import differences_from, ranks_on, show_differences
 from model.training.data_command import DataCommand
 from model.training.endpoint import Endpoint, evaluate_endpoint
-from model.training.ensemble import encode_data_set
+from model.training.ensemble import encode_data_set, is_full
 from model.training.evaluation import show_report
 from model.training.folds import check_folds, rank_in_folds, report_of_folds
 from model.training.report.page import HIT_COUNT, Subject, render_report
 from model.training.report.published import published_table
+from model.training.run_images import RunImages, images_of_runs
 from model.training.stored_ranks import StoredRanks, query_facts, write_ranks
 
 __all__ = ["Evaluate"]
@@ -44,13 +45,17 @@ class Evaluate(DataCommand):
     checkpoint: Names = Field(
         (),
         description="Folder or name of a checkpoint; given several times, the mean of their "
-        "similarities is evaluated (Full*).",
+        "similarities is evaluated (of a Fusion and a Standalone: Full*).",
     )
     endpoint: str | None = Field(
         None, description="Address of a live service that serves these pictures and captions."
     )
     endpoint_key: str | None = Field(None, description="Key of that service, if it asks for one.")
-    split: str = Field("test", description="Which images; 'all' takes every one.")
+    split: str = Field(
+        "test",
+        description="Which images; 'all' takes every one; 'dev' where captions name no splits: "
+        "those that selected the checkpoint.",
+    )
     folds: int = Field(
         1, ge=1, description="Mean over so many consecutive equal parts; COCO 1K: 5 of testall."
     )
@@ -72,9 +77,10 @@ class Evaluate(DataCommand):
         """Evaluate and print a table, or one JSON object."""
         self._refuse_what_does_not_fit()
         data = self.source()
-        images = data.load(None if self.split == "all" else [self.split])
+        images = self._images(data)
         check_folds(len(images), self.folds)
         other = None if self.compare is None else ranks_on(self.compare, images)
+        seen = self._seen()
         title = f"{data.name} {self.split}"
         if self.folds > 1:
             title += f", mean of {self.folds} folds"
@@ -83,19 +89,49 @@ class Evaluate(DataCommand):
             source: dict[str, Any] = {"endpoint": self.endpoint}
             report = evaluate_endpoint(Endpoint(self.endpoint, self.endpoint_key), images)
         else:
-            source, report, differences = self._evaluate_checkpoints(images, title, data, other)
+            source, report, differences = self._evaluate_checkpoints(
+                images, title, data, other, seen
+            )
         if self.json_output:
             about = {**source, "split": self.split, "folds": self.folds}
             if differences:
                 about["difference"] = {name: asdict(one) for name, one in differences.items()}
+            if seen is not None:
+                trained, selected = seen.counts(images)
+                about |= {"images_trained_on": trained, "images_selected_on": selected}
             console.result_json({**about, **report.as_dict()})
             return
         show_report(title, report)
+        if seen is not None:
+            console.result(seen.told_of(images))
         if differences:
             show_differences(f"minus {self.compare}", differences)
         if len(self.checkpoint) > 1:
             named = ", ".join(self.checkpoint)
-            console.result(f"mean of the similarities of {len(self.checkpoint)} (Full*): {named}")
+            kind = "Full*, " if is_full(self.checkpoint) else ""
+            console.result(f"{kind}mean of {len(self.checkpoint)} checkpoints: {named}")
+
+    def _images(self, data: DataSource) -> CaptionedImages:
+        """Return the images of the split; `dev` of captions without splits are the run's own."""
+        if self.split == "all":
+            return data.load()
+        try:
+            return data.load([self.split])
+        except NoSplitsError:
+            seen = self._seen()
+            if self.split != "dev" or seen is None:
+                raise
+            found = seen.dev_images(data.load())
+            if not len(found):
+                raise DataError(
+                    f"{data.captions}: none of these images, with these captions, selected the "
+                    "checkpoint; give --split all"
+                ) from None
+            return found
+
+    def _seen(self) -> RunImages | None:
+        """Return the images that the checkpoints have seen; None where nothing tells."""
+        return images_of_runs(self.checkpoint) if self.checkpoint else None
 
     def _refuse_what_does_not_fit(self) -> None:
         """Raise ConfigError with every problem, before anything is loaded."""
@@ -124,7 +160,12 @@ class Evaluate(DataCommand):
             raise ConfigError(problems)
 
     def _evaluate_checkpoints(
-        self, images: CaptionedImages, title: str, data: DataSource, other: StoredRanks | None
+        self,
+        images: CaptionedImages,
+        title: str,
+        data: DataSource,
+        other: StoredRanks | None,
+        seen: RunImages | None,
     ) -> tuple[dict[str, Any], RetrievalReport, dict[str, Difference]]:
         """Return what was evaluated, for JSON, its report, and its differences from `other`.
 
@@ -156,13 +197,24 @@ class Evaluate(DataCommand):
                     fold_count=self.folds,
                 )
                 compared_with = None if self.compare is None else self.compare.name
-                subject = Subject(title, named, images, published, compared_with, differences)
+                note = "" if seen is None else seen.told_of(images)
+                subject = Subject(
+                    title,
+                    named,
+                    images,
+                    published,
+                    compared_with,
+                    differences,
+                    note,
+                    is_full(self.checkpoint),
+                )
                 write_file(self.report, render_report(subject, report, ranking, facts))
                 console.say(f"wrote  {self.report}")
         short = [fingerprint[:16] for fingerprint in encoded.fingerprints]
         if len(short) == 1:
             return {"checkpoint": short[0]}, report, differences
-        return {"checkpoints": short, "similarity": "mean (Full*)"}, report, differences
+        similarity = "mean (Full*)" if is_full(self.checkpoint) else "mean"
+        return {"checkpoints": short, "similarity": similarity}, report, differences
 
 
 def _training_captions(data: DataSource) -> tuple[str, ...] | None:

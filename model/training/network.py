@@ -28,6 +28,7 @@ from model.config import (
 )
 from model.errors import CheckpointError, ConfigError
 from model.hrem import HREM
+from model.hub import why_not_fetched
 from model.inputs.backbone import VisionBackbone, load_pretrained_backbone
 from model.inputs.captions import CaptionTokenizer
 from model.inputs.image_processor import RESAMPLING
@@ -213,7 +214,10 @@ def _preprocessor_of(name_or_folder: str) -> PreprocessorConfig:
     from transformers.utils import cached_file
 
     path = cached_file(
-        name_or_folder, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
+        name_or_folder,
+        "preprocessor_config.json",
+        local_files_only=why_not_fetched(name_or_folder) is not None,
+        _raise_exceptions_for_missing_entries=False,
     )
     if path is None:
         return PreprocessorConfig()

@@ -109,11 +109,11 @@ class TrainSettings(DataCommand):
         """Raise ConfigError where a network would begin at random that is not made for it."""
         is_given = self.backbone is not None or self.network.backbone_architecture is not None
         if self.needs_backbone is not None and not is_given:
-            made_by = "these settings are" if self.recipe is None else f"recipe {self.recipe} is"
+            who = "these settings need" if self.recipe is None else f"recipe {self.recipe} needs"
             raise ConfigError(
                 [
-                    f"backbone: {made_by} for a pretrained one; give --backbone FOLDER, or its "
-                    f"name on the Hugging Face hub: {self.needs_backbone}"
+                    f"backbone: over pictures {who} a pretrained one; give --backbone FOLDER, "
+                    f"or its name on the Hugging Face hub: {self.needs_backbone}"
                 ]
             )
 

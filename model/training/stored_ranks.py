@@ -74,7 +74,8 @@ def query_facts(
     Args:
         images: What was evaluated.
         image_embeddings: Unit rows.
-        training_captions: Where words are counted; None = in the evaluated captions.
+        training_captions: Of the split train, where words are counted; None = in the evaluated
+            captions.
 
     Raises:
         DataError: There is one image only.
@@ -82,12 +83,13 @@ def query_facts(
     if len(images) < 2:
         raise DataError("one image has no nearest other image; evaluate at least two")
     counted = images.caption_texts if training_captions is None else training_captions
-    whose = "evaluated" if training_captions is None else "training"
     return QueryFacts(
         caption_image=images.caption_image,
         rarest_word_counts=rarest_word_counts(images.caption_texts, document_frequency(counted)),
         neighbour_similarity=neighbour_similarity(image_embeddings),
-        counted_in=f"the {len(counted):,} {whose} captions",
+        counted_in=f"the {len(counted):,} evaluated captions"
+        if training_captions is None
+        else f"the {len(counted):,} captions of split train",
         data_hash=data_hash(images),
     )
 

@@ -14,6 +14,7 @@ from model.durable import write_file
 from model.errors import CheckpointError, ConfigError, TrainingError
 from model.file_lock import exclusive_lock
 from model.hrem import HREM
+from model.training.announcement import announce, say_what_is_next
 from model.training.batch_supply import BatchSupply
 from model.training.batches import BatchMaker
 from model.training.child_commands import termination_interrupts
@@ -23,6 +24,7 @@ from model.training.learner import Learner
 from model.training.neighbours import NeighbourSampler
 from model.training.network import continued_network, make_network
 from model.training.objective import Objective
+from model.training.run_images import write_run_images
 from model.training.run_report import write_run_report
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
@@ -57,10 +59,25 @@ class Train(TrainSettings):
                 torch.cuda.set_device(device)
             return settings._train(device, collective, is_resumed=self.resume)
 
+    def training_data(self) -> TrainingData:
+        """Return the images that train and those that select, of data that fit the settings.
+
+        Raises:
+            ConfigError: The data are pictures, and the network would begin at random that is not
+                made for it.
+            DataError: The data set cannot be used, or one of the two sets would be empty.
+        """
+        source = self.source()
+        if source.layout != "scan" and self.begin_from is None:
+            self.refuse_missing_backbone()
+        return load_training_data(source, self.dataset, seed=self.seed)
+
     def _train(self, device: torch.device, collective: Collective, *, is_resumed: bool) -> int:
-        if collective.is_main and not is_resumed:
-            self._refuse_used_output()  # at once, and again when no other process can begin one
-        data = load_training_data(self.source(), self.dataset, seed=self.seed)
+        if collective.is_main and not is_resumed and (self.output / SETTINGS_FILE).is_file():
+            # At once, and again when no other process can begin one.
+            with self._output_to_itself():
+                self._refuse_used_output()
+        data = self.training_data()
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
         collective.refuse_uneven(sampler.batch_size)
@@ -70,12 +87,16 @@ class Train(TrainSettings):
             opening_fraction=self.opening_fraction(reads_regions=data.train.regions is not None),
             batches_per_pass=sampler.steps_per_pass,
         )
-        self._announce(data, hrem, plan, sampler, device, collective)
+        announce(self, data, hrem, plan, sampler, device, collective, is_resumed=is_resumed)
         with ExitStack() as held:
             if collective.is_main:
                 held.enter_context(self._output_to_itself())
                 if not is_resumed:
                     self._refuse_used_output()
+                    if not self.dataset.shuffle_captions:  # whose images have other captions
+                        write_run_images(
+                            self.output, data.train, data.dev, begun_from=self.begin_from
+                        )
                     self._write_settings()
             return self._take_steps(data, hrem, plan, sampler, collective, is_resumed=is_resumed)
 
@@ -115,6 +136,8 @@ class Train(TrainSettings):
         is_done = trainer.run()
         if collective.is_main:
             self._tell_of(trainer.position, hrem, data, plan)
+            if is_done:
+                say_what_is_next(self, data)
         if not is_done:
             self._say_how_to_go_on(f"after step {trainer.position.step:,} of {plan.step_count:,}")
             return 130
@@ -138,8 +161,6 @@ class Train(TrainSettings):
                 train_backbone=self.network.train_backbone,
                 region_dim=region_dim,
             )
-        if regions is None:
-            self.refuse_missing_backbone()
         return make_network(
             self.network,
             backbone=self.backbone,
@@ -266,37 +287,6 @@ class Train(TrainSettings):
                 "or remove the folder"
             )
 
-    def _announce(
-        self,
-        data: TrainingData,
-        hrem: HREM,
-        plan: StepPlan,
-        sampler: Sampler,
-        device: torch.device,
-        collective: Collective,
-    ) -> None:
-        weights = sum(parameter.numel() for parameter in hrem.parameters())
-        instance = (
-            "off"
-            if plan.instance_level_from is None
-            else f"{self.instance_level.mechanism}, from step {plan.instance_level_from:,} on"
-        )
-        batches = f"{plan.batches_per_step} x " if plan.batches_per_step > 1 else ""
-        console.say(f"training  → {self.output}")
-        console.say(
-            f"  data            {len(data.train):,} images, {len(data.train.caption_texts):,} "
-            f"captions; selecting on {len(data.dev):,} images ({data.origin})"
-        )
-        console.say(
-            f"  network         {hrem.name}, {weights / 1e6:.1f} M weights, "
-            f"{hrem.tokenizer.vocabulary_size:,} words     device {device}, {self.precision}"
-            + (f", {collective.size} processes" if not collective.is_alone else "")
-        )
-        console.say(
-            f"  schedule        {plan.step_count:,} steps of {batches}{sampler.batch_size} pairs, "
-            f"seed {self.seed}; instance level {instance}"
-        )
-
     def _tell_of(self, position: Position, hrem: HREM, data: TrainingData, plan: StepPlan) -> None:
         """Write metrics.json and the model card, and tell what was written."""
         metrics = write_run_report(
@@ -315,8 +305,4 @@ class Train(TrainSettings):
             f"wrote  {self.output}  (best dev rSum {position.best_rsum:.1f} after step "
             f"{position.best_step:,}; {position.seconds / 60:.1f} minutes, at most "
             f"{metrics['peak_memory_bytes'] / 1e9:.1f} GB of memory)"
-        )
-        console.say(
-            "next: python -m index_builder build --checkpoint "
-            f"{self.output} --images FOLDER --output INDEX"
         )

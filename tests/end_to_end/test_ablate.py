@@ -188,6 +188,28 @@ def test_an_ensemble_whose_members_are_gone_is_told_and_stays_in_the_queue(table
         moved.rename(tables.folder / "runs")
 
 
+def test_data_that_no_run_can_use_are_told_once_and_how_to_set_it_here(
+    tables: Tables, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    few = write_settings(tmp_path / "few.toml", SETTINGS | {"dataset": {"dev_last_count": 999}})
+    given = ("--settings", str(few), "--output", str(tmp_path / "runs"))
+    said = tables.run(*given, status=1).stderr + capfd.readouterr().err
+    assert said.count("dev_last_count = 999 leaves nothing") == 1
+    assert "under [dataset]: --settings FILE" in said
+    assert "ended with" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_after_a_run_failed_none_begins(
+    tables: Tables, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rates = {"optimization": {"learning_rate": 1e38, "backbone_learning_rate": 1e38}}
+    wild = write_settings(tmp_path / "wild.toml", SETTINGS | rates)
+    tables.run("--settings", str(wild), "--output", str(tmp_path / "runs"), status=1)
+    assert capfd.readouterr().err.count("not finite") == 1
+    assert len(list((tmp_path / "runs").glob("*-seed*"))) == 1
+
+
 def test_everything_that_is_missing_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("ablate", Ablate, []) == 2
     said = capsys.readouterr().err
@@ -204,3 +226,16 @@ def test_everything_that_is_missing_is_told_at_once(capsys: pytest.CaptureFixtur
 )
 def test_a_wrong_request_is_told(tables: Tables, more: tuple[str, ...], told: str) -> None:
     assert told in tables.run(*more, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("splits", "told"),
+    [(("train", "dev"), "no image is of split test; found dev, train"), (("",), "name no splits")],
+)
+def test_a_split_without_images_is_told_before_anything_is_trained(
+    tables: Tables, tmp_path: Path, splits: tuple[str, ...], told: str
+) -> None:
+    data = write_world(tmp_path / "data", splits=splits)
+    more = ("--data", str(data), "--output", str(tmp_path / "runs"))
+    assert told in tables.run(*more, status=1).stderr
+    assert not (tmp_path / "runs").exists()

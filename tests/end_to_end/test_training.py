@@ -153,6 +153,24 @@ def test_the_number_of_workers_never_changes_a_run(
     assert 0 < json.loads((output / "metrics.json").read_text())["waiting_share"] < 1
 
 
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_a_cpu_that_is_slow_in_bfloat16_is_told_once_at_the_start(
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_quick: bool,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": is_quick})
+    told = "this cpu has no instructions for bfloat16: --precision float32 is several times faster"
+    given = ("--schedule.steps", 1, "--no-instance-level.enabled", "--output", tmp_path / "run")
+    assert run("train", *world.arguments("unused", *given, "--precision", "bfloat16")) == 0
+    assert capsys.readouterr().err.count(told) == (not is_quick)
+    # What a run has begun in it goes on in.
+    assert run("train", "--resume", "--output", tmp_path / "run") == 0
+    assert told not in capsys.readouterr().err
+
+
 def test_a_run_that_waits_for_its_data_says_so(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
@@ -476,15 +494,48 @@ def test_resuming_a_finished_run_changes_nothing_in_its_figures(
     assert (run_folder / "metrics.json").read_text() == (trained / "metrics.json").read_text()
 
 
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        ("flickr8k-cpu", "google/mobilenet_v2"),
+        ("f30k-bigru", "facebook/dinov2-small, for instance; the recipe's own data are region"),
+        ("coco-bert", "facebook/dinov2-small, for instance; the recipe's own data are region"),
+    ],
+)
 def test_a_recipe_for_a_pretrained_backbone_is_refused_without_one(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str, named: str
+) -> None:
+    # flickr8k-cpu would select on the last 500 of 16 images: what is told first takes a download.
+    given = ("--data", world.data, "--output", tmp_path / "run")
+    assert run("train", "--recipe", recipe, *given) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert f"over pictures recipe {recipe} needs a pretrained one; give --backbone FOLDER" in said
+    assert named in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_next_is_told_after_the_last_step_alone(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ("--data", world.data, "--output", tmp_path / "run", "--dataset.dev-last-count", 4)
-    assert run("train", "--recipe", "flickr8k-cpu", *given) == 2
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert "recipe flickr8k-cpu is for a pretrained one; give --backbone FOLDER" in said
-    assert "google/mobilenet_v2" in said
-    assert not (tmp_path / "run").exists()
+    output = tmp_path / "run"
+    plain = Learner.take_step
+
+    def stopping(self: Learner, step: int, batches: Any) -> Any:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, step, batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "take_step", stopping)
+        assert run("train", *world.arguments("unused", "--output", output)) == 130
+    said = capsys.readouterr().err
+    assert f"wrote  {output}" in said and "next: " not in said
+    assert said.splitlines()[-1].startswith("stopped after step 5 of 8; go on with: ")
+    assert run("train", "--resume", "--output", output) == 0
+    *_, evaluate, build = capsys.readouterr().err.splitlines()
+    evaluates = "next: python -m model.training evaluate"
+    assert evaluate == f"{evaluates} --checkpoint {output} --data {world.data}"
+    assert build.split()[:4] == ["python", "-m", "index_builder", "build"]
 
 
 def test_the_help_of_train_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -597,9 +648,21 @@ def test_a_run_goes_on_from_what_a_checkpoint_has_learnt(
     assert begun.keys() == before.keys()
     for name in (name for name in before if "running" not in name and "num_batches" not in name):
         assert torch.allclose(begun[name].float(), before[name].float(), atol=1e-6), name
+    # What the first run learnt from counts for the second one too.
+    other = write_world(tmp_path / "other", image_count=6)
+    more: tuple[object, ...] = ("--begin-from", tmp_path / "begun", "--data", other)
+    assert run(*arguments[:1], *arguments[5:], *more, "--output", tmp_path / "third") == 0
+    assert run("evaluate", "--checkpoint", tmp_path / "third", "--data", world.data, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["images_trained_on"], report["images_selected_on"]) == (0, 0)
+    asked = ("--checkpoint", tmp_path / "third", "--data", world.data, "--split", "train")
+    assert run("evaluate", *asked) == 0
+    assert "16 of 16 images were trained on" in capsys.readouterr().out
 
 
-def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) -> None:
+def test_your_own_pictures_train_without_a_recipe(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = (world.data / "captions.jsonl").read_text().splitlines()
     plain = [{k: v for k, v in json.loads(line).items() if k != "split"} for line in lines]
     captions = tmp_path / "captions.jsonl"
@@ -635,6 +698,27 @@ def test_your_own_pictures_train_without_a_recipe(world: World, tmp_path: Path) 
     preprocessor = loaded.config.preprocessor
     assert preprocessor is not None
     assert (preprocessor.image_size, preprocessor.mean) == (IMAGE_SIDE, (0.5, 0.4, 0.3))
+
+    said = capsys.readouterr().err
+    assert "warning: only 2 images select the checkpoint" in said
+    assert "give a larger --dataset.dev-fraction than 0.1" in said
+    asked = ("evaluate", "--checkpoint", output, *given[:4])
+    flags = " ".join(map(str, asked))
+    assert f"next: python -m model.training {flags} --split dev\n" in said
+    assert run(*asked) == 1
+    assert "name no splits; give --split all, or add a field `split`" in capsys.readouterr().err
+    assert run(*asked, "--split", "dev") == 0
+    assert "0 of 2 images were trained on, 2 selected the checkpoint" in capsys.readouterr().out
+    page = tmp_path / "all.html"
+    assert run(*asked, "--split", "all", "--report", page) == 0
+    told = "22 of 24 images were trained on, 2 selected the checkpoint"
+    assert told in capsys.readouterr().out and f"{told}." in page.read_text()
+    # Of a checkpoint without its run nobody knows.
+    (output / "training" / "images.json").unlink()
+    assert run(*asked, "--split", "all") == 0
+    assert "trained on" not in capsys.readouterr().out
+    assert run(*asked, "--split", "dev") == 1
+    assert "name no splits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ class Subject:
         published: What the authors published of them; None where the data are not theirs.
         compared_with: What another model is called that was evaluated on the same data, if any.
         differences: How much better than it this one is, by figure.
+        note: How many of the images the checkpoints have seen; empty where nobody knows.
+        is_full: The checkpoints are a Fusion and a Standalone, whose mean the paper calls Full*.
     """
 
     title: str
@@ -63,6 +65,8 @@ class Subject:
     published: PublishedTable | None = None
     compared_with: str | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    note: str = ""
+    is_full: bool = False
 
 
 def render_report(

@@ -101,5 +101,5 @@ def test_missing_files_and_empty_splits_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image is of split nothing; found dev, test, train"):
         load(tmp_path, ("nothing",))
     write_world(tmp_path, splits=("",))
-    with pytest.raises(DataError, match="no image is of split test; found none"):
+    with pytest.raises(DataError, match="these captions name no splits; give --split all"):
         load(tmp_path, ("test",))

@@ -9,6 +9,7 @@ import transformers
 from model.errors import CheckpointError
 from model.hub import local_folder
 from model.inputs.backbone import load_pretrained_backbone
+from model.inputs.captions import CaptionTokenizer
 
 NAME = "openai/clip-nope"
 
@@ -81,8 +82,9 @@ def test_a_model_that_the_hub_has_is_fetched(hub: dict[str, object]) -> None:
     assert local_folder(NAME) == Path("fetched")
 
 
+@pytest.mark.parametrize("name", [NAME, "bert-base-uncased"])
 def test_a_backbone_of_the_hub_is_not_waited_for_without_network(
-    hub: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    hub: dict[str, object], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     hub["info"] = OSError("Name or service not known")
     looked_up: list[object] = []
@@ -92,8 +94,41 @@ def test_a_backbone_of_the_hub_is_not_waited_for_without_network(
         lambda _, local_files_only: looked_up.append(local_files_only) or fail(),
     )
     with pytest.raises(CheckpointError, match="Name or service not known"):
-        load_pretrained_backbone(NAME)
+        load_pretrained_backbone(name)
     assert looked_up == [True]
+
+
+@pytest.mark.parametrize("name", [NAME, "bert-base-uncased"])
+def test_a_tokenizer_of_the_hub_is_not_waited_for_without_network(
+    hub: dict[str, object], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    hub["info"] = OSError("Name or service not known")
+    looked_up: list[object] = []
+    monkeypatch.setattr(
+        transformers.AutoTokenizer,
+        "from_pretrained",
+        lambda _, local_files_only: looked_up.append(local_files_only) or fail(),
+    )
+    with pytest.raises(CheckpointError, match="Name or service not known"):
+        CaptionTokenizer.from_pretrained(name, max_word_count=9)
+    assert looked_up == [True]
+
+
+def test_a_mistyped_folder_of_a_network_is_told_with_what_lies_beside_it(
+    hub: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub["info"] = http_error(huggingface_hub.errors.RepositoryNotFoundError)
+    (tmp_path / "mobilenet-v2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    beside = r"'mobilenetv2' \(beside it: mobilenet-v2\)"
+    with pytest.raises(CheckpointError, match=f"network at {beside} .the model hub has no such"):
+        load_pretrained_backbone("mobilenetv2")
+    with pytest.raises(CheckpointError, match=f"no tokenizer at {beside}"):
+        CaptionTokenizer.from_pretrained("mobilenetv2", max_word_count=9)
+    # What can be no name of the hub is not asked for there.
+    hub["info"] = AssertionError("asked")
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        load_pretrained_backbone(f"{tmp_path}/mobilenetv2")
 
 
 def fail() -> None:

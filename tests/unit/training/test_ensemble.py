@@ -1,7 +1,8 @@
-"""Full*: one evaluation of several checkpoints is that of the mean of their matrices."""
+"""One evaluation of several checkpoints is that of the mean of their matrices."""
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +88,10 @@ def test_the_command_evaluates_the_mean_and_names_the_checkpoints(
     for part in parts:
         assert said["rsum"] != evaluate_retrieval(part.images, part.captions, owner).rsum
     assert said["checkpoints"] == [e.fingerprint[:16] for e in encoders]
-    assert said["similarity"] == "mean (Full*)"
+    assert said["similarity"] == "mean"
     assert run(*both, *given) == 0
     shown = capsys.readouterr().out
-    assert f"mean of the similarities of 2 (Full*): {folder / 'one'}, {folder / 'two'}" in shown
+    assert f"\nmean of 2 checkpoints: {folder / 'one'}, {folder / 'two'}" in shown
     assert f"rSum {said['rsum']:.1f}" in shown
 
 
@@ -146,11 +147,34 @@ def test_stored_ranks_are_those_of_the_evaluation(
     assert stored.checkpoints == (HREM.from_pretrained(folder / "one").fingerprint,)
     facts = stored.facts
     assert facts.caption_image.tolist() == np.repeat(np.arange(4), 5).tolist()
-    assert facts.counted_in == "the 80 training captions"
+    assert facts.counted_in == "the 80 captions of split train"
     assert facts.neighbour_similarity.shape == (4,)
     # "picture-04" and the like: every fifth caption ends in a number, which is no word.
     assert facts.rarest_word_counts.max() <= 80
     assert path.stat().st_size < 4000
+
+
+def test_a_fusion_and_a_standalone_are_called_full_and_nothing_else_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both: list[object] = []
+    for name, mechanism in (("one", "fusion"), ("two", "standalone")):
+        shutil.copytree(folder / name, tmp_path / name)
+        (tmp_path / name / "training").mkdir()
+        level = {"instance_level": {"enabled": True, "mechanism": mechanism}}
+        (tmp_path / name / "training" / "settings.json").write_text(json.dumps(level))
+        both += ["--checkpoint", tmp_path / name]
+    page = tmp_path / "page.html"
+    given = (*both, "--data", folder / "data", "--report", page)
+    assert run(*given) == 0
+    assert "\nFull*, mean of 2 checkpoints: " in capsys.readouterr().out
+    assert "Full*: the mean of the similarity" in page.read_text()
+    assert run(*given, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["similarity"] == "mean (Full*)"
+    level = {"instance_level": {"enabled": False, "mechanism": "standalone"}}
+    (tmp_path / "two" / "training" / "settings.json").write_text(json.dumps(level))
+    assert run(*given) == 0
+    assert "Full*" not in capsys.readouterr().out + page.read_text()
 
 
 def test_two_models_are_compared_on_the_same_queries(
@@ -174,6 +198,7 @@ def test_two_models_are_compared_on_the_same_queries(
     assert shown.count("how far another seed would move either model is not in it") == 1
     html = page.read_text()
     assert "Minus one.npz" in html and "how far another seed" in html
+    assert "`" not in html
     row = '<th scope="row">{}</th><td>{:+.1f}</td><td>{:+.1f}</td><td>{:+.1f}</td>'
     assert row.format("rsum", rsum["estimate"], rsum["low"], rsum["high"]) in html
     assert html.count('<th scope="row">text → image R@') == 3
