@@ -96,7 +96,12 @@ def _rows(captions_file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _captions_of(row: Mapping[str, Any], where: str) -> list[str]:
     """Return the captions of one line, at least one, none empty."""
-    captions = row["captions"] if "captions" in row else [row.get("caption")]
+    if not row.keys() & {"captions", "caption"}:
+        raise DataError(
+            f"{where}: no `captions` among {', '.join(row) or 'no fields'}; to train, each picture "
+            "needs at least one sentence"
+        )
+    captions = row["captions"] if "captions" in row else [row["caption"]]
     if not isinstance(captions, list) or not captions:
         raise DataError(f"{where}: `captions` must be a list with at least one caption")
     for caption in captions:

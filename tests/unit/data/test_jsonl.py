@@ -69,6 +69,7 @@ def test_splits_keep_only_their_images(tmp_path: Path) -> None:
         ({"image": "../a.png", "captions": ["x"]}, "does not lie below"),
         ({"image": "a.png", "captions": []}, "at least one caption"),
         ({"image": "a.png", "captions": ["  "]}, "a text with words"),
+        ({"image": "a.png", "year": 3}, "no `captions` among image, year"),
         ({"captions": ["x"]}, "names no picture"),
         ({"image": "a.png", "id": "no spaces", "captions": ["x"]}, "is not allowed"),
         (["a.png"], "expected an object"),
