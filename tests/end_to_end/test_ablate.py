@@ -156,15 +156,17 @@ def test_an_ablation_that_is_terminated_lets_its_runs_save_and_end(tables: Table
         while len(begun := list(output.glob("*/training/state.json"))) < 2:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
+        locks = [state.parent / "lock" for state in begun]
+        holders = [json.loads(lock.read_text())["pid"] for lock in locks]
         process.terminate()
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, said
     assert said.splitlines()[-1].startswith("stopped; the same `ablate` command goes on")
-    assert len(begun) == 2
-    for state in begun:
-        holder = json.loads((state.parent / "lock").read_text())["pid"]
+    assert len(holders) == 2
+    for holder, lock in zip(holders, locks, strict=True):
+        assert lock.read_text() == ""  # given back
         with pytest.raises(ProcessLookupError):
             os.kill(holder, 0)
 
