@@ -219,11 +219,8 @@ def _variables(command: type[Command], problems: list[str]) -> dict[str, Any]:
     everything = source.env_vars
     for name, field in settings_of(command):
         # An empty path would be the folder where one stands; without its keys a service is open.
-        variable = variable_of(name)
-        if os.environ.get(variable) == "" and Path in (
-            field.annotation,
-            *get_args(field.annotation),
-        ):
+        variable, kind = variable_of(name), field.annotation
+        if os.environ.get(variable) == "" and Path in (kind, *get_args(kind)):
             problems.append(f"{variable} is empty; unset it or give a path")
     try:
         return source()

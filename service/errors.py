@@ -17,6 +17,7 @@ ServiceError
     ├── UrlUnreachableError  what is at a URL could not be had
     ├── FetchTooLargeError   what is at a URL is larger than a picture may be
     ├── QueueFullError       more is waiting than the queue holds
+    │   └── StoppingError    the service is stopping
     ├── DeadlineError        the answer would come too late
     └── ReloadRefusedError   another index cannot be served; what was served still is
 """
@@ -43,6 +44,7 @@ __all__ = [
     "ReloadRefusedError",
     "SourceGoneError",
     "StaleVersionError",
+    "StoppingError",
     "UnknownItemError",
     "UnsupportedInputError",
     "UrlNotAllowedError",
@@ -126,6 +128,13 @@ class QueueFullError(QueryError):
     def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StoppingError(QueueFullError):
+    """The service is stopping; there is room at another one."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; ask another one")
 
 
 class DeadlineError(QueryError):

@@ -17,9 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from index_builder.lookups.filter_checks import FilterProblem
-from model.errors import PictureError, TooManyPixelsError
+from model.errors import TooManyPixelsError
 from service.errors import (
     BadFilterError,
+    BadPicture,
     BadPicturesError,
     CannotExplainError,
     DeadlineError,
@@ -58,7 +59,6 @@ __all__ = [
 MEDIA_TYPE = "application/problem+json"
 MAX_ITEMS = 50
 MAX_WHERE_CHARACTERS = 120
-_PICTURE_ADVICE = {"too_many_pixels": "; send a smaller picture"}
 
 PROBLEMS: dict[str, tuple[int, str]] = {
     "unreadable_image": (400, "Not a readable picture"),
@@ -333,14 +333,13 @@ def overloaded(error: QueueFullError) -> Problem:
 
 
 def _bad_pictures(error: BadPicturesError) -> Problem:
-    items = [
-        ProblemItem(where=bad.where, code=code, message=bad.reason + _PICTURE_ADVICE.get(code, ""))
-        for bad in error.pictures
-        for code in [_picture_code(bad.kind)]
-    ]
+    items = [_picture_item(bad) for bad in error.pictures]
     first = items[0]
     return Problem(first.code, f"{first.where}: {first.message}", errors=items)
 
 
-def _picture_code(kind: type[PictureError]) -> str:
-    return "too_many_pixels" if issubclass(kind, TooManyPixelsError) else "unreadable_image"
+def _picture_item(bad: BadPicture) -> ProblemItem:
+    code, message = "unreadable_image", bad.reason
+    if issubclass(bad.kind, TooManyPixelsError):
+        code, message = "too_many_pixels", f"{bad.reason}; send a smaller picture"
+    return ProblemItem(where=bad.where, code=code, message=message)

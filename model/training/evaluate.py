@@ -77,10 +77,10 @@ class Evaluate(DataCommand):
         """Evaluate and print a table, or one JSON object."""
         self._refuse_what_does_not_fit()
         data = self.source()
-        images = self._images(data)
+        seen = images_of_runs(self.checkpoint) if self.checkpoint else None
+        images = self._images(data, seen)
         check_folds(len(images), self.folds)
         other = None if self.compare is None else ranks_on(self.compare, images)
-        seen = self._seen()
         title = f"{data.name} {self.split}"
         if self.folds > 1:
             title += f", mean of {self.folds} folds"
@@ -111,14 +111,13 @@ class Evaluate(DataCommand):
             kind = "Full*, " if is_full(self.checkpoint) else ""
             console.result(f"{kind}mean of {len(self.checkpoint)} checkpoints: {named}")
 
-    def _images(self, data: DataSource) -> CaptionedImages:
+    def _images(self, data: DataSource, seen: RunImages | None) -> CaptionedImages:
         """Return the images of the split; `dev` of captions without splits are the run's own."""
         if self.split == "all":
             return data.load()
         try:
             return data.load([self.split])
         except NoSplitsError:
-            seen = self._seen()
             if self.split != "dev" or seen is None:
                 raise
             found = seen.dev_images(data.load())
@@ -128,10 +127,6 @@ class Evaluate(DataCommand):
                     "checkpoint; give --split all"
                 ) from None
             return found
-
-    def _seen(self) -> RunImages | None:
-        """Return the images that the checkpoints have seen; None where nothing tells."""
-        return images_of_runs(self.checkpoint) if self.checkpoint else None
 
     def _refuse_what_does_not_fit(self) -> None:
         """Raise ConfigError with every problem, before anything is loaded."""

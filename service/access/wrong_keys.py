@@ -19,6 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from service.access.token_bucket import TokenBucket
+from service.addresses import plain_address
 
 __all__ = ["WrongKeys"]
 
@@ -76,12 +77,9 @@ class _Guesser:
 
 
 def _network_of(address: str) -> str:
+    address = plain_address(address)
     try:
-        parsed = ipaddress.ip_address(address)
+        packed = ipaddress.IPv6Address(address).packed
     except ValueError:
         return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed.packed, 64), strict=False))
+    return str(ipaddress.ip_network((packed, 64), strict=False))

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import QueueFullError
+from service.errors import StoppingError
 from service.observing.json_log import access_log, error_log
 from service.observing.metrics import Metrics
 from service.observing.untrusted_forwarding import UntrustedForwarding
@@ -68,7 +68,7 @@ class ObservedRequests:
             log.info("cut off by the stop", extra={"fields": {"request_id": request_id}})
             state["problem_code"] = "overloaded"
             if status is None:
-                problem = overloaded(QueueFullError("the service is stopping; ask another one"))
+                problem = overloaded(StoppingError())
                 problem.headers["Connection"] = "close"
                 await answer_problem(request_id, problem)(scope, receive, send_observed)
         except Exception:

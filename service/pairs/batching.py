@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from service.errors import QueueFullError
+from service.errors import StoppingError
 from service.pairs.fair_queue import FairQueue, QueuedItem, QueuedRequest
 from service.traffic.admission import Stopwatch
 
@@ -146,7 +146,7 @@ class SharedBatches:
             stopwatch: Learns how long they waited (`queue`) and were worked on (this stage).
 
         Raises:
-            QueueFullError: The thread has been stopped.
+            StoppingError: The thread has been stopped.
             Exception: What `work` raises for one of the items.
         """
         loop = asyncio.get_running_loop()
@@ -177,7 +177,7 @@ class SharedBatches:
         """Return the results of `items`; for threads other than that of the event loop.
 
         Raises:
-            QueueFullError: The thread has been stopped.
+            StoppingError: The thread has been stopped.
             Exception: What `work` raises for one of the items.
         """
         answered = threading.Event()
@@ -196,7 +196,7 @@ class SharedBatches:
     def _submit(self, request: _Request) -> None:
         with self._condition:
             if self._is_closed:
-                raise _stopped()
+                raise StoppingError
             self._queue.put(request)
             self._condition.notify_all()
 
@@ -266,7 +266,7 @@ class SharedBatches:
         with self._condition:
             requests = self._queue.clear()
         for request in requests:
-            request.error = _stopped()
+            request.error = StoppingError()
         _deliver(requests)
 
 
@@ -306,7 +306,3 @@ def _note(request: _Request, stage: str, stopwatch: Stopwatch) -> None:
     stopwatch.add("queue", request.begun - request.submitted)
     ended = request.ended if request.unanswered_count == 0 else time.perf_counter()
     stopwatch.add(stage, ended - request.begun)
-
-
-def _stopped() -> QueueFullError:
-    return QueueFullError("the service is stopping; ask another one")

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from service.errors import DeadlineError, QueryError, QueueFullError
+from service.errors import DeadlineError, QueryError, QueueFullError, StoppingError
 from service.schemas import MAX_QUERIES
 
 __all__ = ["STAGES", "Admission", "Pace", "Stopwatch"]
@@ -130,7 +130,7 @@ class Admission:
             QueueFullError: There is no room for so many.
         """
         if self.is_closed:
-            raise QueueFullError("the service is stopping; ask another one")
+            raise StoppingError
         if self.waiting_items + item_count > self.limit:
             raise QueueFullError(
                 f"{self.waiting_items} items are waiting and {item_count} more are too many; "

@@ -11,7 +11,6 @@ reads, or opens connections by the thousand holds them for as long as it likes. 
 - what is no HTTP is told so in the shape of all other problems.
 """
 
-import ipaddress
 import re
 import select
 import time
@@ -22,6 +21,7 @@ from typing import Any, ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.addresses import plain_address
 from service.observing.metrics import Metrics
 from service.observing.observability import record_refusal
 from service.problems import Problem
@@ -30,7 +30,7 @@ from service.traffic.owing_connections import OwingConnections
 from service.traffic.problem_bytes import problem_bytes
 from service.traffic.strict_reader import MAX_HEADER_LINES, StrictReader
 
-__all__ = ["BoundedProtocol", "ConnectionBounds", "bounded_protocol", "plain_address"]
+__all__ = ["BoundedProtocol", "ConnectionBounds", "bounded_protocol"]
 
 # A refused client is read to its end for a moment: closing at once would reset the connection, and
 # the client would often not see why.
@@ -57,18 +57,6 @@ class ConnectionBounds:
     header_timeout_s: float
     idle_timeout_s: int
     send_timeout_s: float
-
-
-def plain_address(address: str) -> str:
-    """Return an IPv4 address as it is written everywhere, though IPv6 carried it.
-
-    What listens on `::` sees `::ffff:10.0.0.1`, which no list of proxies has.
-    """
-    try:
-        mapped = ipaddress.IPv6Address(address).ipv4_mapped
-    except ValueError:
-        return address  # IPv4, or a path
-    return address if mapped is None else str(mapped)
 
 
 def bounded_protocol(

@@ -1,5 +1,7 @@
 """Where a checkpoint lies, and what is said when it lies nowhere."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import huggingface_hub
@@ -83,34 +85,33 @@ def test_a_model_that_the_hub_has_is_fetched(hub: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("name", [NAME, "bert-base-uncased"])
-def test_a_backbone_of_the_hub_is_not_waited_for_without_network(
-    hub: dict[str, object], monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize(
+    ("library", "load"),
+    [
+        (transformers.AutoModel, load_pretrained_backbone),
+        (
+            transformers.AutoTokenizer,
+            partial(CaptionTokenizer.from_pretrained, max_word_count=9),
+        ),
+    ],
+    ids=["backbone", "tokenizer"],
+)
+def test_what_the_hub_has_is_not_waited_for_without_network(
+    hub: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    library: type,
+    load: Callable[[str], object],
+    name: str,
 ) -> None:
     hub["info"] = OSError("Name or service not known")
     looked_up: list[object] = []
     monkeypatch.setattr(
-        transformers.AutoModel,
+        library,
         "from_pretrained",
         lambda _, local_files_only: looked_up.append(local_files_only) or fail(),
     )
     with pytest.raises(CheckpointError, match="Name or service not known"):
-        load_pretrained_backbone(name)
-    assert looked_up == [True]
-
-
-@pytest.mark.parametrize("name", [NAME, "bert-base-uncased"])
-def test_a_tokenizer_of_the_hub_is_not_waited_for_without_network(
-    hub: dict[str, object], monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    hub["info"] = OSError("Name or service not known")
-    looked_up: list[object] = []
-    monkeypatch.setattr(
-        transformers.AutoTokenizer,
-        "from_pretrained",
-        lambda _, local_files_only: looked_up.append(local_files_only) or fail(),
-    )
-    with pytest.raises(CheckpointError, match="Name or service not known"):
-        CaptionTokenizer.from_pretrained(name, max_word_count=9)
+        load(name)
     assert looked_up == [True]
 
 

@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from service.traffic.connections import ConnectionBounds, bounded_protocol, plain_address
+from service.addresses import plain_address
+from service.traffic.connections import ConnectionBounds, bounded_protocol
 from tests.unit.service.conftest import MakeApp
 from tests.unit.service.listening import listening, search_request
 from tests.unit.service.slow_encoder import hold_encoder, wait_until
