@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["ProgressBar", "progress", "result", "result_json", "say", "table", "warn"]
+__all__ = ["ProgressBar", "counted", "progress", "result", "result_json", "say", "table", "warn"]
 
 
 # Between two lines of a bar that nobody sees.
@@ -47,6 +47,11 @@ def result(text: str) -> None:
 def result_json(value: Any) -> None:
     """Print one JSON object on stdout."""
     result(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def counted(count: int, plural: str) -> str:
+    """Return "1 image" or "2,000 images"."""
+    return f"{count:,} {plural if count != 1 else plural.removesuffix('s')}"
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

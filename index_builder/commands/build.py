@@ -29,7 +29,7 @@ from index_builder.sources.shard_files import is_folder_of_shards
 from index_builder.vector_index import IndexRequest
 from model.allocation import keep_freed_memory
 from model.command_line import Command
-from model.console import result, result_json, say
+from model.console import counted, result, result_json, say
 from model.device import choose_device
 from model.inputs.pictures import MAX_PIXELS
 from model.precision import Precision
@@ -146,7 +146,7 @@ class Build(Command):
 def _tell_written(output: Path, report: BuildReport) -> None:
     verb = "wrote" if report.is_new_version else "unchanged"
     parts = [
-        f"{part.count:,} {kind}"
+        counted(part.count, kind)
         for kind, part in (("images", report.images), ("captions", report.captions))
         if part is not None
     ]

@@ -1,5 +1,7 @@
 """`inspect`: check an index and show what it holds."""
 
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -7,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from index_builder.galleries.gallery import Gallery
+from index_builder.index_folder.open_index import OpenIndex
 from index_builder.index_folder.quality_records import RetrievalQuality
 from index_builder.index_folder.versions import IndexFolder
 from model.command_line import Command
@@ -15,6 +18,7 @@ from model.console import result, result_json, table
 __all__ = ["Inspect"]
 
 _SHOWN_HUBS = 3
+_NAME_WIDTH = 40
 
 
 class Inspect(Command):
@@ -60,6 +64,7 @@ class Inspect(Command):
         table("", columns, [_inspected(gallery) for gallery in galleries])
         if quality is not None:
             _tell_quality(quality)
+            _tell_hubs(opened, quality)
 
 
 def _inspected(gallery: Gallery) -> list[object]:
@@ -91,11 +96,34 @@ def _tell_quality(quality: RetrievalQuality) -> None:
             shown = [f"{value:.1f}" for value in recalls.model_dump().values()]
             rows.append([f"{name}, {engine}", *shown, f"{direction.query_count:,}"])
     table("", columns, rows)
+
+
+def _tell_hubs(opened: OpenIndex, quality: RetrievalQuality) -> None:
     columns = ["hubs among", "skewness", "never found", "found most often", "queries"]
-    rows = []
-    for kind, found in (("images", quality.image_hubs), ("captions", quality.caption_hubs)):
-        hubs = ", ".join(f"{hub.id} ({hub.occurrences:,})" for hub in found.hubs[:_SHOWN_HUBS])
+    rows: list[list[object]] = []
+    for kind, gallery, found in (
+        ("images", opened.images, quality.image_hubs),
+        ("captions", opened.captions, quality.caption_hubs),
+    ):
+        shown = found.hubs[:_SHOWN_HUBS]
+        names = _names(gallery, [hub.id for hub in shown])
+        hubs = ", ".join(
+            f"{name} ({hub.occurrences:,})" for hub, name in zip(shown, names, strict=True)
+        )
         never = f"{100 * found.never_found_fraction:.1f} %"
         rows.append([f"{kind}, k = {found.k}", f"{found.skewness:.2f}", never, hubs,
                      f"{found.query_count:,}"])  # fmt: skip
     table("", columns, rows)
+    result(
+        "hubs crowd other items out of the first k hits; skewness is 0 where all are found equally "
+        "often"
+    )
+
+
+def _names(gallery: Gallery | None, ids: Sequence[str]) -> Iterator[str]:
+    """Yield what people know some items by: the picture's path, the beginning of a caption."""
+    items = {} if gallery is None else gallery.items(ids)
+    for item_id in ids:
+        item = items.get(item_id)
+        name = item and (item.path or item.caption)
+        yield textwrap.shorten(name or item_id, _NAME_WIDTH, placeholder="...")

@@ -10,7 +10,7 @@ from pydantic_settings import CliPositionalArg
 from index_builder.commands.change_told import tell_next
 from index_builder.rollback import RollbackReport, roll_back
 from model.command_line import Command
-from model.console import result, result_json
+from model.console import counted, result, result_json
 
 __all__ = ["Rollback"]
 
@@ -48,7 +48,7 @@ def _tell(index: Path, report: RollbackReport) -> None:
         )
         return
     parts = [
-        f"{count:,} {kind}"
+        counted(count, kind)
         for kind, count in (("images", report.image_count), ("captions", report.caption_count))
         if count is not None
     ]

@@ -7,7 +7,7 @@ from index_builder.listing.rejections import REJECTED_FILE, first_rejected
 from index_builder.listing.unmatched_captions import UnmatchedCaptions
 from index_builder.sources.folder_tree import told_passed_over
 from index_builder.sources.picture_file import OTHER_PICTURE_ENDINGS
-from model.console import result
+from model.console import counted, result
 
 __all__ = ["tell_passed_over", "tell_set_aside", "tell_unmatched_captions"]
 
@@ -44,7 +44,6 @@ def tell_set_aside(index: Path, counts: Mapping[str, int]) -> None:
     path = index / REJECTED_FILE
     for kind, count in counts.items():
         if count:
-            told = f"{count:,} {kind}" if count > 1 else f"1 {kind.removesuffix('s')}"
-            result(f"set aside  {told}: {path}")
+            result(f"set aside  {counted(count, kind)}: {path}")
             if first := first_rejected(path, kind):
                 result(f"  the first is {first}" if count > 1 else f"  {first}")

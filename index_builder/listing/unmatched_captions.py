@@ -1,6 +1,9 @@
 """Captions that name no picture of the index: allowed, and mostly a mistake in a path."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
 
 from index_builder.galleries.gallery import Gallery
 from index_builder.listing.identity import Identification, image_ids_of
@@ -11,6 +14,7 @@ __all__ = ["UnmatchedCaptions", "unmatched_captions"]
 
 _SHOWN_COUNT = 5
 _ENTRIES_AT_ONCE = 10_000
+_SAMPLED_ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class _Found:
         self._fitting: tuple[str, str] | None = None
         self._fitting_count = 0
         self._meant = ""
+        self._folders: tuple[str, ...] | None = None
 
     def look_at(self, entries: list[ListedEntry]) -> None:
         """Count those of some captions that name no picture."""
@@ -99,7 +104,11 @@ class _Found:
         hints = []
         if self._fitting:
             written, fits = self._fitting
-            how = "with / for every backslash" if "\\" in written else "without the first folder"
+            how = "without the first folder"
+            if "\\" in written:
+                how = "with / for every backslash"
+            elif len(fits) > len(written):
+                how = "with the folder in front"
             hints.append(
                 f"{self._fitting_count:,} would {how}: write {fits!r} instead of '{written}'"
             )
@@ -108,22 +117,48 @@ class _Found:
         return "; ".join(hints)
 
     def _look_for_hints(self, astray: list[ListedEntry]) -> None:
-        meant = {
-            entry.image_path: meant_paths(entry.image_path)
-            for entry in astray
-            if entry.image_id is None and entry.image_path is not None
-        }
-        fitting = self._images.ids_of_paths(
-            list({path for paths in meant.values() for path in paths})
-        )
-        for entry in astray:
+        by_path = [entry for entry in astray if entry.image_id is None]
+        fitting = self._fitting_paths({entry.image_path for entry in by_path if entry.image_path})
+        for entry in by_path:
             written = entry.image_path
-            fits = next((path for path in meant.get(written or "", ()) if path in fitting), None)
-            if written is not None and fits is not None:
+            if written in fitting:
                 self._fitting_count += 1
-                self._fitting = self._fitting or (written, fits)
-            if not self._meant and entry.image_id is None and written is None:
+                self._fitting = self._fitting or (written, fitting[written])
+            if not self._meant and written is None:
                 self._meant = meant_as_path(entry.metadata)
+
+    def _fitting_paths(self, written: set[str]) -> dict[str, str]:
+        """Return what some paths that lead nowhere would have to be, where that can be told."""
+        if not written:
+            return {}
+        folders = _folders_of(self._images) if self._folders is None else self._folders
+        below = {path: [f"{folder}/{path}" for folder in folders] for path in written}
+        meant = {path: meant_paths(path) for path in written}
+        known = self._images.ids_of_paths(
+            list({path for paths in (*meant.values(), *below.values()) for path in paths})
+        )
+        fitting = {}
+        in_front: set[str] = set()
+        for path in written:
+            in_folders = [one for one in below[path] if one in known]
+            in_front.update(one.removesuffix(f"/{path}") for one in in_folders)
+            if fits := next((one for one in meant[path] if one in known), None):
+                fitting[path] = fits
+            elif len(in_folders) == 1:  # in two folders it may be either
+                fitting[path] = in_folders[0]
+        # A folder that never helps would cost a look for every caption.
+        self._folders = tuple(sorted(in_front))
+        return fitting
+
+
+def _folders_of(images: Gallery) -> tuple[str, ...]:
+    """Return folders that pictures of the index lie in, as seen from its root."""
+    rows = images.rows()
+    some = np.linspace(0, len(rows) - 1, num=min(len(rows), _SAMPLED_ROWS), dtype=np.int64)
+    found = images.items_at(rows[some].tolist()).values()
+    paths = [PurePosixPath(item.path) for item in found if item.path is not None]
+    folders = {str(folder) for path in paths for folder in path.parents} - {"."}
+    return tuple(sorted(folders)[:_SAMPLED_ROWS])
 
 
 def _shown(entry: ListedEntry) -> str:

@@ -67,9 +67,10 @@ def say_what_is_next(settings: TrainSettings, data: TrainingData) -> None:
     console.say(
         f"next: python -m model.training evaluate --checkpoint {settings.output} {where}{split}"
     )
+    images = "REGIONS.npy" if data.train.regions is not None else "FOLDER"
     console.say(
         "      python -m index_builder build --checkpoint "
-        f"{settings.output} --images FOLDER --output INDEX"
+        f"{settings.output} --images {images} --output INDEX"
     )
 
 

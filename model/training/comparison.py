@@ -49,5 +49,7 @@ def show_differences(title: str, differences: Mapping[str, Difference]) -> None:
     console.result(f"{title}: difference [95 % of draws of the images]")
     for name, one in differences.items():
         interval = f"{one.estimate:+.1f} [{one.low:+.1f}, {one.high:+.1f}]"
+        if one.estimate == one.low == one.high == 0:  # no certainty: there was nothing to draw from
+            interval = "+0.0, for no query is a hit in one and a miss in the other"
         console.result(f"  {figure_name(name):<20}{interval}")
     console.result(f"  {IMAGES_ALONE}")

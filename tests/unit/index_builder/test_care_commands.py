@@ -83,7 +83,7 @@ def test_verify_of_an_older_version_and_of_none(index, tmp_path, capsys):
 def test_rollback_says_what_is_served_and_what_comes_next(index, capsys):
     assert run("rollback", index) == 0
     out, err = capsys.readouterr()
-    assert f"serves  {index} version 3: 1 images of version 1, instead of version 2" in out
+    assert f"serves  {index} version 3: 1 image of version 1, instead of version 2" in out
     assert "next: a running service" in err
     assert run("rollback", index, "--to", "1") == 0
     assert f"unchanged  {index} version 3 serves what version 1 names" in capsys.readouterr().out

@@ -193,7 +193,8 @@ def test_inspect_shows_the_quality_that_the_build_measured(world, capsys):
     for line in ("image → text, this index", "text → image, exact search", "captions, k = 10"):
         assert line in shown
     assert f"{opened.record.quality.text_to_image.exact.recall_at_10:.1f}" in shown
-    assert opened.record.quality.image_hubs.hubs[0].id in shown
+    most = opened.record.quality.image_hubs.hubs[0]
+    assert f"{opened.images.item(most.id).path} ({most.occurrences:,})" in shown
     assert run("inspect", world / "index", "--json") == 0
     assert json.loads(capsys.readouterr().out)["quality"] == opened.record.quality.model_dump()
     opened.close()

@@ -175,6 +175,18 @@ def test_paths_that_nearly_fit_are_told_in_captions_and_in_tables(
     assert f"  {meant}" in run("add", *rows).out.splitlines()
 
 
+def test_captions_written_for_a_folder_below_are_told_to_name_it(run, photos, captions):
+    (photos / "2018" / "0.png").unlink()
+    run("build", "--images", photos)
+    in_two_folders = {"image": "1.png", "caption": "a cat"}
+    out, _ = run("add", "--captions", captions({"image": "0.png", "caption": "a"}, in_two_folders))
+    assert out.splitlines()[-2:] == [
+        "2 of 2 captions name no picture of the index: captions.jsonl:1 '0.png', "
+        "captions.jsonl:2 '1.png'",
+        "  1 would with the folder in front: write '2019/0.png' instead of '0.png'",
+    ]
+
+
 def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_path):
     lines = tmp_path / "captions.txt"
     lines.write_text("a dog\na cat\n")

@@ -198,6 +198,10 @@ def test_two_models_are_compared_on_the_same_queries(
     assert shown.count("how far another seed would move either model is not in it") == 1
     html = page.read_text()
     assert "Minus one.npz" in html and "how far another seed" in html
+    # A model against itself: an interval without width would look like certainty.
+    assert run("--checkpoint", folder / "one", *given, "--compare", path) == 0
+    same = [line for line in capsys.readouterr().out.splitlines() if "+0.0" in line]
+    assert len(same) == 7 and not any("[" in line for line in same)
     assert "`" not in html
     row = '<th scope="row">{}</th><td>{:+.1f}</td><td>{:+.1f}</td><td>{:+.1f}</td>'
     assert row.format("rsum", rsum["estimate"], rsum["low"], rsum["high"]) in html
