@@ -133,6 +133,7 @@ def build_index(
         local_folder(checkpoint)  # one that is not there is told before the sources are read
     say(f"building index  → {output}")
     with IndexFolder(output).writing() as index, ExitStack() as opened:
+        index.never_served()  # a folder that could not be published into is told at once
         # Mistakes in the sources are told before a model is fetched and loaded.
         listings = opened.enter_context(inputs.listed(index.galleries))
         encoder = load_dual_encoder(checkpoint, device=device, precision=precision)

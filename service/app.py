@@ -21,6 +21,7 @@ from service.intake.uploads import BodyBounds
 from service.intake.url_rules import UrlRules
 from service.observing.metrics import Metrics
 from service.observing.observability import ObservedRequests
+from service.observing.route_names import RouteNames
 from service.openapi import openapi_document
 from service.pairs.batching import BatchLimits
 from service.pairs.pair import PairOpener
@@ -73,8 +74,9 @@ def create_app(config: ServiceConfig) -> FastAPI:
         served.admission, served.metrics, trusted_proxies=config.trusted_proxies
     )
     app.openapi = openapi_document  # type: ignore[method-assign]
-    for routes in (search, embed, items, operations, session, admin):
-        app.include_router(routes.router)
+    routers = [each.router for each in (search, embed, items, operations, session, admin)]
+    for router in routers:
+        app.include_router(router)
     install_pages(app)
     install_problem_handlers(app)
     # The last one added is the outermost.
@@ -92,7 +94,8 @@ def create_app(config: ServiceConfig) -> FastAPI:
         )
     hosts = AllowedHosts(config.allowed_hosts, listening_on=config.host)
     app.add_middleware(HostCheck, allowed=hosts)
-    app.add_middleware(ObservedRequests, metrics=served.metrics)
+    route_names = RouteNames(route for router in routers for route in router.routes)
+    app.add_middleware(ObservedRequests, metrics=served.metrics, route_names=route_names)
     app.add_middleware(SafetyHeaders)
     return app
 

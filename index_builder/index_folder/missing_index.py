@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 from index_builder.encoding.work import work_folders
@@ -13,12 +14,22 @@ _SHOWN_COUNT = 3
 _LOOKED_AT = 1000
 
 
-def told_missing_index(path: Path) -> str:
-    """Return one sentence about a folder without `current`, with what to do."""
+def told_missing_index(path: Path, versions: Sequence[int]) -> str:
+    """Return one sentence about a folder without `current`, with what to do.
+
+    Args:
+        path: The folder.
+        versions: The versions that it has all the same, ascending.
+    """
     if (holder := living_holder(path / "lock")) is not None:
         return (
             f"{path} holds no index yet: it is being built by {holder}; wait until that has "
             "finished"
+        )
+    if versions:
+        return (
+            f"{path} has versions {versions} but no file `current`, which says which of them is "
+            f"served; serve the newest with: echo {versions[-1]} > {path / 'current'}"
         )
     if work_folders(path / "galleries"):
         return (

@@ -85,7 +85,7 @@ class IndexFolder:
         try:
             line = place.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoIndexError(told_missing_index(self.path)) from error
+            raise NoIndexError(told_missing_index(self.path, self.versions())) from error
         # Not a byte more or less: a version cut short would be another version.
         if not re.fullmatch(rb"[1-9][0-9]{0,11}\n", line):
             raise GalleryIndexError(
@@ -154,9 +154,10 @@ class IndexFolder:
         number = self.current() if version is None else version
         path = self.record_path(number)
         if not path.is_file():
-            raise GalleryIndexError(
-                f"{self.path} has no version {number}; it has {self.versions() or 'none'}"
-            )
+            has = f"{self.path} has no version {number}; it has {self.versions() or 'none'}"
+            if version is None:
+                has += f"; write one of those into {self.path / 'current'}, which names this one"
+            raise GalleryIndexError(has)
         record = read_version_record(path)
         if record.version != number:
             raise GalleryIndexError(

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import StoppingError
 from service.observing.json_log import access_log, error_log
 from service.observing.metrics import Metrics
+from service.observing.route_names import RouteNames
 from service.observing.untrusted_forwarding import UntrustedForwarding
 from service.problems import Problem, answer_problem, overloaded
 
@@ -31,9 +32,10 @@ CLIENT_CLOSED_REQUEST = 499
 class ObservedRequests:
     """ASGI middleware: gives every request an id, logs and counts it, and catches what is left."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, route_names: RouteNames) -> None:
         self._app = app
         self._metrics = metrics
+        self._route_names = route_names
         self._forwarding = UntrustedForwarding()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +87,7 @@ class ObservedRequests:
                 self._metrics,
                 request_id,
                 method=scope["method"],
-                route=getattr(scope.get("route"), "path", "other"),
+                route=self._route_names.of(scope),
                 status=status or CLIENT_CLOSED_REQUEST,
                 problem=state.get("problem_code"),
                 seconds=time.perf_counter() - started,

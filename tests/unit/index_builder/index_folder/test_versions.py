@@ -3,6 +3,7 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
 
 import pytest
 
@@ -130,6 +131,21 @@ def test_no_index_and_damaged_current_are_one_sentence(tmp_path, index):
         GalleryIndexError, match=re.escape("instead of a version and a line end; write one of [1]")
     ):
         index.open()
+
+
+def test_a_lost_or_wrong_current_is_told_with_the_way_back(index):
+    current = index.path / "current"
+    current.write_text("99\n")
+    with pytest.raises(
+        GalleryIndexError,
+        match=re.escape(f"no version 99; it has [1]; write one of those into {current}, which"),
+    ):
+        index.open()
+    current.unlink()
+    with pytest.raises(NoIndexError, match=re.escape(f"with: echo 1 > {current}")) as told:
+        index.open()
+    subprocess.run(str(told.value).rpartition("with: ")[2], shell=True, check=True)
+    assert index.open().version == 1
 
 
 def test_a_mistyped_index_is_told_those_near_it(tmp_path, index):

@@ -1,6 +1,7 @@
 """Keys over HTTP: who is let in where, how often, and what the others are told."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -289,3 +290,19 @@ def test_guesses_are_forgiven_in_time_and_addresses_forgotten(
     for other in ("192.0.2.2", "192.0.2.3"):
         wrong_keys.count(other, b"x")
     assert wrong_keys.wait_s("192.0.2.1", b"newer") == 0
+
+
+async def refused_by_route(client: httpx.AsyncClient) -> Counter[str]:
+    exposed = (await client.get("/metrics", headers=bearer(ADMIN_KEY))).text
+    line = re.compile(r'hrem_requests_total\{method="GET",route="([^"]+)",status="401"\} (\S+)')
+    return Counter({route: int(float(count)) for route, count in line.findall(exposed)})
+
+
+async def test_what_is_refused_for_its_key_is_counted_by_its_route(
+    client: httpx.AsyncClient,
+) -> None:
+    before = await refused_by_route(client)
+    for path in ("/metrics", "/metrics", "/images/abc", "/made-up"):
+        assert (await client.get(path)).status_code == 401
+    expected = {"/metrics": 2, "/images/{id}": 1, "other": 1}
+    assert await refused_by_route(client) - before == expected
