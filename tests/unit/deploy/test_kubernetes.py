@@ -33,7 +33,7 @@ from tests.worlds import tiny_index
 
 pytestmark = pytest.mark.anyio
 OLDEST, NEWEST = "1.30", "1.37"
-OVERLAYS = ("base", "gpu", "local")
+OVERLAYS = ("base", "example", "gpu", "local")
 INDEX_COMMANDS: dict[str, type[Command]] = {
     "build": Build, "add": Add, "verify": Verify, "rollback": Rollback, "prune": Prune,
 }  # fmt: skip
@@ -223,7 +223,7 @@ def test_no_service_of_the_cluster_can_set_a_setting(manifests: list[Manifest]) 
 def test_all_containers_run_one_image_of_a_named_version(manifests: list[Manifest]) -> None:
     images = {container["image"] for _, pod in pods(manifests) for container in containers_of(pod)}
     (image,) = images
-    assert re.fullmatch(r"hrem-search:\d+\.\d+\.\d+(-gpu)?", image)
+    assert re.fullmatch(r"(registry\.example\.org/)?hrem-search:\d+\.\d+\.\d+(-gpu)?", image)
 
 
 def test_only_what_writes_the_index_may_write_to_it(manifests: list[Manifest]) -> None:
@@ -252,6 +252,16 @@ def test_the_service_takes_every_setting_and_its_value(
     mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
     for path in (config.index, config.images_root, config.keys):
         assert path is None or any(path.is_relative_to(mount) for mount in mounts)
+
+
+def test_an_overlay_may_name_hosts_without_losing_those_of_the_base() -> None:
+    hosts = {}
+    for overlay in ("base", "example"):
+        manifests = rendered(KUBERNETES / overlay)
+        given = environment_of(service_container(manifests), manifests)["HREM_ALLOWED_HOSTS"]
+        hosts[overlay] = set(given.split(","))
+    assert hosts["example"] - hosts["base"] == {"search.example.org"}
+    assert hosts["base"] < hosts["example"]
 
 
 def test_the_documented_settings_that_are_switched_off_exist_too() -> None:
