@@ -385,26 +385,6 @@ class Gallery:
             None if self._thumbnails is None else self._thumbnails.read_display_copy(content_hash)
         )
 
-    def source_path(self, item_id: str) -> Path:
-        """Return where the picture of `item_id` lies, inside the images' root.
-
-        The file itself may be gone meanwhile.
-
-        Raises:
-            GalleryIndexError: There is no such picture, or its path leads out of the root.
-        """
-        item = self.item(item_id)
-        if item is None or item.path is None or self.images_root is None:
-            raise GalleryIndexError(f"no picture {item_id!r} in the {self.kind} gallery")
-        root = self.images_root.resolve()
-        path = (root / item.path).resolve()
-        if not path.is_relative_to(root):
-            raise GalleryIndexError(
-                f"picture {item_id!r} leads out of the images' root {root}; "
-                "build the index again with another --images-root"
-            )
-        return path
-
     def check_file(self, name: str) -> None:
         """Refuse a file whose bytes are not those that the manifest vouches for.
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from index_builder.galleries.manifest import GalleryKind
 from service.answers import ItemAnswer
-from service.errors import MissingGalleryError, SourceGoneError
+from service.errors import MissingGalleryError
 from service.filled_answers import item_answer
 from service.problems import describe_problems
 from service.routes.served import ServedHere
@@ -40,16 +40,11 @@ async def read_image(id: str, request: Request, served: ServedHere) -> Response:
     Of a picture in a tar shard it is the copy in the index, its longest side at most 1,024 pixels.
     """
     found = await served.items.picture(id)
-    if isinstance(found, bytes):
-        return _stored_picture(found, request)
-    try:
-        file = found.stat()
-    except OSError as error:
-        raise SourceGoneError(f"the file of image {id!r} is not there any more") from error
-    etag = _etag(f"{id} {file.st_mtime_ns} {file.st_size}".encode())
+    # What is shown is the picture that was indexed, or nothing: its hash says which it is.
+    etag = _etag(f"{id} {found.item.content_hash}".encode())
     if request.headers.get("if-none-match") == etag:
         return _unchanged(etag)
-    return _picture(await served.items.encoded_picture(found), etag)
+    return _picture(await served.items.jpeg_of(found), etag)
 
 
 @router.get(

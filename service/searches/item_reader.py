@@ -6,13 +6,16 @@ in the current pair first, then in the one before it.
 
 import io
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.items import Item
 from index_builder.galleries.manifest import GalleryKind
-from model.errors import GalleryIndexError, PictureError, TooManyPixelsError
+from index_builder.listing.source_bytes import read_source
+from index_builder.sources.entries import EntryError
+from model.errors import PictureError, TooManyPixelsError
 from model.inputs.pictures import open_picture
 from service.errors import (
     MissingGalleryError,
@@ -26,10 +29,30 @@ from service.pairs.workers import Workers
 from service.searches.found_hits import pictures_of
 from service.traffic.admission import Admission
 
-__all__ = ["ItemReader"]
+__all__ = ["IndexedPicture", "ItemReader"]
 
 JPEG_QUALITY = 90
 T = TypeVar("T")
+_GONE = {
+    "missing": "is not there any more",
+    "changed": "was replaced since it was indexed; index it anew with: python -m index_builder add",
+    "outside_root": "is not served",
+}
+
+
+@dataclass(frozen=True)
+class IndexedPicture:
+    """Where the picture of an image is to be had.
+
+    Attributes:
+        item: The image.
+        images_root: What its path is relative to.
+        display_copy: The JPEG that the index keeps of a picture in a tar shard.
+    """
+
+    item: Item
+    images_root: Path | None
+    display_copy: bytes | None
 
 
 class ItemReader:
@@ -86,46 +109,38 @@ class ItemReader:
 
         return await self._in_a_pair(lambda pair: self._read(look, pair))
 
-    async def picture(self, image_id: str) -> bytes | Path:
-        """Return where the picture of an image is to be had: its stored copy, or its file.
-
-        A file lies inside the images' root. A copy is kept of pictures in tar shards: a JPEG.
+    async def picture(self, image_id: str) -> IndexedPicture:
+        """Return what the picture of an image is to be made of.
 
         Raises:
             MissingGalleryError: This index has no images.
             UnknownItemError: There is no such image.
             NoPictureError: Only its region features were indexed.
-            SourceGoneError: Its file is not there any more, or not inside the root.
             QueryError: Too much is waiting, or the deadline has passed.
         """
 
-        def look(pair: ServedPair) -> bytes | Path:
+        def look(pair: ServedPair) -> IndexedPicture:
             images = pair.gallery("images")
             item = _known_picture(images, image_id)
-            if item.span is not None and (
-                copy := images.display_copy_of_content(item.content_hash)
-            ):
-                return copy
-            try:
-                path = images.source_path(image_id)
-            except GalleryIndexError as error:
-                raise SourceGoneError(f"the file of image {image_id!r} is not served") from error
-            if not path.is_file():
-                raise SourceGoneError(f"the file of image {image_id!r} is not there any more")
-            return path
+            copy = None
+            if item.span is not None:
+                copy = images.display_copy_of_content(item.content_hash)
+            return IndexedPicture(item, images.images_root, copy)
 
         return await self._in_a_pair(lambda pair: self._read(look, pair))
 
-    async def encoded_picture(self, path: Path) -> bytes:
-        """Return a picture file as a JPEG with nothing but its pixels: upright, no EXIF.
+    async def jpeg_of(self, picture: IndexedPicture) -> bytes:
+        """Return a picture as a JPEG with nothing but its pixels: upright, no EXIF.
 
         Raises:
-            SourceGoneError: The file is not there, or no picture, any more.
+            SourceGoneError: What was indexed is not there any more, or another picture is.
             QueryError: Too much is waiting, or the deadline has passed.
         """
+        if picture.display_copy is not None:
+            return picture.display_copy
         async with self._admission.admitted(1):
             return await self._workers.run(
-                self._workers.decoders, _encode_jpeg, path, max_pixels=self._max_pixels
+                self._workers.decoders, _encode_jpeg, picture, max_pixels=self._max_pixels
             )
 
     async def _in_a_pair(self, look: Callable[[ServedPair], Awaitable[T]]) -> T:
@@ -164,15 +179,21 @@ def _unknown(kind: GalleryKind, item_id: str) -> UnknownItemError:
     return UnknownItemError(f"no item {item_id[:200]!r} among the {kind} of this index")
 
 
-def _encode_jpeg(path: Path, *, max_pixels: int) -> bytes:
+def _encode_jpeg(found: IndexedPicture, *, max_pixels: int) -> bytes:
+    picture_of = f"the file of image {found.item.id!r}"
     try:
-        picture = open_picture(path, max_pixels=max_pixels)
+        content = read_source(found.item, found.images_root)
+    except EntryError as error:
+        told = _GONE.get(error.rejection.code, "cannot be read any more")
+        raise SourceGoneError(f"{picture_of} {told}") from error
+    try:
+        picture = open_picture(content, max_pixels=max_pixels)
     except TooManyPixelsError as error:
         raise SourceGoneError(
-            "the file of this image has more pixels than the service's --max-pixels allows"
+            f"{picture_of} has more pixels than the service's --max-pixels allows"
         ) from error
     except PictureError as error:
-        raise SourceGoneError("the file of this image is no readable picture any more") from error
+        raise SourceGoneError(f"{picture_of} cannot be decoded here") from error
     picture.info.clear()
     encoded = io.BytesIO()
     picture.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -143,6 +144,24 @@ async def test_a_picture_whose_source_is_gone_is_410_and_its_thumbnail_stays(
             picture_of(await client.get(f"/images/{photo}/thumbnail"))
             body = {"image": {"id": photo}, "target": "images", "limit": 1}
             assert (await client.post("/search/image", json=body)).status_code == 200
+
+
+async def test_another_photograph_in_its_place_is_not_the_picture_that_was_found(
+    album: Path, photos: Path, make_app: MakeApp, connect: ClientOf
+) -> None:
+    replaced, kept = image_id_for_path("b.jpg"), image_id_for_path("c.jpg")
+    # Restored from a backup: the same bytes, another time.
+    os.utime(photos / "c.jpg", (0, 0))
+    async with connect(make_app(index=album / "index", images_root=photos)) as client:
+        before = await client.get(f"/images/{replaced}")
+        made_up_picture(4).save(photos / "b.jpg")
+        answer = await client.get(f"/images/{replaced}")
+        check_problem(answer, 410, "source_gone")
+        assert "was replaced since it was indexed" in answer.json()["detail"]
+        # Who has the picture that was indexed may keep it.
+        headers = {"if-none-match": before.headers["etag"]}
+        assert (await client.get(f"/images/{replaced}", headers=headers)).status_code == 304
+        assert picture_of(await client.get(f"/images/{kept}")).size == (48, 48)
 
 
 async def test_moved_pictures_are_found_under_their_new_root(
