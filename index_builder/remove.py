@@ -15,6 +15,7 @@ from index_builder.galleries.gallery import Gallery
 from index_builder.galleries.manifest import GalleryKind, gallery_name
 from index_builder.index_folder.publishing import publish_galleries
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
+from index_builder.sources.columns import meant_paths, told_meaning
 from index_builder.writing.addition import ChangeCount
 from index_builder.writing.change_draft import ChangeDraft
 from index_builder.writing.changes import (
@@ -166,9 +167,9 @@ def _what_to_give(served: OpenIndex, kind: GalleryKind, missing: Sequence[str]) 
     """Return what would name items of a kind, with the path that one of the missing means."""
     if kind == "captions" or served.images is None:
         return "correct the ids"
-    shorter = {each.partition("/")[2]: each for each in missing if "/" in each}
-    for path in served.images.ids_of_paths(list(shorter)):
-        return f"correct the ids and paths ({path!r} instead of {shorter[path]!r})"
+    meant = {path: each for each in missing for path in meant_paths(each)}
+    for path in served.images.ids_of_paths(list(meant)):
+        return f"correct the ids and paths (one is there {told_meaning(meant[path], path)})"
     root = served.record.images_root
     return (
         f"correct the ids and paths (paths are relative to {root})" if root else "correct the ids"

@@ -151,14 +151,9 @@ def _tell_written(output: Path, report: BuildReport) -> None:
         if part is not None
     ]
     result(f"{verb}  {output} version {report.version}: {', '.join(parts)}")
-    tell_set_aside(
-        output,
-        {
-            kind: part.rejected_count
-            for kind, part in (("images", report.images), ("captions", report.captions))
-            if part is not None
-        },
-    )
+    for kind, part in (("images", report.images), ("captions", report.captions)):
+        if part is not None:
+            tell_set_aside(output, kind, count=part.rejected_count, used_count=part.count)
 
 
 def _tell_left_out(

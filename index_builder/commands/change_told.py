@@ -29,7 +29,7 @@ def tell_change(index: Path, report: ChangeReport) -> None:
         told = ", ".join(f"{count:,} {word}" for count, word in counts if count) or "nothing new"
         compacted = "; compacted" if change.is_compacted else ""
         result(f"{kind}  {told}; {change.count:,} in all{compacted}")
-        tell_set_aside(index, {kind: change.rejected_count})
+        tell_set_aside(index, kind, count=change.rejected_count, used_count=change.count)
     if report.gone_file_count:
         _tell_gone(report.gone_file_count, report.gone_files)
     if count := report.orphaned_caption_count:

@@ -10,7 +10,7 @@ from index_builder.galleries.gallery import MAX_HIT_COUNT, Gallery
 from index_builder.galleries.manifest import GalleryKind
 from index_builder.index_folder.versions import IndexFolder, OpenIndex
 from model.command_line import Command
-from model.console import result_json, table
+from model.console import result_json, table, warn
 from model.device import choose_device
 from model.dual_encoder import DualEncoder, load_dual_encoder
 from model.errors import ConfigError, GalleryIndexError
@@ -57,7 +57,12 @@ class Search(Command):
         if self.image is not None:
             query = encoder.encode_images([open_picture(self.image)])
         else:
-            query = encoder.encode_captions([self.query or ""])
+            sentences = [self.query or ""]
+            if any(encoder.truncated_captions(sentences)):
+                warn(
+                    "only the beginning of the sentence was read: it is longer than the model takes"
+                )
+            query = encoder.encode_captions(sentences)
         (hits,) = gallery.search(query.numpy(), self.limit)
         items = gallery.items([hit.item_id for hit in hits])
         if self.json_output:

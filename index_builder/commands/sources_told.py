@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from index_builder.listing.rejections import REJECTED_FILE, first_rejected
+from index_builder.listing.rejections import REJECTED_FILE, rejected_by_code
 from index_builder.listing.unmatched_captions import UnmatchedCaptions
 from index_builder.sources.folder_tree import told_passed_over
 from index_builder.sources.picture_file import OTHER_PICTURE_ENDINGS
@@ -34,16 +34,23 @@ def tell_unmatched_captions(unmatched: UnmatchedCaptions | None) -> None:
         result(f"  {unmatched.hint}")
 
 
-def tell_set_aside(index: Path, counts: Mapping[str, int]) -> None:
-    """Show how much of each gallery was set aside, and why the first was; all stands in a file.
+def tell_set_aside(index: Path, kind: str, *, count: int, used_count: int) -> None:
+    """Show how much of a gallery was set aside, and for each reason why the first was.
 
     Args:
-        index: Its folder.
-        counts: Inputs set aside, by the kind of gallery.
+        index: Its folder, with the file that tells of all.
+        kind: Of the gallery.
+        count: Inputs set aside.
+        used_count: Inputs that were not.
     """
+    if not count:
+        return
     path = index / REJECTED_FILE
-    for kind, count in counts.items():
-        if count:
-            result(f"set aside  {counted(count, kind)}: {path}")
-            if first := first_rejected(path, kind):
-                result(f"  the first is {first}" if count > 1 else f"  {first}")
+    result(f"set aside  {counted(count, kind)}: {path}")
+    by_code = rejected_by_code(path, kind)
+    for code, (of_code, first) in by_code.items():
+        place = "" if of_code == 1 else "the first is "
+        result(f"  {of_code:,} {code}, {place}{first}" if len(by_code) > 1 else f"  {place}{first}")
+    missing, _ = by_code.get("missing", (0, ""))
+    if missing > used_count:
+        result("  more are missing than are there: is --images-root right?")

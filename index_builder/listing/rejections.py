@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +17,7 @@ __all__ = [
     "REJECTED_FILE",
     "RejectionCount",
     "RejectionLimit",
-    "first_rejected",
+    "rejected_by_code",
     "rejected_lines",
     "write_rejected",
 ]
@@ -120,12 +121,23 @@ def write_rejected(path: Path, galleries: Iterable[tuple[str, Iterable[Rejection
     write_lines(path, rejected_lines(galleries))
 
 
-def first_rejected(path: Path, kind: str) -> str:
-    """Return of the first input of a gallery that was set aside which it is, and why; or ""."""
+def rejected_by_code(path: Path, kind: str) -> dict[str, tuple[int, str]]:
+    """Return how much of a gallery was set aside for each reason, and the first of each.
+
+    Args:
+        path: The file that `write_rejected` wrote; where somebody removed it, nothing is known.
+        kind: Of the gallery.
+
+    Returns:
+        By code, most frequent first: how many, and of the first which it is and why.
+    """
     if not path.is_file():
-        return ""  # somebody removed it: nothing but `verify` misses it
+        return {}
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
     with path.open(encoding="utf-8") as lines:
         for one in map(json.loads, lines):
             if one["gallery"] == kind:
-                return f"{one['source']}: {one['reason']}"
-    return ""
+                counts[one["code"]] += 1
+                first.setdefault(one["code"], f"{one['source']}: {one['reason']}")
+    return {code: (count, first[code]) for code, count in counts.most_common()}

@@ -8,7 +8,7 @@ import numpy as np
 from index_builder.galleries.gallery import Gallery
 from index_builder.listing.identity import Identification, image_ids_of
 from index_builder.listing.listed_source import ListedEntry, Listing
-from index_builder.sources.columns import meant_as_path, meant_paths
+from index_builder.sources.columns import meant_as_path, meant_paths, told_meaning
 
 __all__ = ["UnmatchedCaptions", "unmatched_captions"]
 
@@ -104,14 +104,7 @@ class _Found:
         hints = []
         if self._fitting:
             written, fits = self._fitting
-            how = "without the first folder"
-            if "\\" in written:
-                how = "with / for every backslash"
-            elif len(fits) > len(written):
-                how = "with the folder in front"
-            hints.append(
-                f"{self._fitting_count:,} would {how}: write {fits!r} instead of '{written}'"
-            )
+            hints.append(f"{self._fitting_count:,} would {told_meaning(written, fits)}")
         if self._meant:
             hints.append(f"`{self._meant}` names no picture: call the column `image`")
         return "; ".join(hints)

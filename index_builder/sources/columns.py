@@ -1,14 +1,24 @@
 """The columns that every table of pictures or captions shares: ids and paths, checked."""
 
+import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from model.errors import DataError
 from model.identifiers import check_item_id
 
-__all__ = ["checked_id", "checked_path", "meant_as_path", "meant_paths", "other_columns"]
+__all__ = [
+    "checked_id",
+    "checked_path",
+    "meant_as_path",
+    "meant_paths",
+    "other_columns",
+    "told_meaning",
+]
 
+# Letters with accents as one character, as most systems write them, or as two, as macOS does.
+_UNICODE_FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 # What people call the column with the path of a picture, in any case.
 _MEANT_AS_PATH = frozenset(
     {
@@ -58,10 +68,30 @@ def meant_as_path(names: Iterable[str]) -> str:
 
 
 def meant_paths(path: str) -> list[str]:
-    r"""Return what a path that leads nowhere may mean: `photos\a.jpg` also `a.jpg`."""
+    r"""Return what a path that leads nowhere may mean: `photos\a.jpg` also `a.jpg`, and `a.JPG`."""
     with_slashes = path.replace("\\", "/")
+    meant = []
+    for each in (path, with_slashes, with_slashes.partition("/")[2]):
+        stem, dot, ending = each.rpartition(".")
+        endings = [f"{stem}{dot}{ending.lower()}", f"{stem}{dot}{ending.upper()}"]
+        forms = [unicodedata.normalize(form, each) for form in _UNICODE_FORMS]
+        meant += [each, *endings, *forms]
     return [
-        meant
-        for meant in (with_slashes, with_slashes.partition("/")[2])
-        if meant not in ("", path) and meant[:1] != "/" and ".." not in meant.split("/")
+        each
+        for each in dict.fromkeys(meant)
+        if each not in ("", path) and each[:1] != "/" and ".." not in each.split("/")
     ]
+
+
+def told_meaning(written: str, meant: str) -> str:
+    """Return how a path has to be written to be the one that it means."""
+    for form in _UNICODE_FORMS:
+        if meant == unicodedata.normalize(form, written):
+            return f"in the Unicode form {form} (it looks the same): write paths in that form"
+    if meant.lower() == written.lower():
+        how = f"with .{meant.rpartition('.')[2]}"
+    elif "\\" in written:
+        how = "with / for every backslash"
+    else:
+        how = "with the folder in front" if meant.endswith(written) else "without the first folder"
+    return f"{how}: write {meant!r} instead of '{written}'"

@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from index_builder.sources.columns import meant_paths
+from index_builder.sources.columns import meant_paths, told_meaning
 from index_builder.sources.entries import EntryError
 
 __all__ = [
@@ -73,7 +73,7 @@ def _instead(root: Path, path: str) -> str:
     """Return the hint at a file that is there and that the path may mean; or ""."""
     for meant in meant_paths(path):
         if (root / meant).is_file():
-            return f", but there is {meant!r}: write that"
+            return f", but there is one {told_meaning(path, meant)}"
     return ""
 
 

@@ -2,12 +2,12 @@
 import { UNREFINED, writeAddress } from "./address.js";
 import { onKeyNeeded, Problem, readInfo, search } from "./api.js";
 import { columnsOf, fieldsOf, isFiltered, usualTarget } from "./asking.js";
-import { keepKnown } from "./columns.js";
+import { describeDropped, keepKnown } from "./columns.js";
 import { showExamples } from "./examples.js";
 import { shrink, watchPictures } from "./intake.js";
 import { watchKeys } from "./keys.js";
 import { showQuery, slideAlong } from "./masthead.js";
-import { describeOutcome, hideNotes, say, sayAloud, showFit, showIndex, showRestart, showWarnings } from "./outcome.js";
+import { describeOutcome, hideNotes, say, sayAloud, showDropped, showFit, showIndex, showRestart, showWarnings } from "./outcome.js";
 import { watchEnd } from "./paging.js";
 import { drawProblem } from "./problems.js";
 import { drawChips, drawPanel } from "./refine.js";
@@ -50,10 +50,11 @@ function choose(query, wanted = null, { refinement = asked?.refinement ?? UNREFI
   run();
 }
 
-/** Set what is asked; choices that the searched gallery does not know are dropped. */
+/** Set what is asked; choices that the searched gallery does not know are dropped, and that is said with the answer. */
 function ask(query, wanted, refinement) {
   const target = wanted ?? usualTarget(query, info);
-  asked = { query, target, refinement: { ...refinement, where: keepKnown(columnsOf(target, info), refinement.where) } };
+  const where = keepKnown(columnsOf(target, info), refinement.where);
+  asked = { query, target, refinement: { ...refinement, where }, dropped: describeDropped(refinement.where, where) };
 }
 
 function run() {
@@ -137,6 +138,7 @@ function show(answer, offset, isClicked) {
   if (isClicked) list.children[offset]?.querySelector("button").focus();
   say(outcome(), { timing: answer.timing, isDraft: steps.isTyping() });
   showFit({ query: asked.query, hits, fits: answer.fits });
+  showDropped(asked);
   showWarnings(answer.warnings ?? []);
   showIndex(info, answer.index);
   look();

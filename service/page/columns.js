@@ -54,6 +54,13 @@ export function keepKnown(columns, where) {
   return kept;
 }
 
+/** "place: shelf 3, number: 9", the choices of `where` that `kept` has not; "" if it has all. */
+export function describeDropped(where, kept) {
+  return Object.entries(where)
+    .flatMap(([name, values]) => values.filter((value) => !kept[name]?.includes(value)).map((value) => `${labelOf(name)}: ${value}`))
+    .join(", ");
+}
+
 /** The API's filter of the choices, or null where nothing is chosen. */
 export function filterOf(columns, where) {
   const conditions = [];

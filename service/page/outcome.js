@@ -51,6 +51,10 @@ export function showFit({ query, hits, fits }) {
   note("fit-note", isPoor ? `${unlike} of this collection; perhaps nothing fits. These come nearest.` : "");
 }
 
+/** Say which filters of a kept address, or of the other gallery, were left out. */
+export const showDropped = ({ dropped, target }) =>
+  note("dropped-note", dropped && `Not filtered by ${dropped}: the ${target === "images" ? "pictures" : "captions"} here cannot be filtered by that.`);
+
 export const showWarnings = (codes) => note("warning", codes.map((code) => WARNINGS[code] ?? code.replaceAll("_", " ")).join(" "));
 
 export const showRestart = (isRestarted) =>
@@ -58,6 +62,7 @@ export const showRestart = (isRestarted) =>
 
 export function hideNotes() {
   showFit({ hits: [] });
+  showDropped({ dropped: "" });
   showWarnings([]);
   showRestart(false);
 }

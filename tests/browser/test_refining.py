@@ -150,6 +150,21 @@ def test_a_chip_takes_its_choice_back_and_all_are_cleared_at_once(
     expect(page).to_have_url(f"{service.url}/?q=a+red+circle")
 
 
+def test_a_choice_of_a_kept_address_that_is_not_known_any_more_is_left_out_and_told(
+    page: Page, service: Service
+) -> None:
+    page.goto("/?q=a+red+circle&where.main_colour=red&where.shelf_mark=K%C3%B6ln&where.number=much")
+    note = page.locator("#dropped-note")
+    expect(note).to_have_text(
+        "Not filtered by shelf mark: Köln, number: much: the pictures here cannot be filtered by "
+        "that."
+    )
+    expect_hits(page, ids_of(service, filter={"main_colour": {"eq": "red"}}))
+    page.get_by_role("button", name="Clear all").click()
+    expect_hits(page, ids_of(service))
+    expect(note).to_be_hidden()
+
+
 def test_the_panel_is_used_by_keyboard_alone(page: Page, service: Service) -> None:
     page.goto("/?q=a+red+circle")
     page.locator("#hits > li").first.wait_for()

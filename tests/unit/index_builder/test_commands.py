@@ -131,6 +131,12 @@ def test_search_answers_sentences_with_pictures_and_pictures_with_captions(world
     assert shown.splitlines()[2].startswith("a red circle") and "1.0000" in shown
 
 
+def test_search_says_when_it_read_only_the_beginning_of_a_sentence(world, capsys):
+    for query, is_cut in (("a red circle", False), ("red circle " * 500, True)):
+        assert run("search", world / "index", query) == 0
+        assert ("only the beginning of the sentence" in capsys.readouterr().err) is is_cut
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+from unicodedata import normalize
 
 import pytest
 
@@ -160,6 +161,7 @@ def test_added_captions_whose_column_names_no_picture_are_told_as_by_build(
         ("photos/2018/1.png", "without the first folder"),
         (r"2018\1.png", "with / for every backslash"),
         (r"photos\2018\1.png", "with / for every backslash"),
+        ("2018/1.PNG", "with .png"),
     ],
 )
 def test_paths_that_nearly_fit_are_told_in_captions_and_in_tables(
@@ -170,7 +172,8 @@ def test_paths_that_nearly_fit_are_told_in_captions_and_in_tables(
     told = f"  1 would {how}: write '2018/1.png' instead of '{written}'"
     assert out.splitlines()[-1] == told
     rows = ("--images", table((written, {})), "--images-root", photos)
-    meant = f"{written}: no such file, but there is '2018/1.png': write that"
+    way = f"{how}: write '2018/1.png' instead of '{written}'"
+    meant = f"{written}: no such file, but there is one {way}"
     assert f"{meant}; is --images-root right?" in run("build", *rows, status=1).err
     assert f"  {meant}" in run("add", *rows).out.splitlines()
 
@@ -185,6 +188,34 @@ def test_captions_written_for_a_folder_below_are_told_to_name_it(run, photos, ca
         "captions.jsonl:2 '1.png'",
         "  1 would with the folder in front: write '2019/0.png' instead of '0.png'",
     ]
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_that_differ_in_their_unicode_form_alone_are_told(
+    run, photos, table, captions, on_disk, written
+):
+    name = "2018/über den Fluß.png"
+    here = normalize(on_disk, name)
+    (photos / PICTURES[1]).rename(photos / here)
+    there = normalize(written, name)
+    told = f"in the Unicode form {on_disk} (it looks the same): write paths in that form"
+    given = captions({"image": there, "caption": "a dog"})
+    out, _ = run("build", "--images", photos, "--captions", given)
+    assert out.splitlines()[-1] == f"  1 would {told}"
+    rows = ("--images", table((there, {}), (PICTURES[0], {})), "--images-root", photos)
+    assert f"no such file, but there is one {told}" in run("add", *rows).out
+    assert f"(one is there {told})" in run("remove", "--images", there, status=1).err
+
+
+def test_each_reason_for_setting_aside_is_told_with_its_first(run, photos, table):
+    (photos / PICTURES[1]).write_bytes(b"")
+    given = table(*((name, {}) for name in (*PICTURES, "a.png", "b.png", "c.png", "d.png")))
+    out, _ = run("build", "--images", given, "--images-root", photos)
+    *_, first, second, third, fourth = out.splitlines()
+    assert first.startswith("set aside  5 images: ")
+    assert second == "  4 missing, the first is a.png: no such file"
+    assert third.startswith(f"  1 unreadable, {PICTURES[1]}: ")
+    assert fourth == "  more are missing than are there: is --images-root right?"
 
 
 def test_captions_that_need_no_picture_are_not_told(run, photos, captions, tmp_path):
@@ -249,7 +280,8 @@ def test_pictures_are_removed_by_path_where_it_is_no_id(run, photos, table, capt
     named = captions(*({"image_id": each, "caption": each} for each in "abc"))
     run("build", "--images", rows, "--images-root", photos, "--captions", named)
     _, err = run("remove", "--images", f"c,photos/{PICTURES[2]}", status=1)
-    assert f"nothing was removed; correct the ids and paths ({PICTURES[2]!r} instead of" in err
+    way = f"without the first folder: write {PICTURES[2]!r} instead of"
+    assert f"nothing was removed; correct the ids and paths (one is there {way}" in err
     _, err = run("remove", "--images", "nowhere.png", status=1)
     assert f"(paths are relative to {photos}), or give --ignore-missing" in err
     out, _ = run("remove", "--images", f"./{PICTURES[0]}", "--with-captions")

@@ -88,7 +88,7 @@ def make_hostile(photos, name):
 @pytest.mark.parametrize(
     ("name", "code", "sentence"),
     [
-        ("empty.jpg", "unreadable", "not a picture of a known format"),
+        ("empty.jpg", "unreadable", "is empty"),
         ("text.jpg", "unreadable", "not a picture of a known format"),
         ("cut.png", "unreadable", "damaged or truncated"),
         (
