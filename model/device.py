@@ -19,6 +19,8 @@ def choose_device(asked: str) -> str:
         return str(torch.empty(0, device=asked).device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
+        if reason.startswith("Expected one of"):  # and then come twenty that nobody has
+            reason = "there is no such kind of device"
         if torch.version.cuda is None and asked.startswith("cuda"):
             remedy = "use auto or cpu, or install a build of torch with CUDA"
         else:

@@ -161,8 +161,8 @@ def _tell_left_out(
 ) -> None:
     if part.left_out_count:
         result(
-            f"{part.left_out_count:,} {kind} of version {version_before} are not in the sources "
-            "any more and are left out; rollback brings them back, add keeps them"
+            f"left out  {counted(part.left_out_count, kind)} of version {version_before} that the "
+            "sources do not name any more; rollback brings them back, add keeps them"
         )
     if part.left_out_columns:
         reason = ""

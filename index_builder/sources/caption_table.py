@@ -17,6 +17,10 @@ from model.identifiers import caption_id
 __all__ = ["CaptionTable", "caption_texts"]
 
 _OWN_COLUMNS = frozenset({"caption", "captions", "id", "image_id", "image", "filename"})
+# What people call the column with the caption, in any case.
+_MEANT_AS_CAPTION = frozenset(
+    {"caption", "captions", "comment", "description", "sentence", "text", "title"}
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,11 @@ class CaptionTable:
         """
         names = self.table.names()
         if names is not None and not {"caption", "captions"} & set(names):
+            meant = next((name for name in names if name.lower() in _MEANT_AS_CAPTION), None)
+            hint = f"; call `{meant}` `caption` if it holds them" if meant else ""
             raise DataError(
                 f"{self.description} has no column `caption` or `captions`; found "
-                f"{', '.join(names) or 'none'}"
+                f"{', '.join(names) or 'none'}{hint}"
             )
         problems = Problems(self.description)
         columns = MixedColumns()

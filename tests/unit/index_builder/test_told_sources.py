@@ -79,7 +79,7 @@ def test_a_build_tells_what_the_version_before_had_and_the_new_one_has_not(
     out, _ = run("build", *given)
     for count, kind in ((3, "images"), (3, "captions")):
         assert (
-            f"{count} {kind} of version 2 are not in the sources any more and are left out; "
+            f"left out  {count} {kind} of version 2 that the sources do not name any more; "
             "rollback brings them back, add keeps them"
         ) in out.splitlines()
     out, _ = run("build", *given)

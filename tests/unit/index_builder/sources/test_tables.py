@@ -269,7 +269,10 @@ def test_without_pyarrow_the_way_to_it_is_told(tmp_path, monkeypatch):
 
 def test_a_table_without_captions_names_its_columns(tmp_path):
     file = write_parquet(tmp_path / "a.parquet", [{"text": "a dog", "id": "x"}])
-    with pytest.raises(DataError, match="has no column `caption` or `captions`; found text, id"):
+    with pytest.raises(
+        DataError,
+        match="has no column `caption` or `captions`; found text, id; call `text` `caption` if",
+    ):
         listed(open_caption_source(file))
 
 
