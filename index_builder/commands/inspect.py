@@ -1,6 +1,5 @@
 """`inspect`: check an index and show what it holds."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -121,9 +120,14 @@ def _tell_hubs(opened: OpenIndex, quality: RetrievalQuality) -> None:
 
 
 def _names(gallery: Gallery | None, ids: Sequence[str]) -> Iterator[str]:
-    """Yield what people know some items by: the picture's path, the beginning of a caption."""
+    """Yield what people know some items by: the end of a picture's path, a caption's beginning."""
     items = {} if gallery is None else gallery.items(ids)
     for item_id in ids:
         item = items.get(item_id)
-        name = item and (item.path or item.caption)
-        yield textwrap.shorten(name or item_id, _NAME_WIDTH, placeholder="...")
+        if item is not None and item.path:
+            yield item.path if len(item.path) <= _NAME_WIDTH else f"...{item.path[-_NAME_WIDTH:]}"
+        elif item is not None and item.caption:
+            text = item.caption
+            yield text if len(text) <= _NAME_WIDTH else f"{text[:_NAME_WIDTH]}..."
+        else:
+            yield item_id
