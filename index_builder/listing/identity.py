@@ -4,8 +4,8 @@
     a caption     an item with its text that belongs to the same picture; made ids are of the place
                   in the source, which says nothing about another source
 
-A column that a source lacks changes nothing: an item keeps its metadata where no entry of the
-source has any, and a caption keeps its picture where none names one.
+A column that a source lacks changes nothing: an item keeps what it has in each metadata column in
+which no entry of the source has a value, and a caption keeps its picture where none names one.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ class Identification:
     def __init__(self, listing: Listing, before: Gallery, images: Gallery | None) -> None:
         self._before = before
         self._images = images
-        self._has_metadata = listing.has("metadata")
-        self._names_pictures = listing.has("image_id", "image_path")
+        self._metadata_names = listing.metadata_names()
+        self._names_pictures = listing.names_pictures()
 
     def identified(
         self, entries: Sequence[ListedEntry]
@@ -94,8 +94,11 @@ class Identification:
     def _with_what_is_kept(self, entry: ListedEntry, item: Item | None) -> ListedEntry:
         if item is None:
             return entry
-        if not self._has_metadata:
-            entry = replace(entry, metadata=item.metadata)
+        kept = {
+            name: value for name, value in item.metadata.items() if name not in self._metadata_names
+        }
+        if kept:
+            entry = replace(entry, metadata=kept | entry.metadata)
         if not self._names_pictures:
             entry = replace(entry, image_id=item.image_id)
         return entry

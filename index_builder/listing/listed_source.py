@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from index_builder.sources import CaptionEntry, ImageEntry, Span
 from index_builder.sources.entries import Rejection
@@ -120,13 +120,17 @@ class Listing:
 
         return self._write(path, rows(), None)
 
-    def has(self, *columns: Literal["metadata", "image_id", "image_path"]) -> bool:
-        """Return whether any entry has a value in one of these columns."""
-        where = " OR ".join(f"{name} NOT IN ('', '{{}}')" for name in columns)
+    def names_pictures(self) -> bool:
+        """Return whether any caption names a picture, by its id or its path."""
         (found,) = self._connection.execute(
-            f"SELECT EXISTS (SELECT 1 FROM entries WHERE {where})"
+            "SELECT EXISTS (SELECT 1 FROM entries WHERE image_id != '' OR image_path != '')"
         ).fetchone()
         return bool(found)
+
+    def metadata_names(self) -> frozenset[str]:
+        """Return the metadata columns in which any entry has a value."""
+        rows = self._connection.execute("SELECT DISTINCT key FROM entries, json_each(metadata)")
+        return frozenset(name for (name,) in rows)
 
     @classmethod
     def _write(

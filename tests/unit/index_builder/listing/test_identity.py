@@ -47,6 +47,27 @@ def test_a_folder_changes_no_metadata_and_no_ids_of_a_table(build, index, photos
     assert not add(images=photos).is_new_version
 
 
+def test_a_table_changes_the_columns_that_it_has_and_no_other(build, index, photos, add, tmp_path):
+    table = tmp_path / "t.jsonl"
+    rows = [
+        {"path": f"{number:02d}.png", "year": number, "title": f"picture {number}", "room": "a"}
+        for number in range(3)
+    ]
+    build(images=write_lines(table, rows), images_root=photos)
+    # An export of one column, with one of its cells empty.
+    rooms = [{"path": "00.png", "room": "b"}, {"path": "01.png"}, {"path": "02.png", "room": "a"}]
+    report = add(images=write_lines(table, rooms))
+    assert report.images.changed_count == 2
+    images = index.open().images
+    found = [images.item(image_id_for_path(row["path"])).metadata for row in rows]
+    assert found == [
+        {"year": 0, "title": "picture 0", "room": "b"},
+        {"year": 1, "title": "picture 1"},
+        {"year": 2, "title": "picture 2", "room": "a"},
+    ]
+    assert not add(images=table).is_new_version
+
+
 def test_lines_are_known_by_their_text_wherever_they_stand(build, index, add, tmp_path):
     source = tmp_path / "captions.txt"
     source.write_text("a dog\na cat\na dog\n")
