@@ -58,9 +58,12 @@ class Inspect(Command):
         served = "served" if opened.version == folder.current() else "not served"
         result(f"{self.index} · version {opened.version} ({served}) of {folder.versions()}")
         result(f"checkpoint {checkpoint.fingerprint[:16]} · {checkpoint.name}")
-        columns = ["gallery", "items", "set aside", "precision", "kind", "recall@10", "MB",
-                   "columns"]  # fmt: skip
+        columns = ["gallery", "items", "set aside", "precision", "kind", "recall@10", "MB"]
         table("", columns, [_inspected(gallery) for gallery in galleries])
+        for gallery in galleries:
+            kinds = gallery.manifest.columns.items()
+            told = ", ".join(f"{name}: {kind}" for name, kind in kinds) or "none"
+            result(f"columns of {gallery.kind}  {told}")
         if quality is not None:
             _tell_quality(quality)
             _tell_hubs(opened, quality)
@@ -77,7 +80,6 @@ def _inspected(gallery: Gallery) -> list[object]:
         manifest.index.kind,
         f"{manifest.index.recall_at_10:.3f}",
         f"{size_mb:.1f}",
-        ", ".join(f"{name}: {kind}" for name, kind in manifest.columns.items()) or "none",
     ]
 
 
@@ -98,8 +100,9 @@ def _tell_quality(quality: RetrievalQuality) -> None:
 
 
 def _tell_hubs(opened: OpenIndex, quality: RetrievalQuality) -> None:
-    columns = ["hubs among", "skewness", "never found", "found most often", "queries"]
+    columns = ["hubs among", "skewness", "never found", "queries"]
     rows: list[list[object]] = []
+    most = []
     for kind, gallery, found in (
         ("images", opened.images, quality.image_hubs),
         ("captions", opened.captions, quality.caption_hubs),
@@ -110,9 +113,12 @@ def _tell_hubs(opened: OpenIndex, quality: RetrievalQuality) -> None:
             f"{name} ({hub.occurrences:,})" for hub, name in zip(shown, names, strict=True)
         )
         never = f"{100 * found.never_found_fraction:.1f} %"
-        rows.append([f"{kind}, k = {found.k}", f"{found.skewness:.2f}", never, hubs,
-                     f"{found.query_count:,}"])  # fmt: skip
+        skewness = f"{found.skewness:.2f}"
+        rows.append([f"{kind}, k = {found.k}", skewness, never, f"{found.query_count:,}"])
+        most.append(f"found most often of {kind}  {hubs}")
     table("", columns, rows)
+    for told in most:
+        result(told)
     result(
         "hubs crowd other items out of the first k hits; skewness is 0 where all are found equally "
         "often"

@@ -106,7 +106,7 @@ def _problems_of(
         shown = ", ".join(sorted(columns)[:_SHOWN_COLUMNS])
         more = f" and {len(columns) - _SHOWN_COLUMNS} more" if len(columns) > _SHOWN_COLUMNS else ""
         there = f"there are {shown}{more}" if columns else "there are none"
-        message = f"no metadata column {_shown(name)} in this gallery; {there}"
+        message = f"no metadata column {_shown(name)} in the searched gallery; {there}"
         yield FilterProblem(place[:-1], "unknown_column", message)
         return
     column = f"column {_shown(name)} is {_article(columns[name])}"

@@ -117,16 +117,18 @@ class CsvTable:
                 problems.add_at(place, f"{len(cells)} cells, but the header names {len(names)}")
 
     def _refuse_other_separator(self) -> None:
-        """Refuse a header that names known columns only where another separator is taken."""
+        """Refuse a header that has known columns, or several, only with another separator."""
         try:
             with self.path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
                 line = file.readline(_LONGEST_HEADER)
         except OSError as error:
             raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
-        if self.own_columns & _cells_of(line, ","):
+        with_commas = _cells_of(line, ",")
+        if self.own_columns & with_commas:
             return
         for separator, name in _OTHER_SEPARATORS.items():
-            if len(found := _cells_of(line, separator)) > 1 and self.own_columns & found:
+            found = _cells_of(line, separator)
+            if len(found) > 1 and (self.own_columns & found or len(with_commas) == 1):
                 raise DataError(
                     f"{self.path} seems to have {name} between its cells; a .csv has commas here: "
                     "save it so"

@@ -90,6 +90,8 @@ def _entry(row: dict[str, Any]) -> ImageEntry:
     if column == "path" and row.get("image") is not None:
         raise DataError("`path` and `image` both name the picture; leave one out")
     if row.get(column) is None:
+        if column in row:
+            raise DataError("`path` is empty; fill it in, or take the line out")
         raise DataError(f"no `path` among its columns: {_told(row)}")
     path = checked_path(row[column], column)
     given = row.get("id")

@@ -49,11 +49,17 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parts_of(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    """Return the parts of a combined query as JSON."""
+    """Return the parts of a combined query as JSON.
+
+    Raises:
+        TypeError: One of them is no `Part`.
+    """
     return [_part_of(part) for part in parts]
 
 
 def _part_of(part: Part) -> dict[str, Any]:
+    if not isinstance(part, Part):
+        raise TypeError(f"a part is Part(text=...) or Part(image=...), found {part!r:.80}")
     content: dict[str, Any] = {}
     if part.text is not None:
         content["text"] = part.text

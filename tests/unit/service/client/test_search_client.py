@@ -236,6 +236,12 @@ def test_what_is_no_picture_is_refused_with_what_to_write(client, picture, said)
         client.ask("http://127.0.0.1:9", "search_image", picture)
 
 
+@pytest.mark.parametrize("parts", ["a dog", [{"text": "a dog"}], ["a dog"]])
+def test_what_is_no_part_is_refused_with_what_to_write(client, parts):
+    with pytest.raises(TypeError, match=r"a part is Part\(text="):
+        client.ask("http://127.0.0.1:9", "search", parts)
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://a.example", "http://", ""])
 def test_what_is_no_address_is_refused(client, url):
     with pytest.raises(ValueError, match="http://HOST:PORT"):
