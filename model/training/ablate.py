@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from model import console
-from model.command_line import Command, Names, Numbers, load_settings
-from model.data.source import DataSource, find_source
-from model.errors import ConfigError, DataError, NoSplitsError
+from model.command_line import Command, Names, Numbers
+from model.errors import ConfigError
 from model.training.ablation import (
     ABLATIONS,
     Row,
@@ -25,9 +24,10 @@ from model.training.ablation import (
     read_rows,
     runs_of,
 )
+from model.training.ablation_data import GivenData, data_flags, refuse_other_data
 from model.training.ablation_table import AblationTable, ranks_path
 from model.training.child_commands import ChildCommands, termination_interrupts
-from model.training.train import Train
+from model.training.stored_ranks import read_ranks
 
 __all__ = ["Ablate"]
 
@@ -54,7 +54,10 @@ class Ablate(Command):
     settings: Path | None = Field(
         None, description="TOML file with settings of `train` that the rows change."
     )
-    data: Path | None = Field(None, description="Folder of the data set.")
+    data: Path | None = Field(
+        None,
+        description="Folder of the data set; --show needs none, and compares one that is given.",
+    )
     backbone: str | None = Field(
         None, description="Folder or name of a pretrained vision backbone."
     )
@@ -86,16 +89,21 @@ class Ablate(Command):
             return 130
 
     def _run(self, children: ChildCommands) -> int:
-        data = self._data(children)
         runs = self._runs()
+        data = self._data(children)
+        given = None if data is None else GivenData(data, split=self.split)
         results = self.results if self.results is not None else self.output / "results.jsonl"
         finished = finished_lines(results)
         left = [run for run in runs if run.key not in finished]
         console.say(f"table  {len(runs)} runs, {len(runs) - len(left)} finished  {results}")
+        refuse_other_data(runs, finished, given, results)
         is_whole = True
-        if not self.show:
-            self._refuse_what_no_run_can_use(left, data)
-            is_whole = _Queue(self, children, data, results).run(left)
+        if given is not None and not self.show:
+            for run in left:
+                given.hashes_of(run)  # refuses, before the first run, what one cannot use
+            is_whole = _Queue(self, children, given.folder, results).run(left)
+            # Once more: the data may have changed meanwhile.
+            refuse_other_data(runs, finished_lines(results), given, results)
         table = AblationTable.of(runs, finished_lines(results), results)
         if self.json_output:
             console.result_json(table.as_dict())
@@ -108,44 +116,10 @@ class Ablate(Command):
         problems = []
         if self.recipe is None and self.settings is None:
             problems.append("recipe: give --recipe NAME or --settings FILE of what is changed")
-        if self.data is None and self.recipe != "scenes":
+        if self.data is None and self.recipe != "scenes" and not self.show:
             problems.append("data: give --data FOLDER of the data set (or set HREM_DATA)")
         if problems:
             raise ConfigError(problems)
-
-    def _refuse_what_no_run_can_use(self, left: list[Run], data: Path) -> None:
-        """Read the data as the runs will: once here, not once in each of them.
-
-        Raises:
-            ConfigError: The data do not fit the settings of a run.
-            DataError: The data cannot be used, or not as the settings of a run ask.
-        """
-        if left:
-            self._refuse_missing_split(find_source(data))
-        tried: set[str] = set()
-        for run in left:
-            if run.members:
-                continue
-            settings = load_settings("train", Train, [*run.flags(), *_data_flags(run, data)])
-            asked = settings.dataset.model_dump_json()
-            if asked in tried:
-                continue
-            tried.add(asked)
-            try:
-                settings.training_data()
-            except DataError as error:
-                told = f"{run.row.name}: {error}"
-                if "--dataset." in str(error):
-                    told += "; for `ablate` in a file, under [dataset]: --settings FILE"
-                raise DataError(told) from error
-
-    def _refuse_missing_split(self, source: DataSource) -> None:
-        """Raise DataError where `evaluate` would find no images to report on."""
-        try:
-            source.load(None if self.split == "all" else [self.split])
-        except NoSplitsError:
-            if self.split != "dev":  # else: those that select the run
-                raise
 
     def _runs(self) -> list[Run]:
         rows = self._chosen(read_rows(self.table or ABLATIONS))
@@ -182,10 +156,11 @@ class Ablate(Command):
             raise ConfigError(problems)
         return [by_name[name] for name in names]
 
-    def _data(self, children: ChildCommands) -> Path:
-        if self.data is not None:
+    def _data(self, children: ChildCommands) -> Path | None:
+        """Return the folder of the data set; None where the table is only shown."""
+        if self.data is not None or self.show:
             return self.data
-        if not self.show and not _SCENES.exists():
+        if not _SCENES.exists():
             children.call(["-m", "model.data.scenes", "--output", str(_SCENES)])
         return _SCENES
 
@@ -248,7 +223,7 @@ class _Queue:
     def _train(self, run: Run) -> None:
         """Train (or go on training) one run, evaluate it and append its line."""
         output = self._folder(run)
-        places = [*_data_flags(run, self._data), "--output", str(output)]
+        places = [*data_flags(run, self._data), "--output", str(output)]
         places += ["--device", self._command.device]
         if self._command.cache_directory is not None:
             places += ["--cache-directory", str(self._command.cache_directory)]
@@ -266,6 +241,7 @@ class _Queue:
             {
                 "command": " ".join(["python", *train]),
                 "backbone": Path(run.backbone).name if run.backbone is not None else None,
+                "data": metrics["data"],
                 "dev_rsum": metrics["dev"]["rsum"],
                 "best_step": metrics["best_step"],
                 "steps": metrics["steps"],
@@ -298,11 +274,13 @@ class _Queue:
             evaluate += ["--checkpoint", str(checkpoint)]
         evaluate += ["--data", str(self._data), "--device", self._command.device]
         report = json.loads(self._call(run, [*evaluate, "--ranks", str(ranks)]))
+        reported_on = read_ranks(ranks).facts.data_hash
         line = {
             "key": run.key,
             "row": run.row.name,
             "seed": run.seed,
             **told,
+            "data": {**told.get("data", {}), "reported_on": reported_on},
             run.split: report,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": commit_of(Path(__file__).parent, besides=self._results),
@@ -322,9 +300,3 @@ class _Queue:
         cores = max(1, (os.cpu_count() or 1) // jobs)
         with (self._command.output / f"{run.name}.log").open("a") as log:
             return self._children.call(arguments, log=log, threads=cores)
-
-
-def _data_flags(run: Run, data: Path) -> list[str]:
-    """Return the flags of `train` that say what a run reads."""
-    backbone = [] if run.backbone is None else ["--backbone", run.backbone]
-    return ["--data", str(data), *backbone]

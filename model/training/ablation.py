@@ -89,6 +89,11 @@ class Run:
         return f"{self.row.name}-seed{self.seed}-{self.key[:6]}"
 
     @cached_property
+    def settings(self) -> Train:
+        """The settings of its training; not of an ensemble, which trains nothing."""
+        return load_settings("train", Train, self.flags())
+
+    @cached_property
     def key(self) -> str:
         """12 hex digits over the settings that are not the default, the backbone and the split.
 
@@ -98,7 +103,7 @@ class Run:
         if self.members:
             content: list[Any] = [member.key for member in self.members]
         else:
-            computed = load_settings("train", Train, self.flags()).what_is_computed()
+            computed = self.settings.what_is_computed()
             backbone = Path(self.backbone).name if self.backbone is not None else None
             content = [computed, backbone, self.split]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

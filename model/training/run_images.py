@@ -15,8 +15,10 @@ from pathlib import Path
 from model.data.captioned_images import CaptionedImages
 from model.durable import write_file
 from model.errors import CheckpointError
+from model.training.stored_ranks import data_hash
+from model.training.training_data import TrainingData
 
-__all__ = ["RunImages", "images_of_runs", "write_run_images"]
+__all__ = ["RunImages", "images_of_runs", "run_hashes", "write_run_images"]
 
 _FILE = "training/images.json"
 
@@ -94,6 +96,17 @@ def images_of_runs(checkpoints: Sequence[str]) -> RunImages | None:
                 "were trained on"
             ) from error
     return RunImages(frozenset(train), frozenset(dev))
+
+
+def run_hashes(data: TrainingData) -> dict[str, str]:
+    """Return `data_hash` of what a run is `trained_on` and `selected_on`.
+
+    Where the seed draws these, of what they are `drawn_from` too: that is the same for all seeds.
+    """
+    hashes = {"trained_on": data_hash(data.train), "selected_on": data_hash(data.dev)}
+    if data.drawn_from is not None:
+        hashes["drawn_from"] = data_hash(data.drawn_from)
+    return hashes
 
 
 def _marks(images: CaptionedImages) -> list[str]:

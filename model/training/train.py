@@ -24,7 +24,7 @@ from model.training.learner import Learner
 from model.training.neighbours import NeighbourSampler
 from model.training.network import continued_network, make_network
 from model.training.objective import Objective
-from model.training.run_images import write_run_images
+from model.training.run_images import run_hashes, write_run_images
 from model.training.run_report import write_run_report
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
@@ -295,6 +295,7 @@ class Train(TrainSettings):
             network=hrem.config,
             planned_steps=plan.step_count,
             dev_images=data.origin,
+            hashes=run_hashes(data),
             settings=self.model_dump(mode="json"),
         )
         if metrics is None:

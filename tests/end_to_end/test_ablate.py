@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -120,6 +121,56 @@ def test_what_is_finished_is_not_run_again(tables: Tables) -> None:
     count = len(tables.lines())
     assert "6 runs, 6 finished" in tables.run("--seeds", "0,1").stderr
     assert len(tables.lines()) == count
+
+
+def other_captions(data: Path, folder: Path, split: str) -> Path:
+    """Return a copy of a data set where the captions of a split moved on by an image."""
+    shutil.copytree(data, folder)
+    path = folder / "captions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    of_split = [row for row in rows if row["split"] == split]
+    captions = [row["captions"] for row in of_split]
+    for row, moved in zip(of_split, [captions[-1], *captions[:-1]], strict=True):
+        row["captions"] = moved
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+@pytest.mark.parametrize("more", [(), ("--show",)])
+def test_runs_on_other_captions_are_neither_skipped_nor_shown(
+    tables: Tables, tmp_path: Path, split: str, more: tuple[str, ...]
+) -> None:
+    kept = tables.results.read_text()
+    other = other_captions(tables.data, tmp_path / "other", split)
+    said = tables.run("--seeds", "0,1", "--data", str(other), *more, status=1)
+    assert f"holds runs on other images or captions than those of {other} (whole-seed0-" in (
+        said.stderr
+    )
+    assert "another --output" in said.stderr
+    assert not said.stdout
+    assert tables.results.read_text() == kept
+
+
+def test_moved_data_are_the_same_data(tables: Tables, tmp_path: Path) -> None:
+    shutil.copytree(tables.data, tmp_path / "moved")
+    said = tables.run("--seeds", "0,1", "--data", str(tmp_path / "moved"))
+    assert "6 runs, 6 finished" in said.stderr
+    assert said.stdout == tables.run("--seeds", "0,1", "--show").stdout
+
+
+def test_a_table_is_shown_without_data_but_not_with_data_that_are_not_there(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = tables.run("--seeds", "0,1", "--show", "--data", "/nowhere", status=1)
+    assert "there is no folder /nowhere" in nowhere.stderr
+    with_data = tables.run("--seeds", "0,1", "--show").stdout
+    arguments = tables.arguments()
+    place = arguments.index("--data")
+    monkeypatch.setattr(tables, "arguments", lambda *more: [
+        *arguments[:place], *arguments[place + 2 :], *more,
+    ])  # fmt: skip
+    assert tables.run("--seeds", "0,1", "--show").stdout == with_data
 
 
 def test_a_run_killed_before_or_after_its_first_save_goes_on(tables: Tables) -> None:
