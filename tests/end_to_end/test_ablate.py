@@ -19,7 +19,7 @@ import torch
 from model.command_line import run_command
 from model.metrics import metrics_from_ranks
 from model.training.ablate import Ablate
-from tests.end_to_end.test_training import SETTINGS, write_settings
+from tests.end_to_end.test_training import SETTINGS, captions_moved_on, write_settings
 from tests.worlds import write_world
 
 TABLE = """
@@ -123,26 +123,13 @@ def test_what_is_finished_is_not_run_again(tables: Tables) -> None:
     assert len(tables.lines()) == count
 
 
-def other_captions(data: Path, folder: Path, split: str) -> Path:
-    """Return a copy of a data set where the captions of a split moved on by an image."""
-    shutil.copytree(data, folder)
-    path = folder / "captions.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    of_split = [row for row in rows if row["split"] == split]
-    captions = [row["captions"] for row in of_split]
-    for row, moved in zip(of_split, [captions[-1], *captions[:-1]], strict=True):
-        row["captions"] = moved
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
 @pytest.mark.parametrize("more", [(), ("--show",)])
 def test_runs_on_other_captions_are_neither_skipped_nor_shown(
     tables: Tables, tmp_path: Path, split: str, more: tuple[str, ...]
 ) -> None:
     kept = tables.results.read_text()
-    other = other_captions(tables.data, tmp_path / "other", split)
+    other = captions_moved_on(tables.data, tmp_path / "other", split=split)
     said = tables.run("--seeds", "0,1", "--data", str(other), *more, status=1)
     assert f"holds runs on other images or captions than those of {other} (whole-seed0-" in (
         said.stderr
