@@ -101,7 +101,7 @@ class Ablate(Command):
         if given is not None and not self.show:
             for run in left:
                 given.hashes_of(run)  # refuses, before the first run, what one cannot use
-            is_whole = _Queue(self, children, given.folder, results).run(left)
+            is_whole = _Queue(self, children, given, results).run(left)
             # Once more: the data may have changed meanwhile.
             refuse_other_data(runs, finished_lines(results), given, results)
         table = AblationTable.of(runs, finished_lines(results), results)
@@ -168,10 +168,12 @@ class Ablate(Command):
 class _Queue:
     """The runs that are left, some side by side, ensembles as soon as their members are there."""
 
-    def __init__(self, command: Ablate, children: ChildCommands, data: Path, results: Path) -> None:
+    def __init__(
+        self, command: Ablate, children: ChildCommands, given: GivenData, results: Path
+    ) -> None:
         self._command = command
         self._children = children
-        self._data = data
+        self._given = given
         self._results = results
         self._skipped = 0
         self._has_failed = False
@@ -221,15 +223,20 @@ class _Queue:
             raise
 
     def _train(self, run: Run) -> None:
-        """Train (or go on training) one run, evaluate it and append its line."""
+        """Train (or go on training) one run, evaluate it and append its line.
+
+        One that was trained for the table of another split is only evaluated.
+        """
         output = self._folder(run)
-        places = [*data_flags(run, self._data), "--output", str(output)]
+        places = [*data_flags(run, self._given.folder), "--output", str(output)]
         places += ["--device", self._command.device]
         if self._command.cache_directory is not None:
             places += ["--cache-directory", str(self._command.cache_directory)]
         train = ["-m", "model.training", "train", *run.flags()]
         started = time.monotonic()
-        if (output / "training" / "settings.json").is_file():
+        if self._is_trained(run, output):
+            console.say(f"{run.name}  was trained before; evaluating it")
+        elif (output / "training" / "settings.json").is_file():
             self._call(run, ["-m", "model.training", "train", "--resume", *places])
         else:
             self._call(run, [*train, *places])
@@ -253,6 +260,19 @@ class _Queue:
             },
         )
 
+    def _is_trained(self, run: Run, output: Path) -> bool:
+        """Return whether a run has taken all of its steps.
+
+        Raises:
+            DataError: It took some on other data.
+        """
+        try:
+            metrics = json.loads((output / "metrics.json").read_text())
+            self._given.refuse_trained_on_others(run, output, metrics["data"])
+            return bool(metrics["steps"] >= metrics["planned_steps"])
+        except (OSError, ValueError, KeyError):  # written by an older version, or not at all
+            return False
+
     def _average(self, run: Run) -> None:
         """Evaluate the mean of checkpoints that are there already."""
         folders = [self._folder(member) for member in run.members]
@@ -272,7 +292,7 @@ class _Queue:
         evaluate = ["-m", "model.training", "evaluate", "--split", run.split, "--json"]
         for checkpoint in checkpoints:
             evaluate += ["--checkpoint", str(checkpoint)]
-        evaluate += ["--data", str(self._data), "--device", self._command.device]
+        evaluate += ["--data", str(self._given.folder), "--device", self._command.device]
         report = json.loads(self._call(run, [*evaluate, "--ranks", str(ranks)]))
         reported_on = read_ranks(ranks).facts.data_hash
         line = {
@@ -289,7 +309,8 @@ class _Queue:
         console.say(f"{run.name}  {run.split} rSum {report['rsum']:.1f}")
 
     def _folder(self, run: Run) -> Path:
-        return self._command.output / run.name
+        folder, older = (self._command.output / name for name in (run.name, run.older_name))
+        return older if older.is_dir() and not folder.is_dir() else folder
 
     def _call(self, run: Run, arguments: list[str]) -> str:
         """Run a command of this project; side by side, each run's progress goes to a log."""

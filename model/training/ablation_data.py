@@ -58,6 +58,14 @@ class GivenData:
         trained = self._training_hashes(run)
         return {"reported_on": trained["selected_on"], **trained, **reported}
 
+    def refuse_trained_on_others(self, run: Run, folder: Path, told: Hashes) -> None:
+        """Raise DataError where the checkpoint in a folder tells that it learnt from other data."""
+        if _differ(told, self.hashes_of(run)):
+            raise DataError(
+                f"'{folder}' was trained on other images or captions than those of {self.folder}; "
+                "give the data of that run, or another --output"
+            )
+
     def _training_hashes(self, run: Run) -> Hashes:
         asked = run.settings.dataset.model_dump_json()
         for seed in (None, run.seed):

@@ -35,6 +35,8 @@ class TableRow:
         name: Of the row.
         title: What people read.
         seeds: Seeds that are finished.
+        dev_rsum: Of the images that selected the checkpoints, mean over the seeds; None of an
+            ensemble.
         rsum: Mean over the seeds.
         rsum_deviation: Standard deviation over the seeds; None with one seed.
         recalls: Means of the six recalls, image -> text first.
@@ -48,6 +50,7 @@ class TableRow:
     name: str
     title: str
     seeds: tuple[int, ...]
+    dev_rsum: float | None
     rsum: float
     rsum_deviation: float | None
     recalls: tuple[float, ...]
@@ -101,6 +104,7 @@ class AblationTable:
             [
                 "",
                 "seeds",
+                "dev rSum",
                 "rSum",
                 "± seeds",
                 "image → text R@1/5/10",
@@ -111,6 +115,7 @@ class AblationTable:
                 [
                     row.title,
                     len(row.seeds),
+                    _number(row.dev_rsum),
                     f"{row.rsum:.1f}",
                     _number(row.rsum_deviation),
                     _recalls(row.recalls[:3]),
@@ -142,6 +147,7 @@ class AblationTable:
 class _FinishedRun:
     row: Row
     seed: int
+    dev_rsum: float | None
     report: Mapping[str, Any]
     reported_on: str | None
     stored: StoredRanks | None
@@ -151,11 +157,12 @@ class _FinishedRun:
         stored = read_ranks(ranks) if ranks.is_file() else None
         told = line.get("data", {}).get("reported_on")
         reported_on = told if stored is None else stored.facts.data_hash
-        return cls(run.row, run.seed, line[run.split], reported_on, stored)
+        return cls(run.row, run.seed, line.get("dev_rsum"), line[run.split], reported_on, stored)
 
 
 def _table_row(of_row: Sequence[_FinishedRun], first: Sequence[_FinishedRun]) -> TableRow:
     rsums = [run.report["rsum"] for run in of_row]
+    dev_rsums = [run.dev_rsum for run in of_row if run.dev_rsum is not None]
     recalls = [
         mean(run.report[way][f"recall_at_{k}"] for run in of_row)
         for way in ("image_to_text", "text_to_image")
@@ -175,6 +182,7 @@ def _table_row(of_row: Sequence[_FinishedRun], first: Sequence[_FinishedRun]) ->
         name=of_row[0].row.name,
         title=of_row[0].row.title,
         seeds=tuple(run.seed for run in of_row),
+        dev_rsum=mean(dev_rsums) if dev_rsums else None,
         rsum=mean(rsums),
         rsum_deviation=stdev(rsums) if len(rsums) > 1 else None,
         recalls=tuple(recalls),

@@ -64,7 +64,7 @@ def test_a_run_is_another_one_when_what_it_computes_changes(
 ) -> None:
     def keys() -> tuple[str, str]:
         found = runs()
-        assert found[0].name.endswith(found[0].key[:6])
+        assert found[0].name.endswith(found[0].training_key[:6])
         return found[0].key, next(run for run in found if run.members).key
 
     before = keys()

@@ -24,7 +24,10 @@ def runs(seeds: tuple[int, ...] = (0, 1)) -> list[Run]:
 
 def line(rsum: float) -> dict[str, Any]:
     recalls = {f"recall_at_{k}": rsum / 6 for k in (1, 5, 10)}
-    return {"test": {"rsum": rsum, "image_to_text": recalls, "text_to_image": recalls}}
+    return {
+        "dev_rsum": rsum - 10,
+        "test": {"rsum": rsum, "image_to_text": recalls, "text_to_image": recalls},
+    }
 
 
 def write(results: Path, run: Run, *, data_hash: str) -> None:
@@ -57,6 +60,7 @@ def test_rows_on_the_same_data_have_a_difference_and_nothing_to_note(tmp_path: P
     found = table(tmp_path, hashes)
     assert [row.notes for row in found.rows] == [(), ()]
     assert found.rows[1].difference is not None
+    assert [row.dev_rsum for row in found.rows] == [90.5, 90.5]
     assert all(row.by_rarity and row.by_neighbour_similarity for row in found.rows)
 
 
