@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from model.ranking import Ranking
-from model.training.ablation import Row, Run, runs_of
+from model.training.ablation import ABLATIONS, Row, Run, finished_lines, read_rows, runs_of
 from model.training.ablation_table import AblationTable, ranks_path
 from model.training.stored_ranks import QueryFacts, write_ranks
 
@@ -62,6 +63,29 @@ def test_rows_on_the_same_data_have_a_difference_and_nothing_to_note(tmp_path: P
     assert found.rows[1].difference is not None
     assert [row.dev_rsum for row in found.rows] == [90.5, 90.5]
     assert all(row.by_rarity and row.by_neighbour_similarity for row in found.rows)
+
+
+@pytest.mark.parametrize(
+    ("names", "seeds"),
+    [
+        (("fusion", "without-cross"), (0, 1, 2)),
+        (("fusion", "contrastive", "contrastive-no-instance-level"), (0, 1)),
+        (("fusion", "contrastive", "contrastive-no-instance-level"), (0,)),
+    ],
+)
+def test_the_table_of_the_written_experiments_has_the_dev_figures_of_their_page(
+    tmp_path: Path, names: tuple[str, ...], seeds: tuple[int, ...]
+) -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    finished = finished_lines(docs / "experiments.jsonl")
+    rows = [row for row in read_rows(ABLATIONS) if row.name in names]
+    common = ["--recipe", "flickr8k-cpu"]
+    asked = runs_of(rows, seeds, common=common, backbone="mobilenet-v2", split="val")
+    page = (docs / "experiments.md").read_text()
+    shown = AblationTable.of(asked, finished, tmp_path / "without-ranks.jsonl").rows
+    assert [row.seeds for row in shown] == [seeds] * len(names)
+    for row in shown:
+        assert f"{row.dev_rsum:.1f}" in page
 
 
 def test_ranks_of_other_captions_are_not_paired_and_it_is_told(tmp_path: Path) -> None:
