@@ -145,6 +145,27 @@ def test_evaluate_prints_a_table_and_json(
         assert recalls == sorted(recalls)
 
 
+def test_where_no_split_is_called_dev_the_one_that_selected_is_named(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    captions = data / "captions.jsonl"
+    captions.write_text(captions.read_text().replace('"split": "dev"', '"split": "val"'))
+    output = tmp_path / "run"
+    given = world.arguments("unused", "--schedule.steps", 1, "--data", data, "--output", output)
+    assert run("train", *given) == 0
+    asked = ("evaluate", "--checkpoint", output, "--data", data, "--split")
+    assert run(*asked, "dev") == 1
+    said = capsys.readouterr().err
+    assert (
+        "no image is of split dev; found test, train, val; the checkpoint was selected on" in said
+    )
+    assert "images of --split val" in said
+    assert run(*asked, "vall") == 1
+    assert "selected" not in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     trained: Path, world: World
 ) -> None:
@@ -380,6 +401,18 @@ def test_a_resumed_run_keeps_its_settings(
     said = capsys.readouterr().err
     assert "seed: a resumed run keeps its settings" in said
     assert "schedule.steps: a resumed run keeps its settings" in said
+
+
+def test_a_resumed_run_that_is_given_another_recipe_is_told_of_what_was_given(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--resume", "--output", trained, "--recipe", "flickr8k-cpu", "--seed", 5)
+    assert run("train", *given) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in said if "keeps its settings" in line] == [
+        " recipe",
+        " seed",
+    ]
 
 
 def test_how_often_a_resumed_run_saves_may_change(trained: Path, tmp_path: Path) -> None:
