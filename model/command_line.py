@@ -46,6 +46,7 @@ __all__ = [
     "Numbers",
     "description_of",
     "load_settings",
+    "recipe_settings",
     "run_command",
     "run_commands",
     "settings_of",
@@ -102,6 +103,11 @@ class Command(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what is passed and nothing else; `load_settings` has already put it together."""
         return (init_settings,)
+
+    @classmethod
+    def home_of(cls, flag: str) -> str:  # noqa: ARG003 - for commands that have one to tell of
+        """Return in words where the setting of a flag belongs that is none of this command."""
+        return ""
 
     @abstractmethod
     def run(self) -> int | None:
@@ -202,7 +208,7 @@ def load_settings(
         merged = _read_toml(Path(str(flags["config"])))
     merged = _merge(_merge(merged, variables), flags)
     if command.recipes is not None and merged.get("recipe") is not None:
-        merged = _merge(_read_recipe(command.recipes, str(merged["recipe"])), merged)
+        merged = _merge(recipe_settings(command.recipes, str(merged["recipe"])), merged)
     try:
         settings = command(**merged)
     except ValidationError as error:
@@ -272,7 +278,8 @@ def _meant(command: type[Command], argv: Sequence[str]) -> str:
     for part in argv:
         flag = part.split("=")[0]
         if flag.startswith("--") and flag not in known:
-            return _hint(flag, known, show=str)
+            home = command.home_of(flag)
+            return f"; {home}" if home else _hint(flag, known, show=str)
     return ""
 
 
@@ -308,7 +315,12 @@ def _cli_source(
     )
 
 
-def _read_recipe(folder: Path, name: str) -> dict[str, Any]:
+def recipe_settings(folder: Path, name: str) -> dict[str, Any]:
+    """Return what a recipe of a folder sets.
+
+    Raises:
+        ConfigError: There is no such recipe, or it is no TOML.
+    """
     path = folder / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(recipe.stem for recipe in folder.glob("*.toml")))

@@ -59,6 +59,13 @@ def _rows(captions_file: Path) -> list[Any]:
         raise DataError(
             f'{captions_file}: expected {{"images": [...]}} as in Karpathy\'s dataset_coco.json'
         )
+    if "annotations" in content and not any(isinstance(r, dict) and "sentences" in r for r in rows):
+        raise DataError(
+            f"{captions_file} is in COCO's own layout (`images` and `annotations`), not in "
+            "Karpathy's, whose images have `sentences` and a `split`; give Karpathy's "
+            'dataset_coco.json, or one JSON object a line (.jsonl), such as {"image": "dog.jpg", '
+            '"captions": [...], "split": "train"}'
+        )
     return rows
 
 

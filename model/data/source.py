@@ -51,6 +51,12 @@ class DataSource:
                 return cls("jsonl", images, captions)
             case ".json":
                 return cls("karpathy", images, captions)
+        if captions.suffix in (".csv", ".parquet"):
+            raise DataError(
+                f"{captions.name}: only an index is built of {captions.suffix}; to train and to "
+                'evaluate, write one JSON object a line (.jsonl), such as {"image": "dog.jpg", '
+                '"captions": [...]}, or give Karpathy\'s .json'
+            )
         raise DataError(
             f"{captions.name}: captions must say which picture they belong to: one JSON object a "
             'line (.jsonl), such as {"image": "dog.jpg", "captions": [...]}, or Karpathy\'s .json'

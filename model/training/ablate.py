@@ -1,31 +1,24 @@
 """The command `ablate`: a table of settings over seeds, trained, evaluated and compared."""
 
-import json
-import os
-import time
-from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from model import console
-from model.command_line import Command, Names, Numbers, load_settings
-from model.data.source import DataSource, find_source
-from model.errors import ConfigError, DataError, NoSplitsError
+from model.command_line import Command, Names, Numbers, load_settings, settings_of
+from model.errors import ConfigError
 from model.training.ablation import (
     ABLATIONS,
     Row,
     Run,
-    append_line,
-    commit_of,
     finished_lines,
     read_rows,
     runs_of,
 )
-from model.training.ablation_table import AblationTable, ranks_path
+from model.training.ablation_data import GivenData, refuse_other_data
+from model.training.ablation_queue import RunQueue
+from model.training.ablation_table import AblationTable
 from model.training.child_commands import ChildCommands, termination_interrupts
 from model.training.train import Train
 
@@ -54,7 +47,10 @@ class Ablate(Command):
     settings: Path | None = Field(
         None, description="TOML file with settings of `train` that the rows change."
     )
-    data: Path | None = Field(None, description="Folder of the data set.")
+    data: Path | None = Field(
+        None,
+        description="Folder of the data set; --show needs none, and compares one that is given.",
+    )
     backbone: str | None = Field(
         None, description="Folder or name of a pretrained vision backbone."
     )
@@ -72,6 +68,19 @@ class Ablate(Command):
     )
     show: bool = Field(False, description="Train nothing; show the table of what is finished.")
 
+    @classmethod
+    def home_of(cls, flag: str) -> str:
+        """Return where a setting of `train` belongs."""
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        if name not in {name for name, _ in settings_of(Train)}:
+            return ""
+        section, _, setting = name.rpartition(".")
+        place = f" under [{section}]" if section else ""
+        return (
+            f"that is a setting of `train`; write {setting} = ...{place} into a TOML file and give "
+            "it as --settings FILE, or as `overrides` of a row"
+        )
+
     def run(self) -> int:
         """Run what is left of the table and print it; 0 when nothing is left, 130 when stopped."""
         self._refuse_what_is_missing()
@@ -86,16 +95,29 @@ class Ablate(Command):
             return 130
 
     def _run(self, children: ChildCommands) -> int:
-        data = self._data(children)
         runs = self._runs()
+        data = self._data(children)
+        given = None if data is None else GivenData(data, split=self.split)
         results = self.results if self.results is not None else self.output / "results.jsonl"
         finished = finished_lines(results)
         left = [run for run in runs if run.key not in finished]
         console.say(f"table  {len(runs)} runs, {len(runs) - len(left)} finished  {results}")
+        refuse_other_data(runs, finished, given, results)
         is_whole = True
-        if not self.show:
-            self._refuse_what_no_run_can_use(left, data)
-            is_whole = _Queue(self, children, data, results).run(left)
+        if given is not None and not self.show:
+            for run in left:
+                given.hashes_of(run)  # refuses, before the first run, what one cannot use
+            is_whole = RunQueue(
+                children,
+                given,
+                results=results,
+                output=self.output,
+                cache_directory=self.cache_directory,
+                device=self.device,
+                jobs=self.jobs,
+            ).run(left)
+            # Once more: the data may have changed meanwhile.
+            refuse_other_data(runs, finished_lines(results), given, results)
         table = AblationTable.of(runs, finished_lines(results), results)
         if self.json_output:
             console.result_json(table.as_dict())
@@ -108,44 +130,10 @@ class Ablate(Command):
         problems = []
         if self.recipe is None and self.settings is None:
             problems.append("recipe: give --recipe NAME or --settings FILE of what is changed")
-        if self.data is None and self.recipe != "scenes":
+        if self.data is None and self.recipe != "scenes" and not self.show:
             problems.append("data: give --data FOLDER of the data set (or set HREM_DATA)")
         if problems:
             raise ConfigError(problems)
-
-    def _refuse_what_no_run_can_use(self, left: list[Run], data: Path) -> None:
-        """Read the data as the runs will: once here, not once in each of them.
-
-        Raises:
-            ConfigError: The data do not fit the settings of a run.
-            DataError: The data cannot be used, or not as the settings of a run ask.
-        """
-        if left:
-            self._refuse_missing_split(find_source(data))
-        tried: set[str] = set()
-        for run in left:
-            if run.members:
-                continue
-            settings = load_settings("train", Train, [*run.flags(), *_data_flags(run, data)])
-            asked = settings.dataset.model_dump_json()
-            if asked in tried:
-                continue
-            tried.add(asked)
-            try:
-                settings.training_data()
-            except DataError as error:
-                told = f"{run.row.name}: {error}"
-                if "--dataset." in str(error):
-                    told += "; for `ablate` in a file, under [dataset]: --settings FILE"
-                raise DataError(told) from error
-
-    def _refuse_missing_split(self, source: DataSource) -> None:
-        """Raise DataError where `evaluate` would find no images to report on."""
-        try:
-            source.load(None if self.split == "all" else [self.split])
-        except NoSplitsError:
-            if self.split != "dev":  # else: those that select the run
-                raise
 
     def _runs(self) -> list[Run]:
         rows = self._chosen(read_rows(self.table or ABLATIONS))
@@ -159,7 +147,37 @@ class Ablate(Command):
             common += ["--schedule.steps", steps, "--schedule.evaluate-every", steps]
         # Each once: two runs of one key would write into the same folder.
         seeds = list(dict.fromkeys(self.seeds)) or ([0] if self.quick else [0, 1, 2])
-        return runs_of(rows, seeds, common=common, backbone=self.backbone, split=self.split)
+        runs = runs_of(rows, seeds, common=common, backbone=self.backbone, split=self.split)
+        self._refuse_wrong_settings(runs, common)
+        return runs
+
+    def _refuse_wrong_settings(self, runs: list[Run], common: list[str]) -> None:
+        """Raise ConfigError with what is wrong with the settings, and in which row that stands."""
+        wrong: dict[str, list[str]] = {}
+        for run in runs:
+            try:
+                if not run.members:
+                    run.settings  # noqa: B018 - read now, and kept
+            except ConfigError as error:
+                wrong[run.row.name] = error.problems
+        if not wrong:
+            return
+        try:
+            load_settings("train", Train, common)
+            shared = []
+        except ConfigError as error:
+            shared = error.problems
+        raise ConfigError(
+            [
+                *shared,
+                *(
+                    f"table = '{self.table or ABLATIONS}', row '{name}': {problem}"
+                    for name, problems in wrong.items()
+                    for problem in problems
+                    if problem not in shared
+                ),
+            ]
+        )
 
     def _chosen(self, rows: list[Row]) -> list[Row]:
         names = list(dict.fromkeys(self.rows or (_QUICK_ROWS if self.quick else ())))
@@ -182,149 +200,10 @@ class Ablate(Command):
             raise ConfigError(problems)
         return [by_name[name] for name in names]
 
-    def _data(self, children: ChildCommands) -> Path:
-        if self.data is not None:
+    def _data(self, children: ChildCommands) -> Path | None:
+        """Return the folder of the data set; None where the table is only shown."""
+        if self.data is not None or self.show:
             return self.data
-        if not self.show and not _SCENES.exists():
+        if not _SCENES.exists():
             children.call(["-m", "model.data.scenes", "--output", str(_SCENES)])
         return _SCENES
-
-
-class _Queue:
-    """The runs that are left, some side by side, ensembles as soon as their members are there."""
-
-    def __init__(self, command: Ablate, children: ChildCommands, data: Path, results: Path) -> None:
-        self._command = command
-        self._children = children
-        self._data = data
-        self._results = results
-        self._skipped = 0
-        self._has_failed = False
-
-    def run(self, left: list[Run]) -> bool:
-        """Run them; return False where an ensemble lacks the checkpoints of its members.
-
-        Raises:
-            TrainingError: A run failed; the others that had begun were let to end.
-            KeyboardInterrupt: A run was stopped, or this process; every run was asked to end, and
-                has.
-        """
-        trained = [run for run in left if not run.members]
-        waiting = [run for run in left if run.members]
-        unfinished = {run.key for run in trained}
-        with ThreadPoolExecutor(self._command.jobs) as pool:
-            futures: dict[Future[None], Run] = {}
-            try:
-                for run in trained:
-                    futures[pool.submit(self._train_unless_failed, run)] = run
-                while True:
-                    ready = [r for r in waiting if unfinished.isdisjoint(m.key for m in r.members)]
-                    waiting = [run for run in waiting if run not in ready]
-                    for run in ready:
-                        futures[pool.submit(self._average, run)] = run
-                    if not futures:
-                        break
-                    done, _ = wait(futures, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        unfinished.discard(futures.pop(future).key)
-                        future.result()
-            except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    self._children.stop()
-                pool.shutdown(cancel_futures=True)
-                raise
-        return self._skipped == 0
-
-    def _train_unless_failed(self, run: Run) -> None:
-        """Train a run; begin none after one failed, which would most often fail alike."""
-        if self._has_failed:
-            return
-        try:
-            self._train(run)
-        except BaseException:
-            self._has_failed = True
-            raise
-
-    def _train(self, run: Run) -> None:
-        """Train (or go on training) one run, evaluate it and append its line."""
-        output = self._folder(run)
-        places = [*_data_flags(run, self._data), "--output", str(output)]
-        places += ["--device", self._command.device]
-        if self._command.cache_directory is not None:
-            places += ["--cache-directory", str(self._command.cache_directory)]
-        train = ["-m", "model.training", "train", *run.flags()]
-        started = time.monotonic()
-        if (output / "training" / "settings.json").is_file():
-            self._call(run, ["-m", "model.training", "train", "--resume", *places])
-        else:
-            self._call(run, [*train, *places])
-        wall_s = time.monotonic() - started
-        metrics = json.loads((output / "metrics.json").read_text())
-        self._finish(
-            run,
-            [output],
-            {
-                "command": " ".join(["python", *train]),
-                "backbone": Path(run.backbone).name if run.backbone is not None else None,
-                "dev_rsum": metrics["dev"]["rsum"],
-                "best_step": metrics["best_step"],
-                "steps": metrics["steps"],
-                "steps_with_instance_level": metrics["steps_with_instance_level"],
-                "neighbour_s": metrics["neighbour_seconds"],
-                "training_s": metrics["training_seconds"],
-                "peak_memory_bytes": metrics["peak_memory_bytes"],
-                "wall_s": round(wall_s, 1),
-            },
-        )
-
-    def _average(self, run: Run) -> None:
-        """Evaluate the mean of checkpoints that are there already."""
-        folders = [self._folder(member) for member in run.members]
-        missing = [str(folder) for folder in folders if not (folder / "config.json").is_file()]
-        if missing:
-            self._skipped += 1
-            console.warn(
-                f"{run.name}: its members were trained elsewhere; there is no {', '.join(missing)}"
-            )
-            return
-        self._finish(run, folders, {"members": [member.name for member in run.members]})
-
-    def _finish(self, run: Run, checkpoints: Iterable[Path], told: dict[str, Any]) -> None:
-        """Evaluate, keep the ranks, append the line of a run."""
-        ranks = ranks_path(self._results, run.key)
-        ranks.parent.mkdir(parents=True, exist_ok=True)
-        evaluate = ["-m", "model.training", "evaluate", "--split", run.split, "--json"]
-        for checkpoint in checkpoints:
-            evaluate += ["--checkpoint", str(checkpoint)]
-        evaluate += ["--data", str(self._data), "--device", self._command.device]
-        report = json.loads(self._call(run, [*evaluate, "--ranks", str(ranks)]))
-        line = {
-            "key": run.key,
-            "row": run.row.name,
-            "seed": run.seed,
-            **told,
-            run.split: report,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit_of(Path(__file__).parent, besides=self._results),
-        }
-        append_line(self._results, line)
-        console.say(f"{run.name}  {run.split} rSum {report['rsum']:.1f}")
-
-    def _folder(self, run: Run) -> Path:
-        return self._command.output / run.name
-
-    def _call(self, run: Run, arguments: list[str]) -> str:
-        """Run a command of this project; side by side, each run's progress goes to a log."""
-        jobs = self._command.jobs
-        if jobs == 1:
-            return self._children.call(arguments)
-        self._command.output.mkdir(parents=True, exist_ok=True)
-        cores = max(1, (os.cpu_count() or 1) // jobs)
-        with (self._command.output / f"{run.name}.log").open("a") as log:
-            return self._children.call(arguments, log=log, threads=cores)
-
-
-def _data_flags(run: Run, data: Path) -> list[str]:
-    """Return the flags of `train` that say what a run reads."""
-    backbone = [] if run.backbone is None else ["--backbone", run.backbone]
-    return ["--data", str(data), *backbone]

@@ -2,7 +2,8 @@
 
 - A row says what it changes in a recipe; a run is a row with a seed.
 - A run's key is a hash over what it computes, so that a table started again skips what is finished
-  and a changed recipe is another run, never the old one resumed.
+  and a changed recipe is another run, never the old one resumed. What is reported on is part of
+  it, but not of the key of its training: another split evaluates the checkpoint that is there.
 - An ensemble trains nothing: it averages the similarities of runs of its rows, each of another
   seed. Runs of one seed begin with the same weights and take the same steps until the warm-up ends;
   their errors agree, and averaging them gains next to nothing.
@@ -86,22 +87,39 @@ class Run:
     @property
     def name(self) -> str:
         """Name of the run's folder."""
+        key = self.key if self.members else self.training_key
+        return f"{self.row.name}-seed{self.seed}-{key[:6]}"
+
+    @property
+    def older_name(self) -> str:
+        """Name that older versions gave the folder: with another one for each split."""
         return f"{self.row.name}-seed{self.seed}-{self.key[:6]}"
 
     @cached_property
+    def settings(self) -> Train:
+        """The settings of its training; not of an ensemble, which trains nothing."""
+        return load_settings("train", Train, self.flags())
+
+    @cached_property
     def key(self) -> str:
-        """12 hex digits over the settings that are not the default, the backbone and the split.
+        """12 hex digits over what `training_key` is of, and the split; or over the members."""
+        if self.members:
+            return _hash([member.key for member in self.members])
+        return _hash([*self._trained, self.split])
+
+    @cached_property
+    def training_key(self) -> str:
+        """12 hex digits over the settings that are not the default, and the backbone.
 
         A new option, off by default, therefore leaves what is finished finished. Making a key
         parses all settings, which takes longer than anything else here.
         """
-        if self.members:
-            content: list[Any] = [member.key for member in self.members]
-        else:
-            computed = load_settings("train", Train, self.flags()).what_is_computed()
-            backbone = Path(self.backbone).name if self.backbone is not None else None
-            content = [computed, backbone, self.split]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return _hash(self._trained)
+
+    @property
+    def _trained(self) -> list[Any]:
+        backbone = Path(self.backbone).name if self.backbone is not None else None
+        return [self.settings.what_is_computed(), backbone]
 
     def flags(self) -> list[str]:
         """Return recipe, overrides and seed as flags of `train`."""
@@ -211,6 +229,10 @@ def commit_of(folder: Path, *, besides: Path) -> str:
     if results.is_relative_to(root):
         differing.discard(results.relative_to(root).as_posix())
     return f"{commit}-dirty" if differing else commit
+
+
+def _hash(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _flag(name: str, value: Any) -> list[str]:

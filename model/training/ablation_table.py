@@ -2,6 +2,8 @@
 
 Every row is compared with the first over the seeds that both have, by a paired bootstrap over the
 images. The interval speaks of the images; the spread of the seeds stands beside it.
+
+Ranks of other images or captions are never paired; what is missing therefore is told in a note.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,24 +35,29 @@ class TableRow:
         name: Of the row.
         title: What people read.
         seeds: Seeds that are finished.
+        dev_rsum: Of the images that selected the checkpoints, mean over the seeds; None of an
+            ensemble.
         rsum: Mean over the seeds.
         rsum_deviation: Standard deviation over the seeds; None with one seed.
         recalls: Means of the six recalls, image -> text first.
-        difference: Of rSum from the first row; None in the first, or without ranks.
+        difference: Of rSum from the first row; None in the first, or where nothing can be paired.
         by_neighbour_similarity: text -> image R@1 in quarters of how similar the nearest other
-            image is, as the first row's first seed sees it; None without ranks.
+            image is, as the first row's first seed sees it; None as `difference`.
         by_rarity: text -> image R@1 in quarters of how rare the caption's rarest word is.
+        notes: What is missing and why.
     """
 
     name: str
     title: str
     seeds: tuple[int, ...]
+    dev_rsum: float | None
     rsum: float
     rsum_deviation: float | None
     recalls: tuple[float, ...]
     difference: Difference | None
     by_neighbour_similarity: tuple[QuartileRecall, ...] | None
     by_rarity: tuple[QuartileRecall, ...] | None
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class AblationTable:
             [
                 "",
                 "seeds",
+                "dev rSum",
                 "rSum",
                 "± seeds",
                 "image → text R@1/5/10",
@@ -107,6 +115,7 @@ class AblationTable:
                 [
                     row.title,
                     len(row.seeds),
+                    _number(row.dev_rsum),
                     f"{row.rsum:.1f}",
                     _number(row.rsum_deviation),
                     _recalls(row.recalls[:3]),
@@ -118,6 +127,9 @@ class AblationTable:
         )
         if any(row.difference is not None and len(row.seeds) == 1 for row in self.rows):
             console.result(IMAGES_ALONE)
+        for row in self.rows:
+            for note in row.notes:
+                console.result(f"{row.title}: {note}")
         for title, name in (
             ("nearest other image: unlike ... alike", "by_neighbour_similarity"),
             ("rarest word of the caption: rare ... frequent", "by_rarity"),
@@ -135,37 +147,67 @@ class AblationTable:
 class _FinishedRun:
     row: Row
     seed: int
+    dev_rsum: float | None
     report: Mapping[str, Any]
+    reported_on: str | None
     stored: StoredRanks | None
 
     @classmethod
     def of(cls, run: Run, line: Mapping[str, Any], ranks: Path) -> "_FinishedRun":
         stored = read_ranks(ranks) if ranks.is_file() else None
-        return cls(run.row, run.seed, line[run.split], stored)
+        told = line.get("data", {}).get("reported_on")
+        reported_on = told if stored is None else stored.facts.data_hash
+        return cls(run.row, run.seed, line.get("dev_rsum"), line[run.split], reported_on, stored)
 
 
 def _table_row(of_row: Sequence[_FinishedRun], first: Sequence[_FinishedRun]) -> TableRow:
     rsums = [run.report["rsum"] for run in of_row]
+    dev_rsums = [run.dev_rsum for run in of_row if run.dev_rsum is not None]
     recalls = [
         mean(run.report[way][f"recall_at_{k}"] for run in of_row)
         for way in ("image_to_text", "text_to_image")
         for k in (1, 5, 10)
     ]
+    notes = []
+    if len({run.reported_on for run in of_row} - {None}) > 1:
+        notes.append("the means are over seeds that were reported on different images or captions")
+    why = _why_unpaired(of_row, first)
+    difference = None if why or of_row is first else _difference(first, of_row)
+    if why:
+        missing = "no quarters" if of_row is first else "no difference and no quarters"
+        notes.append(f"{missing}, as {why}")
+    elif difference is None and of_row is not first:
+        notes.append("no difference, as it and the first row have ranks of no common seed")
     return TableRow(
         name=of_row[0].row.name,
         title=of_row[0].row.title,
         seeds=tuple(run.seed for run in of_row),
+        dev_rsum=mean(dev_rsums) if dev_rsums else None,
         rsum=mean(rsums),
         rsum_deviation=stdev(rsums) if len(rsums) > 1 else None,
         recalls=tuple(recalls),
-        difference=None if of_row is first else _difference(first, of_row),
-        by_neighbour_similarity=_quarters(of_row, first, is_by_image=True),
-        by_rarity=_quarters(of_row, first, is_by_image=False),
+        difference=difference,
+        by_neighbour_similarity=None if why else _quarters(of_row, first, is_by_image=True),
+        by_rarity=None if why else _quarters(of_row, first, is_by_image=False),
+        notes=tuple(notes),
     )
 
 
+def _why_unpaired(of_row: Sequence[_FinishedRun], first: Sequence[_FinishedRun]) -> str:
+    """Return why the ranks of a row cannot be set beside those of the first; empty: they can."""
+    if not any(run.stored for run in of_row):
+        return "its ranks are not there"
+    if not any(run.stored for run in first):
+        return "the ranks of the first row are not there"
+    hashes = {run.stored.facts.data_hash for run in (*first, *of_row) if run.stored is not None}
+    if len(hashes) == 1:
+        return ""
+    who = "the ranks of its seeds" if of_row is first else "its ranks and those of the first row"
+    return f"{who} are not all of the same images and captions"
+
+
 def _difference(first: Sequence[_FinishedRun], second: Sequence[_FinishedRun]) -> Difference | None:
-    """Return how much better the second row is, over the seeds that both rows have."""
+    """Return how much better the second row is, over the seeds that both rows have ranks of."""
     of_seed = {run.seed: run.stored for run in first}
     pairs = [
         (of_seed[run.seed], run.stored)
@@ -176,8 +218,6 @@ def _difference(first: Sequence[_FinishedRun], second: Sequence[_FinishedRun]) -
         return None
     left = [pair[0] for pair in pairs if pair[0] is not None]
     right = [pair[1] for pair in pairs]
-    if len({stored.facts.data_hash for stored in (*left, *right)}) > 1:
-        return None
     return paired_bootstrap(
         [stored.ranks for stored in left],
         [stored.ranks for stored in right],
@@ -191,14 +231,12 @@ def _quarters(
     """Return text -> image R@1 in quarters that are the same for every row; mean over seeds."""
     stored = [run.stored for run in of_row if run.stored is not None]
     measure = next((run.stored for run in first if run.stored is not None), None)
-    if measure is None or not stored:
+    if measure is None:
         return None
     facts = measure.facts
     values = facts.rarest_word_counts
     if is_by_image:
         values = facts.neighbour_similarity[facts.caption_image]
-    if any(run.facts.data_hash != facts.data_hash for run in stored):
-        return None
     of_seeds = [quartile_recalls(values, run.ranks.text_to_image) for run in stored]
     return tuple(
         QuartileRecall(

@@ -127,6 +127,12 @@ class Evaluate(DataCommand):
                     "checkpoint; give --split all"
                 ) from None
             return found
+        except DataError as error:
+            selected = [] if self.split != "dev" else _splits_selected_on(data, seen)
+            if not selected:
+                raise
+            named = " and ".join(f"--split {split}" for split in selected)
+            raise DataError(f"{error}; the checkpoint was selected on images of {named}") from None
 
     def _refuse_what_does_not_fit(self) -> None:
         """Raise ConfigError with every problem, before anything is loaded."""
@@ -210,6 +216,14 @@ class Evaluate(DataCommand):
             return {"checkpoint": short[0]}, report, differences
         similarity = "mean (Full*)" if is_full(self.checkpoint) else "mean"
         return {"checkpoints": short, "similarity": similarity}, report, differences
+
+
+def _splits_selected_on(data: DataSource, seen: RunImages | None) -> list[str]:
+    """Return the splits of the images that selected the checkpoint; none where that is unknown."""
+    try:
+        return [] if seen is None else sorted(set(seen.dev_images(data.load()).splits))
+    except DataError:
+        return []
 
 
 def _training_captions(data: DataSource) -> tuple[str, ...] | None:

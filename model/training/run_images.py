@@ -1,5 +1,7 @@
 """Which images a run learns from and selects on: written at its start, told by `evaluate`.
 
+Where a run goes on, they must be the same.
+
     training/images.json   {"train": [...], "dev": [...]}
 
 An image is known by a hash of its id and its captions: the ids of two data sets may be the same
@@ -15,8 +17,16 @@ from pathlib import Path
 from model.data.captioned_images import CaptionedImages
 from model.durable import write_file
 from model.errors import CheckpointError
+from model.training.stored_ranks import data_hash
+from model.training.training_data import TrainingData
 
-__all__ = ["RunImages", "images_of_runs", "write_run_images"]
+__all__ = [
+    "RunImages",
+    "images_of_runs",
+    "refuse_other_images",
+    "run_hashes",
+    "write_run_images",
+]
 
 _FILE = "training/images.json"
 
@@ -72,6 +82,33 @@ def write_run_images(
     write_file(output / _FILE, json.dumps(written) + "\n")
 
 
+def refuse_other_images(output: Path, data: TrainingData, *, begun_from: Path | None) -> None:
+    """Refuse to go on with the run in `output` on other images or captions than it began with.
+
+    A run that wrote nothing of its images, as older versions and shuffled captions do not, goes on.
+
+    Args:
+        output: The checkpoint folder.
+        data: What the run would go on with.
+        begun_from: The checkpoint that the run began with. What that one had learnt is among the
+            images of the run, so that one which is missing now is not noticed.
+
+    Raises:
+        CheckpointError: The data are others, or what the run wrote is damaged.
+    """
+    began = images_of_runs([str(output)])
+    if began is None:
+        return
+    train, dev = frozenset(_marks(data.train)), frozenset(_marks(data.dev))
+    is_train_same = train == began.train if begun_from is None else train <= began.train
+    if is_train_same and dev == began.dev:
+        return
+    raise CheckpointError(
+        f"the run in '{output}' began with other images or captions than these; put back those "
+        "that it began with, or begin a new run in another --output"
+    )
+
+
 def images_of_runs(checkpoints: Sequence[str]) -> RunImages | None:
     """Return the images of the runs of all checkpoints; None where one of them does not tell.
 
@@ -94,6 +131,17 @@ def images_of_runs(checkpoints: Sequence[str]) -> RunImages | None:
                 "were trained on"
             ) from error
     return RunImages(frozenset(train), frozenset(dev))
+
+
+def run_hashes(data: TrainingData) -> dict[str, str]:
+    """Return `data_hash` of what a run is `trained_on` and `selected_on`.
+
+    Where the seed draws these, of what they are `drawn_from` too: that is the same for all seeds.
+    """
+    hashes = {"trained_on": data_hash(data.train), "selected_on": data_hash(data.dev)}
+    if data.drawn_from is not None:
+        hashes["drawn_from"] = data_hash(data.drawn_from)
+    return hashes
 
 
 def _marks(images: CaptionedImages) -> list[str]:

@@ -21,6 +21,7 @@ def write_run_report(
     network: HremConfig,
     planned_steps: int,
     dev_images: str,
+    hashes: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """Write metrics.json and README.md; return the metrics, None before the first look at dev.
@@ -31,6 +32,7 @@ def write_run_report(
         network: Of the checkpoint.
         planned_steps: Of the whole run.
         dev_images: In words, which images selected the checkpoint.
+        hashes: Of the images and captions of the run, as `run_hashes` returns them.
         settings: All settings of the run.
     """
     if position.best_rsum is None:
@@ -39,6 +41,7 @@ def write_run_report(
     metrics = {
         "dev": best,
         "dev_images": dev_images,
+        "data": dict(hashes),
         "best_step": position.best_step,
         "steps": position.step,
         "planned_steps": planned_steps,

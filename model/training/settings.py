@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, ValidationError
 
+from model.command_line import recipe_settings
 from model.config import first_problem
 from model.errors import CheckpointError, ConfigError
 from model.precision import Precision
@@ -172,13 +173,20 @@ class TrainSettings(DataCommand):
                 f"'{path}' is damaged, or was written by another version ({told}); start a new run"
             ) from error
         free = _PLACES | {f"schedule.{name}" for name in _SAVING}
-        differing = [
-            f"{name}: a resumed run keeps its settings; leave it out, or start a new run"
-            for name in _differing(self, saved)
-            if name not in free
-        ]
+        differing = [name for name in _differing(self, saved) if name not in free]
+        if self.recipe is not None and differing:
+            # Of what a recipe brought nobody gave more than the recipe's name.
+            recipe = type(self)(**recipe_settings(RECIPES, self.recipe), recipe=self.recipe)
+            brought = set(_differing(recipe, saved)) - set(_differing(self, recipe))
+            if brought & set(differing):
+                differing = ["recipe", *(name for name in differing if name not in brought)]
         if differing:
-            raise ConfigError(differing)
+            raise ConfigError(
+                [
+                    f"{name}: a resumed run keeps its settings; leave it out, or start a new run"
+                    for name in differing
+                ]
+            )
         saving = _SAVING & self.schedule.model_fields_set
         schedule = saved.schedule.model_copy(
             update={name: getattr(self.schedule, name) for name in saving}

@@ -24,7 +24,7 @@ from model.training.learner import Learner
 from model.training.neighbours import NeighbourSampler
 from model.training.network import continued_network, make_network
 from model.training.objective import Objective
-from model.training.run_images import write_run_images
+from model.training.run_images import refuse_other_images, run_hashes, write_run_images
 from model.training.run_report import write_run_report
 from model.training.samplers import RandomSampler, Sampler
 from model.training.schedule import StepPlan, plan_steps
@@ -78,6 +78,8 @@ class Train(TrainSettings):
             with self._output_to_itself():
                 self._refuse_used_output()
         data = self.training_data()
+        if is_resumed:  # in every process, lest the others wait for one that refused
+            refuse_other_images(self.output, data, begun_from=self.begin_from)
         hrem = self._network(data).to(device)
         sampler = self._sampler(data)
         collective.refuse_uneven(sampler.batch_size)
@@ -295,6 +297,7 @@ class Train(TrainSettings):
             network=hrem.config,
             planned_steps=plan.step_count,
             dev_images=data.origin,
+            hashes=run_hashes(data),
             settings=self.model_dump(mode="json"),
         )
         if metrics is None:

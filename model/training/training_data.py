@@ -25,11 +25,14 @@ class TrainingData:
         train: What the network learns from.
         dev: What selects the checkpoint.
         origin: In words, which images `dev` are.
+        drawn_from: Where the seed decides which images these are, or whose captions: what it drew
+            them from.
     """
 
     train: CaptionedImages
     dev: CaptionedImages
     origin: str
+    drawn_from: CaptionedImages | None = None
 
 
 def load_training_data(source: DataSource, config: DatasetConfig, *, seed: int) -> TrainingData:
@@ -48,7 +51,11 @@ def load_training_data(source: DataSource, config: DatasetConfig, *, seed: int) 
         wanted = {*config.train_splits, *(config.dev_splits or _DEV_NAMES)}
     data = _cut(source.load(wanted), source.captions, config, seed=seed)
     if config.shuffle_captions:
-        data = replace(data, train=with_shuffled_captions(data.train, seed=seed))
+        data = replace(
+            data,
+            train=with_shuffled_captions(data.train, seed=seed),
+            drawn_from=data.drawn_from or data.train,
+        )
     return data
 
 
@@ -107,7 +114,8 @@ def _seeded_cut(images: CaptionedImages, config: DatasetConfig, *, seed: int) ->
     if dev_count >= len(images):
         raise DataError(f"{len(images)} images are too few to train on and to select on")
     dev, train = np.sort(order[:dev_count]), np.sort(order[dev_count:])
-    return _of(images, train.tolist(), dev.tolist(), f"{dev_count} images at random")
+    cut = _of(images, train.tolist(), dev.tolist(), f"{dev_count} images at random")
+    return replace(cut, drawn_from=images)
 
 
 def _of(

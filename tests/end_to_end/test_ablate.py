@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.command_line import run_command
+from model.command_line import load_settings, run_command
 from model.metrics import metrics_from_ranks
 from model.training.ablate import Ablate
-from tests.end_to_end.test_training import SETTINGS, write_settings
+from model.training.child_commands import ChildCommands
+from tests.end_to_end.test_training import SETTINGS, captions_moved_on, write_settings
 from tests.worlds import write_world
 
 TABLE = """
@@ -114,12 +116,102 @@ def test_the_table_has_means_spreads_and_intervals(tables: Tables) -> None:
     assert sum(quarter["query_count"] for quarter in quarters) == 30
     text = tables.run("--seeds", "0,1", "--show").stdout
     assert "the whole" in text and "averaged" in text
+    dev = [line["dev_rsum"] for line in tables.lines() if line["row"] == "whole"]
+    assert first["dev_rsum"] == pytest.approx(np.mean(dev))
+    assert "dev rSum" in text and f" {np.mean(dev):.1f} " in text
+    assert found["rows"][2]["name"] == "both" and found["rows"][2]["dev_rsum"] is None
 
 
 def test_what_is_finished_is_not_run_again(tables: Tables) -> None:
     count = len(tables.lines())
     assert "6 runs, 6 finished" in tables.run("--seeds", "0,1").stderr
     assert len(tables.lines()) == count
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+@pytest.mark.parametrize("more", [(), ("--show",)])
+def test_runs_on_other_captions_are_neither_skipped_nor_shown(
+    tables: Tables, tmp_path: Path, split: str, more: tuple[str, ...]
+) -> None:
+    kept = tables.results.read_text()
+    other = captions_moved_on(tables.data, tmp_path / "other", split=split)
+    said = tables.run("--seeds", "0,1", "--data", str(other), *more, status=1)
+    assert f"holds runs on other images or captions than those of {other} (whole-seed0-" in (
+        said.stderr
+    )
+    assert "another --output" in said.stderr
+    assert not said.stdout
+    assert tables.results.read_text() == kept
+
+
+def test_moved_data_are_the_same_data(tables: Tables, tmp_path: Path) -> None:
+    shutil.copytree(tables.data, tmp_path / "moved")
+    said = tables.run("--seeds", "0,1", "--data", str(tmp_path / "moved"))
+    assert "6 runs, 6 finished" in said.stderr
+    assert said.stdout == tables.run("--seeds", "0,1", "--show").stdout
+
+
+def test_a_table_is_shown_without_data_but_not_with_data_that_are_not_there(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = tables.run("--seeds", "0,1", "--show", "--data", "/nowhere", status=1)
+    assert "there is no folder /nowhere" in nowhere.stderr
+    with_data = tables.run("--seeds", "0,1", "--show").stdout
+    arguments = tables.arguments()
+    place = arguments.index("--data")
+    monkeypatch.setattr(tables, "arguments", lambda *more: [
+        *arguments[:place], *arguments[place + 2 :], *more,
+    ])  # fmt: skip
+    assert tables.run("--seeds", "0,1", "--show").stdout == with_data
+
+
+def test_another_split_evaluates_the_checkpoints_that_are_there(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "runs"
+    shutil.copytree(tables.folder / "runs", output)
+    given = ("--seeds", "0", "--output", str(output), "--split", "dev")
+    # The first folder is of an older version, which named it after the split and told no hashes.
+    of_test, of_dev = (
+        load_settings("ablate", Ablate, tables.arguments("--seeds", "0", "--split", split))._runs()
+        for split in ("test", "dev")
+    )
+    assert [run.name for run in of_test if not run.members] == [
+        run.name for run in of_dev if not run.members
+    ]
+    assert not {run.key for run in of_test} & {run.key for run in of_dev}
+    (output / of_dev[0].name).rename(output / of_dev[0].older_name)
+    metrics = output / of_dev[0].older_name / "metrics.json"
+    told = json.loads(metrics.read_text())
+    metrics.write_text(json.dumps({name: told[name] for name in told if name != "data"}))
+
+    called: list[list[str]] = []
+    plain = ChildCommands.call
+
+    def counting(self: ChildCommands, arguments: list[str], **more: Any) -> str:
+        called.append(arguments[2:])
+        return plain(self, arguments, **more)
+
+    monkeypatch.setattr(ChildCommands, "call", counting)
+    tables.run(*given)
+    assert [arguments[:2] for arguments in called if arguments[0] == "train"] == [
+        ["train", "--resume"]
+    ]
+    lines = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    by_run: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for line in (line for line in lines if line["seed"] == 0):
+        by_run.setdefault((line["row"], line["seed"]), []).append(line)
+    for one, other in by_run.values():
+        assert "test" in one and "dev" in other
+        if "dev_rsum" in one:
+            assert one["dev_rsum"] == other["dev_rsum"] == pytest.approx(other["dev"]["rsum"])
+            assert one["data"]["trained_on"] == other["data"]["trained_on"]
+            assert other["data"]["reported_on"] == other["data"]["selected_on"]
+
+    # A checkpoint on other captions is not evaluated for the table of a third split either.
+    moved = captions_moved_on(tables.data, tmp_path / "moved", split="train")
+    said = tables.run(*given[:-1], "train", "--data", str(moved), status=1).stderr
+    assert "was trained on other images or captions than those of" in said
 
 
 def test_a_run_killed_before_or_after_its_first_save_goes_on(tables: Tables) -> None:

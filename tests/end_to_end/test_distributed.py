@@ -10,7 +10,7 @@ import torch
 
 from model.hrem import HREM
 from model.inputs.pictures import open_picture
-from tests.end_to_end.test_training import World
+from tests.end_to_end.test_training import World, captions_moved_on
 from tests.worlds import captions_of
 
 # Dropout is drawn by each process for itself; without it the two runs differ by rounding alone.
@@ -36,6 +36,10 @@ def test_two_processes_end_with_the_checkpoint_of_one(tmp_path: Path) -> None:
     assert "cpu, float32, 2 processes" in shared.stderr
     assert shared.stderr.count("step 8/8") == 1, "only the main process speaks"
     two = tmp_path / "two"
+    moved = captions_moved_on(world.data, tmp_path / "moved", split="train")
+    refused = torchrun("--resume", "--output", two, "--data", moved)
+    assert refused.returncode == 1
+    assert "began with other images or captions" in refused.stderr
     metrics, expected = (json.loads((folder / "metrics.json").read_text()) for folder in (two, one))
     assert metrics["steps_with_instance_level"] == expected["steps_with_instance_level"] > 0
     for look, alone in zip(metrics["history"], expected["history"], strict=True):

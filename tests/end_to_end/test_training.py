@@ -64,6 +64,19 @@ def run(*arguments: object) -> int:
     return run_commands("python -m model.training", commands, [str(a) for a in arguments])
 
 
+def captions_moved_on(data: Path, folder: Path, *, split: str) -> Path:
+    """Return a copy of a data set where the captions of a split moved on by an image."""
+    shutil.copytree(data, folder)
+    path = folder / "captions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    of_split = [row for row in rows if row["split"] == split]
+    captions = [row["captions"] for row in of_split]
+    for row, moved in zip(of_split, [captions[-1], *captions[:-1]], strict=True):
+        row["captions"] = moved
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
 class World:
     """A tiny data set and the settings of a tiny run."""
 
@@ -130,6 +143,27 @@ def test_evaluate_prints_a_table_and_json(
     for direction in ("image_to_text", "text_to_image"):
         recalls = [report[direction][f"recall_at_{k}"] for k in (1, 5, 10)]
         assert recalls == sorted(recalls)
+
+
+def test_where_no_split_is_called_dev_the_one_that_selected_is_named(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    captions = data / "captions.jsonl"
+    captions.write_text(captions.read_text().replace('"split": "dev"', '"split": "val"'))
+    output = tmp_path / "run"
+    given = world.arguments("unused", "--schedule.steps", 1, "--data", data, "--output", output)
+    assert run("train", *given) == 0
+    asked = ("evaluate", "--checkpoint", output, "--data", data, "--split")
+    assert run(*asked, "dev") == 1
+    said = capsys.readouterr().err
+    assert (
+        "no image is of split dev; found test, train, val; the checkpoint was selected on" in said
+    )
+    assert "images of --split val" in said
+    assert run(*asked, "vall") == 1
+    assert "selected" not in capsys.readouterr().err
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
@@ -369,6 +403,18 @@ def test_a_resumed_run_keeps_its_settings(
     assert "schedule.steps: a resumed run keeps its settings" in said
 
 
+def test_a_resumed_run_that_is_given_another_recipe_is_told_of_what_was_given(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--resume", "--output", trained, "--recipe", "flickr8k-cpu", "--seed", 5)
+    assert run("train", *given) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in said if "keeps its settings" in line] == [
+        " recipe",
+        " seed",
+    ]
+
+
 def test_how_often_a_resumed_run_saves_may_change(trained: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "run"
     shutil.copytree(trained, run_folder)
@@ -442,17 +488,57 @@ def test_a_run_does_not_go_on_with_a_setting_that_is_gone(
     assert "written by another version (momentum: " in said
 
 
+@pytest.mark.parametrize("split", ["train", "dev"])
 def test_a_run_does_not_go_on_with_other_captions(
-    trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    world: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    split: str,
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(world.data, data)
-    captions = data / "captions.jsonl"
-    captions.write_text(captions.read_text().replace("red", "crimson or red"))
+    data = captions_moved_on(world.data, tmp_path / "data", split=split)
     run_folder = tmp_path / "run"
     shutil.copytree(trained, run_folder)
-    assert run("train", "--resume", "--output", run_folder, "--data", data) == 1
+    resumed = ("train", "--resume", "--output", run_folder, "--data", data)
+    with monkeypatch.context() as patch:
+        patch.setattr(Train, "_network", None)  # refused before anything is made
+        assert run(*resumed) == 1
+    assert "began with other images or captions than these" in capsys.readouterr().err
+    # A run of a version that wrote no images: the words are the same, so it goes on.
+    (run_folder / "training" / "images.json").unlink()
+    assert run(*resumed) == 0
+
+
+def test_a_run_does_not_go_on_with_fewer_images_or_other_words(
+    trained: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run_folder = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(world.data, data)
+    shutil.copytree(trained, run_folder)
+    captions = data / "captions.jsonl"
+    rows = captions.read_text().splitlines(keepends=True)
+    assert '"train"' in rows[0]
+    captions.write_text("".join(rows[1:]))
+    resumed = ("train", "--resume", "--output", run_folder, "--data", data)
+    assert run(*resumed) == 1
+    assert "began with other images or captions than these" in capsys.readouterr().err
+    captions.write_text("".join(rows).replace("red", "crimson or red"))
+    (run_folder / "training" / "images.json").unlink()
+    assert run(*resumed) == 1
     assert "put back the captions that it began with" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_where_its_data_were_moved_and_with_shuffled_captions(
+    world: World, tmp_path: Path
+) -> None:
+    shutil.copytree(world.data, tmp_path / "moved")
+    output = tmp_path / "run"
+    more = ("--dataset.shuffle-captions", "--schedule.steps", 2, "--output", output)
+    for settings in (more, more[1:]):
+        shutil.rmtree(output, ignore_errors=True)
+        assert run("train", *world.arguments("unused", *settings)) == 0
+        assert run("train", "--resume", "--output", output, "--data", tmp_path / "moved") == 0
 
 
 def test_a_run_does_not_go_on_with_another_frozen_backbone(
@@ -658,6 +744,15 @@ def test_a_run_goes_on_from_what_a_checkpoint_has_learnt(
     asked = ("--checkpoint", tmp_path / "third", "--data", world.data, "--split", "train")
     assert run("evaluate", *asked) == 0
     assert "16 of 16 images were trained on" in capsys.readouterr().out
+    # It goes on with its own images, though they are not all that count.
+    resumed = ("train", "--resume", "--output", tmp_path / "third", "--data")
+    assert run(*resumed, other) == 0
+    for split in ("train", "dev"):
+        moved = write_world(tmp_path / split, image_count=12)
+        if split == "train":
+            moved = captions_moved_on(other, tmp_path / "moved", split=split)
+        assert run(*resumed, moved) == 1
+        assert "began with other images or captions" in capsys.readouterr().err
 
 
 def test_your_own_pictures_train_without_a_recipe(

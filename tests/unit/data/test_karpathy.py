@@ -1,5 +1,6 @@
 """The Karpathy layout: ids, paths, splits, any number of sentences, and wrong entries."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,14 @@ def test_missing_pictures_and_files_are_told(tmp_path: Path) -> None:
         load_karpathy(tmp_path, tmp_path / "nothing.json")
     with pytest.raises(DataError, match="no folder of pictures"):
         load_karpathy(tmp_path / "nothing", tmp_path / "dataset_tiny.json")
+
+
+def test_the_layout_of_coco_itself_is_named(tmp_path: Path) -> None:
+    write_karpathy(tmp_path, IMAGES)
+    captions = tmp_path / "dataset_tiny.json"
+    own = {"images": [{"id": 7, "file_name": "dog.jpg"}], "annotations": [{"image_id": 7}]}
+    captions.write_text(json.dumps(own))
+    with pytest.raises(DataError, match=r"is in COCO's own layout .* not in Karpathy's"):
+        load(tmp_path)
+    captions.write_text(json.dumps({"images": IMAGES, "annotations": []}))
+    assert len(load(tmp_path)) == len(IMAGES)

@@ -52,6 +52,8 @@ def test_the_ending_of_a_captions_file_tells_its_layout(tmp_path: Path) -> None:
     assert DataSource.of_files(tmp_path, tmp_path / "a.json").layout == "karpathy"
     with pytest.raises(DataError, match=r"a\.txt: captions must say which picture"):
         DataSource.of_files(tmp_path, tmp_path / "a.txt")
+    with pytest.raises(DataError, match=r"a\.csv: only an index is built of \.csv; to train"):
+        DataSource.of_files(tmp_path, tmp_path / "a.csv")
 
 
 def test_what_is_no_data_set_is_told(tmp_path: Path) -> None:

@@ -43,6 +43,42 @@ def test_runs_are_of_their_rows_and_every_first_seed_comes_first() -> None:
             assert [m.seed for m in run.members] == [run.seed, 1 - run.seed]
 
 
+def test_a_wrong_setting_is_told_with_the_row_and_the_file_that_it_stands_in(
+    tmp_path: Path,
+) -> None:
+    table, shared = tmp_path / "mine.toml", tmp_path / "shared.toml"
+    table.write_text(
+        '[[row]]\nname = "plain"\ntitle = "?"\n'
+        '[[row]]\nname = "hot"\ntitle = "?"\noverrides = { "loss.temprature" = 0.2 }'
+    )
+    given = ["--recipe", "scenes", "--table", str(table)]
+    with pytest.raises(ConfigError) as caught:
+        load_settings("ablate", Ablate, given)._runs()
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"table = '{table}', row 'hot': unrecognized arguments")
+    assert "did you mean --loss.temperature?" in problem
+    # What is wrong with the settings that all rows share is told once, and of no row.
+    shared.write_text("seeed = 3\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings("ablate", Ablate, [*given, "--settings", str(shared)])._runs()
+    first, second = caught.value.problems
+    assert first.startswith("seeed: unknown setting") and "row 'hot'" in second
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--dataset.dev-last-count", r"dev_last_count = \.\.\. under \[dataset\] into a TOML file"),
+        ("--no-instance-level.enabled", r"write enabled = \.\.\. under \[instance_level\]"),
+        ("--precision", r"write precision = \.\.\. into a TOML file and give it as --settings"),
+        ("--seedz", "did you mean --seeds"),
+    ],
+)
+def test_a_flag_of_train_is_told_where_it_belongs(flag: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_settings("ablate", Ablate, ["--recipe", "scenes", flag, "50"])
+
+
 def test_a_row_or_a_seed_that_is_named_twice_runs_once() -> None:
     given = ["--recipe", "scenes", "--rows", "fusion,without-s,fusion", "--seeds", "1,0,1"]
     found = load_settings("ablate", Ablate, given)._runs()
@@ -64,7 +100,7 @@ def test_a_run_is_another_one_when_what_it_computes_changes(
 ) -> None:
     def keys() -> tuple[str, str]:
         found = runs()
-        assert found[0].name.endswith(found[0].key[:6])
+        assert found[0].name.endswith(found[0].training_key[:6])
         return found[0].key, next(run for run in found if run.members).key
 
     before = keys()
