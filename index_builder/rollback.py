@@ -110,7 +110,7 @@ def _earlier(index: IndexFolder, current: int, served: VersionRecord | None) -> 
     remedy = f"name one of {others} with --to, or build" if others else "build"
     raise GalleryIndexError(
         f"{index.path} serves version {current}{copy}, and has nothing older that differs; "
-        f"{remedy} the index again"
+        f"{remedy} the index again, or put a backup back"
     )
 
 

@@ -9,6 +9,7 @@ import faiss
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from model.console import counted
 from model.device import choose_device
 from model.errors import ServiceError
 from service.access.api_keys import read_key_ring
@@ -149,7 +150,7 @@ def startup_facts(app: FastAPI, config: ServiceConfig, *, url: str) -> dict[str,
     facts["faiss"] = f"{faiss.__version__} {faiss.get_compile_options().strip()}, {gpus} GPUs"
     access: Access | None = app.state.access
     if access is not None:
-        facts["access"] = f"{access.key_count} keys"
+        facts["access"] = counted(access.key_count, "keys")
     elif is_open_to_others(app, url):
         reached = urlsplit(url).netloc
         facts["access"] = f"open to everyone who reaches {reached}; --keys FILE closes it"

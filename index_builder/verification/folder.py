@@ -19,6 +19,7 @@ __all__ = [
     "check_checkpoint",
     "check_current",
     "check_gallery_files",
+    "check_other_versions",
     "check_rejected",
     "check_versions",
 ]
@@ -61,7 +62,7 @@ def check_versions(index: IndexFolder, check: Check) -> None:
         except GalleryIndexError as error:
             check.problems.append(str(error))
             continue
-        named |= {record.checkpoint.folder, *(gallery.folder for gallery in record.galleries)}
+        named |= _folders(record)
     records = {index.record_path(version) for version in versions}
     foreign = [path for path in (index.path / "versions").glob("[!.]*") if path not in records]
     foreign += [path for path in index.path.glob("[!.]*") if path.name not in OWN_NAMES]
@@ -78,6 +79,54 @@ def check_versions(index: IndexFolder, check: Check) -> None:
             f"{Found([path.name for path in unfinished])}: work that was not finished; build "
             "again to go on with it, or use `prune --unfinished`"
         )
+
+
+def check_other_versions(index: IndexFolder, verified: int, check: Check) -> None:
+    """Look whether the other versions have their files, of the right size: none of them is read."""
+    try:
+        seen = _folders(index.record(verified))
+    except GalleryIndexError:
+        seen = set()
+    looked_at = 0
+    for version in index.versions():
+        try:
+            record = index.record(version)
+        except GalleryIndexError:
+            continue  # told already
+        new = _folders(record) - seen
+        seen |= new
+        looked_at += len(new)
+        for folder in sorted(new):
+            if fault := _first_missing(index, record, folder):
+                check.problems.append(
+                    f"version {version} needs {fault}; nobody can roll back to it: put that folder "
+                    "back from a backup, or prune the version"
+                )
+    check.looked_at = f"{looked_at} folders, by the sizes of their files"
+
+
+def _folders(record: VersionRecord) -> set[str]:
+    return {record.checkpoint.folder, *(gallery.folder for gallery in record.galleries)}
+
+
+def _first_missing(index: IndexFolder, record: VersionRecord, folder: str) -> str:
+    """Return what is said of the first file of a folder that is missing or cut short; or ""."""
+    files: dict[str, FileRecord] = dict(record.checkpoint.files)
+    if folder != record.checkpoint.folder:
+        manifest = index.path / folder / "manifest.json"
+        if not manifest.is_file():
+            return f"{folder}/manifest.json, which is missing"
+        try:
+            files = dict(parse_record(Manifest, manifest).files)
+        except GalleryIndexError:
+            return f"{folder}/manifest.json, which is damaged"
+    for name, file in files.items():
+        path = index.path / folder / name
+        if not path.is_file():
+            return f"{folder}/{name}, which is missing"
+        if (size := path.stat().st_size) != file.size_bytes:
+            return f"{folder}/{name}, which has {size} bytes instead of {file.size_bytes}"
+    return ""
 
 
 def check_gallery_files(

@@ -1,6 +1,7 @@
 """The checks of `verify`, in order.
 
     current, versions                    every record vouches for itself
+    other versions                       their files are there, by size alone
     files of both galleries              every byte, against the manifest, against the version
     files and fingerprint of the checkpoint
     what was set aside                   rejected.jsonl against the galleries
@@ -28,6 +29,7 @@ from index_builder.verification.folder import (
     check_checkpoint,
     check_current,
     check_gallery_files,
+    check_other_versions,
     check_rejected,
     check_versions,
 )
@@ -53,7 +55,7 @@ def verify_index(
     images_root: Path | None = None,
     device: str = "cpu",
 ) -> Report:
-    """Make every check of one version; nothing is written, and no lock is taken.
+    """Make every check of one version, and a quick one of the others; nothing is written or locked.
 
     Args:
         path: The index folder.
@@ -79,6 +81,8 @@ def verify_index(
     if number is None:
         return report
     report.version = number
+    with report.check("index", "other versions") as check:
+        check_other_versions(index, number, check)
     try:
         record = index.record(number)
     except GalleryIndexError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from model.console import counted
 from model.errors import ConfigError
 from service.access.api_keys import ApiKey, KeyRing, digest_of, read_key_ring
 from service.access.sessions import open_session, session_key
@@ -73,25 +74,29 @@ class Access:
             log.error("the keys read before stay valid (%s): %s", valid, error)
             return False
         self.replace(ring)
-        log.info("%d keys read again", len(ring.keys))
+        log.info("%s read again", counted(len(ring.keys), "keys"))
         return True
 
-    def admit(self, connection: HTTPConnection) -> ApiKey:
-        """Return the key by which a request is let in, one token of its rate poorer.
+    def key_of(self, connection: HTTPConnection) -> ApiKey:
+        """Return the key that a request shows, itself or by its session.
 
         Raises:
             Problem: `unauthorized`, `forbidden` or `rate_limited`.
         """
-        is_admin = is_admin_path(connection.scope["path"])
         presented = _bearer(connection)
         if presented is not None:
-            key = self._proven(presented, connection)
-        else:
-            key = self._key_of_session(connection, may_use=not is_admin)
-        if is_admin and not key.is_admin:
+            return self._proven(presented, connection)
+        return self._key_of_session(connection, may_use=not is_admin_path(connection.scope["path"]))
+
+    def admit(self, key: ApiKey, path: str) -> None:
+        """Let the bearer of a key in; its rate is one token poorer.
+
+        Raises:
+            Problem: `forbidden` or `rate_limited`.
+        """
+        if is_admin_path(path) and not key.is_admin:
             raise Problem("forbidden", f"the key {key.name} is no admin key; use one that is")
         self._charge(key)
-        return key
 
     def open_session(self, presented: str, connection: HTTPConnection) -> str:
         """Return the value of the session cookie for the bearer of a key.
@@ -174,8 +179,9 @@ class AccessControl:
                 remedy = "see --keys, or reload by SIGHUP"
                 raise Problem("forbidden", f"no admin key is configured: {remedy}")
         elif not is_open(scope["method"], path):
-            key = self._access.admit(HTTPConnection(scope))
-            scope["state"]["key_name"] = key.name
+            key = self._access.key_of(HTTPConnection(scope))
+            scope["state"]["key_name"] = key.name  # for the log, also of what is refused next
+            self._access.admit(key, path)
 
 
 def _unauthorized(detail: str) -> Problem:

@@ -177,7 +177,7 @@ def _refused(error: HremError, index: Path, checkpoint: Path | None) -> ReloadRe
             "the index folder holds no index (no file `current`); name one that a build has written"
         )
     told = str(error)
-    for place, name in ((checkpoint, "the checkpoint"), (index, "the index")):
+    for place, name in ((checkpoint, "CHECKPOINT"), (index, "INDEX")):
         if place is not None:
             for written in (str(place.absolute()), str(place)):
                 told = told.replace(written, name)

@@ -80,6 +80,22 @@ def test_verify_of_an_older_version_and_of_none(index, tmp_path, capsys):
     assert "holds no index" in capsys.readouterr().err
 
 
+def test_verify_tells_that_an_older_version_has_lost_a_file(index, capsys):
+    older, served = (IndexFolder(index).record(version) for version in (1, 2))
+    assert older.images.folder != served.images.folder
+    place = f"{older.images.folder}/items.sqlite"
+    (index / place).write_bytes(b"half")
+    assert run("verify", index) == 1
+    told = f"problem  version 1 needs {place}, which has 4 bytes instead of"
+    assert told in capsys.readouterr().out
+    shutil.rmtree(index / older.images.folder)
+    assert run("verify", index) == 1
+    told = f"version 1 needs {older.images.folder}/manifest.json, which is missing; nobody can roll"
+    assert told in capsys.readouterr().out
+    assert run("prune", index, "--keep", "1") == 0
+    assert run("verify", index) == 0
+
+
 def test_rollback_says_what_is_served_and_what_comes_next(index, capsys):
     assert run("rollback", index) == 0
     out, err = capsys.readouterr()

@@ -33,7 +33,7 @@ def service(index_folder: Path, keys: Path) -> Iterator[tuple[str, int]]:
     command = ("-m", "service", "--port", 0, "--json", "--index", index_folder, "--device", "cpu")
     with started(*command, "--keys", keys, "--allowed-hosts", "search.example.org") as process:
         facts = json.loads("".join(lines_until(process.stdout, "}")))
-        assert facts["access"] == "1 keys"
+        assert facts["access"] == "1 key"
         yield facts["url"], process.pid
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=DEADLINE_S)

@@ -1,5 +1,6 @@
 """Keys over HTTP: who is let in where, how often, and what the others are told."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -306,3 +307,17 @@ async def test_what_is_refused_for_its_key_is_counted_by_its_route(
         assert (await client.get(path)).status_code == 401
     expected = {"/metrics": 2, "/images/{id}": 1, "other": 1}
     assert await refused_by_route(client) - before == expected
+
+
+async def test_the_log_names_the_key_that_was_shown_also_where_it_is_refused(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await client.post("/admin/reload", json={}, headers=bearer(KEY))
+        for _ in range(5):
+            await client.get("/info", headers=bearer(SLOW_KEY))
+        await client.get("/info", headers=bearer("wrong"))
+    lines = [record.fields for record in caplog.records if record.name == "service.access"]
+    told = {(line["status"], line["key"]) for line in lines}
+    assert {(403, "page"), (429, "slow"), (401, None)} <= told
+    assert (429, None) not in told
