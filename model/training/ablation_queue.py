@@ -135,7 +135,12 @@ class RunQueue:
             metrics = json.loads((output / "metrics.json").read_text())
             self._given.refuse_trained_on_others(run, output, metrics["data"])
             return bool(metrics["steps"] >= metrics["planned_steps"])
-        except (OSError, ValueError, KeyError):  # written by an older version, or not at all
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ):  # written by an older version, or not at all
             return False
 
     def _average(self, run: Run) -> None:
