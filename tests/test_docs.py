@@ -33,6 +33,19 @@ def test_every_make_target_that_is_named_exists(document):
     assert {target for line in named for target in line.split()} <= targets
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_a_patch_takes_away_is_there(document):
+    """Whether the patched code works is tested by running the page, which takes minutes."""
+    place = None
+    for line in document.read_text(encoding="utf-8").splitlines():
+        if line.startswith("--- a/"):
+            place = line.removeprefix("--- a/")
+        elif line == "PATCH":
+            place = None
+        elif place is not None and line.startswith("-"):
+            assert line[1:] in (ROOT / place).read_text(encoding="utf-8").splitlines(), place
+
+
 @pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_every_file_that_is_named_exists(name):
     text = (ROOT / name).read_text(encoding="utf-8")
