@@ -1,5 +1,6 @@
 """The command `ablate`: a table of settings over seeds, trained, evaluated and compared."""
 
+import tomllib
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from model.command_line import Command, Names, Numbers, load_settings, settings_
 from model.errors import ConfigError
 from model.training.ablation import (
     ABLATIONS,
+    SEED_IS_SET,
     Row,
     Run,
     finished_lines,
@@ -72,7 +74,9 @@ class Ablate(Command):
     def home_of(cls, flag: str) -> str:
         """Return where a setting of `train` belongs."""
         name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
-        if name not in {name for name, _ in settings_of(Train)}:
+        names = [each for each, _ in settings_of(Train) if each != "seed"]  # that is --seeds here
+        name = next((each for each in names if name in (each, each.rpartition(".")[2])), "")
+        if not name:
             return ""
         section, _, setting = name.rpartition(".")
         place = f" under [{section}]" if section else ""
@@ -137,6 +141,7 @@ class Ablate(Command):
 
     def _runs(self) -> list[Run]:
         rows = self._chosen(read_rows(self.table or ABLATIONS))
+        self._refuse_seed()
         common: list[str] = []
         if self.recipe is not None:
             common += ["--recipe", self.recipe]
@@ -150,6 +155,15 @@ class Ablate(Command):
         runs = runs_of(rows, seeds, common=common, backbone=self.backbone, split=self.split)
         self._refuse_wrong_settings(runs, common)
         return runs
+
+    def _refuse_seed(self) -> None:
+        """Raise ConfigError where the settings file has a seed, which would have no effect."""
+        try:
+            told = {} if self.settings is None else tomllib.loads(self.settings.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+            return  # told when the settings of the runs are read
+        if "seed" in told:
+            raise ConfigError([f"settings = '{self.settings}': seed: {SEED_IS_SET}"])
 
     def _refuse_wrong_settings(self, runs: list[Run], common: list[str]) -> None:
         """Raise ConfigError with what is wrong with the settings, and in which row that stands."""

@@ -23,12 +23,13 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from model.command_line import load_settings
-from model.config import Section
+from model.config import Section, first_problem
 from model.errors import ConfigError
 from model.training.train import Train
 
 __all__ = [
     "ABLATIONS",
+    "SEED_IS_SET",
     "Row",
     "Run",
     "append_line",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 ABLATIONS = Path(__file__).with_name("ablations.toml")
+SEED_IS_SET = "`ablate` gives every run its seed; use --seeds"
 
 
 class Row(Section):
@@ -57,6 +59,8 @@ class Row(Section):
     def _ensembles_train_nothing(self) -> "Row":
         if self.ensemble and (self.overrides or len(self.ensemble) < 2):
             raise ValueError("an ensemble names two rows or more and has no overrides of its own")
+        if "seed" in self.overrides:
+            raise ValueError(f"seed: {SEED_IS_SET}")
         return self
 
     def flags(self) -> list[str]:
@@ -134,7 +138,12 @@ def read_rows(path: Path) -> list[Row]:
     """
     try:
         rows = [Row.model_validate(entry) for entry in tomllib.loads(path.read_text())["row"]]
-    except (OSError, KeyError, tomllib.TOMLDecodeError, ValidationError) as error:
+    except (KeyError, TypeError) as error:
+        raise ConfigError([f"table = '{path}': it has no [[row]]"]) from error
+    except ValidationError as error:
+        told = f"{first_problem(error)}; a row has {', '.join(Row.model_fields)}"
+        raise ConfigError([f"table = '{path}': {told}"]) from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError([f"table = '{path}': {error}"]) from error
     names = [row.name for row in rows]
     problems = [f"'{name}' stands there twice" for name in set(names) if names.count(name) > 1]

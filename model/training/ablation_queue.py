@@ -42,6 +42,7 @@ class RunQueue:
         self._jobs = jobs
         self._skipped = 0
         self._has_failed = False
+        self._warnings: set[str] = set()
 
     def run(self, left: list[Run]) -> bool:
         """Run them; return False where an ensemble lacks the checkpoints of its members.
@@ -51,6 +52,8 @@ class RunQueue:
             KeyboardInterrupt: A run was stopped, or this process; every run was asked to end, and
                 has.
         """
+        if left and self._jobs > 1:
+            console.say(f"side by side; what each run says is in {self._output}/*.log")
         trained = [run for run in left if not run.members]
         waiting = [run for run in left if run.members]
         unfinished = {run.key for run in trained}
@@ -189,4 +192,13 @@ class RunQueue:
         self._output.mkdir(parents=True, exist_ok=True)
         cores = max(1, (os.cpu_count() or 1) // self._jobs)
         with (self._output / f"{run.name}.log").open("a") as log:
-            return self._children.call(arguments, log=log, threads=cores)
+            said = self._children.call(arguments, log=log, threads=cores)
+        self._repeat_warnings(run)
+        return said
+
+    def _repeat_warnings(self, run: Run) -> None:
+        """Show the warnings that went to the log of a run, each once for the whole table."""
+        for line in (self._output / f"{run.name}.log").read_text().splitlines():
+            if line.startswith("warning: ") and line not in self._warnings:
+                self._warnings.add(line)
+                console.warn(f"{run.name}: {line.removeprefix('warning: ')}")

@@ -6,7 +6,8 @@ images. The interval speaks of the images; the spread of the seeds stands beside
 Ranks of other images or captions are never paired; what is missing therefore is told in a note.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -20,6 +21,8 @@ from model.training.comparison import IMAGES_ALONE
 from model.training.stored_ranks import StoredRanks, read_ranks
 
 __all__ = ["AblationTable", "TableRow", "ranks_path"]
+
+_QUARTERS = 4
 
 
 def ranks_path(results: Path, key: str) -> Path:
@@ -62,12 +65,21 @@ class TableRow:
 
 @dataclass(frozen=True)
 class AblationTable:
-    """All rows with at least one finished seed, in the order asked for."""
+    """All rows with at least one finished seed, in the order asked for.
+
+    Attributes:
+        split: Which images are reported on.
+        rows: Those with a finished seed.
+        run_count: Runs asked for.
+        finished_count: Those of them that are finished.
+        splits_of_others: How many other runs are finished on each split.
+    """
 
     split: str
     rows: tuple[TableRow, ...]
     run_count: int
     finished_count: int
+    splits_of_others: Mapping[str, int]
 
     @classmethod
     def of(
@@ -88,6 +100,7 @@ class AblationTable:
             rows=tuple(_table_row(of_row, first) for of_row in by_row.values()),
             run_count=len(runs),
             finished_count=len(found),
+            splits_of_others=_splits_of(finished, {run.key for run in runs}),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,7 +110,13 @@ class AblationTable:
     def show(self) -> None:
         """Print the table, and the quartiles where the ranks are there."""
         if not self.rows:
-            console.result("nothing is finished yet")
+            console.result(f"nothing is finished yet on {self.split}")
+            if self.splits_of_others:
+                told = ", ".join(f"{n} on {split}" for split, n in self.splits_of_others.items())
+                console.result(
+                    f"other runs are ({told}): give the --split, --recipe, --settings, --rows and "
+                    "--seeds that they were made with"
+                )
             return
         console.table(
             f"{self.split} · {self.finished_count} of {self.run_count} runs",
@@ -136,11 +155,30 @@ class AblationTable:
         ):
             quarters = [(row.title, getattr(row, name)) for row in self.rows if getattr(row, name)]
             if quarters:
+                sizes = [quarter.query_count for quarter in quarters[0][1]]
+                columns = ["first quarter", "second", "third", "last"]
+                if len(sizes) < _QUARTERS:
+                    columns = [f"{size:,} captions" for size in sizes]
                 console.table(
                     f"text → image R@1 by {title}",
-                    ["", "first quarter", "second", "third", "last"],
+                    ["", *columns],
                     [[row, *(f"{q.recall_at_1:.1f}" for q in found)] for row, found in quarters],
                 )
+                if len(sizes) < _QUARTERS:
+                    console.result("these are no quarters: captions of equal value stand together")
+
+
+def _splits_of(finished: Mapping[str, Mapping[str, Any]], keys: Set[str]) -> dict[str, int]:
+    """Return how many finished runs that are not among `keys` were reported on each split."""
+    return dict(
+        Counter(
+            name
+            for key, line in finished.items()
+            if key not in keys
+            for name, told in line.items()
+            if isinstance(told, Mapping) and "rsum" in told
+        )
+    )
 
 
 @dataclass(frozen=True)

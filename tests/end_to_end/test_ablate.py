@@ -83,7 +83,11 @@ class Tables:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     tables = Tables(tmp_path_factory.mktemp("ablate"))
     arguments = tables.arguments("--seeds", "0,1", "--jobs", "2")
-    subprocess.run([sys.executable, "-m", "model.training", "ablate", *arguments], check=True)
+    ablate = [sys.executable, "-m", "model.training", "ablate", *arguments]
+    done = subprocess.run(ablate, check=True, stderr=subprocess.PIPE, text=True)
+    # Side by side, what the runs say goes to their logs; what they warn of is said once, here.
+    assert "side by side; what each run says is in" in done.stderr
+    assert done.stderr.count("images select the checkpoint") == 1
     return tables
 
 

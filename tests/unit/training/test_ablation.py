@@ -63,6 +63,11 @@ def test_a_wrong_setting_is_told_with_the_row_and_the_file_that_it_stands_in(
         load_settings("ablate", Ablate, [*given, "--settings", str(shared)])._runs()
     first, second = caught.value.problems
     assert first.startswith("seeed: unknown setting") and "row 'hot'" in second
+    # One that is overruled by --seeds would be without effect.
+    shared.write_text("seed = 3\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings("ablate", Ablate, [*given, "--settings", str(shared)])._runs()
+    assert "seed: `ablate` gives every run its seed; use --seeds" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,9 @@ def test_a_wrong_setting_is_told_with_the_row_and_the_file_that_it_stands_in(
         ("--dataset.dev-last-count", r"dev_last_count = \.\.\. under \[dataset\] into a TOML file"),
         ("--no-instance-level.enabled", r"write enabled = \.\.\. under \[instance_level\]"),
         ("--precision", r"write precision = \.\.\. into a TOML file and give it as --settings"),
+        ("--steps", r"write steps = \.\.\. under \[schedule\]"),
         ("--seedz", "did you mean --seeds"),
+        ("--seed", "did you mean --seeds"),
     ],
 )
 def test_a_flag_of_train_is_told_where_it_belongs(flag: str, told: str) -> None:
@@ -136,7 +143,9 @@ def test_a_torn_last_line_does_not_count_and_does_not_spoil_the_next(tmp_path: P
         ('[[row]]\nname = "a"\ntitle = "?"\nensemble = ["a"]', "two rows or more"),
         ('[[row]]\nname = "a"\ntitle = "?"\nensemble = ["b", "c"]', "'b', which is no row"),
         ('[[row]]\nname = "a"\ntitle = "?"\n' * 2, "'a' stands there twice"),
-        ("rows = 3", "row"),
+        ('[[row]]\nname = "a"\ntitle = "?"\noverrides = { seed = 4 }', "use --seeds"),
+        ('[[row]]\nname = "a"\ntitle = "?"\nlr = 1', "a row has name, title, overrides, ensemble"),
+        ("rows = 3", r"it has no \[\[row\]\]"),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path: Path, text: str, told: str) -> None:

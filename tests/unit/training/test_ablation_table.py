@@ -1,6 +1,7 @@
 """What a table shows of finished runs, and what it says of what it cannot show."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,32 @@ def test_what_ranks_or_seeds_are_missing_is_told(tmp_path: Path) -> None:
     other.mkdir()
     found = table(other, {("whole", 0): "a", ("less", 0): None})
     assert found.rows[1].notes == ("no difference and no quarters, as its ranks are not there",)
+
+
+def test_what_is_finished_otherwise_is_told_where_nothing_asked_for_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = {run.key: line(100.0) for run in runs()}
+    on_val = runs_of(ROWS, (0, 1), common=(), backbone=None, split="val")
+    AblationTable.of(on_val, finished, tmp_path / "results.jsonl").show()
+    shown = capsys.readouterr().out
+    assert "nothing is finished yet on val" in shown
+    assert "other runs are (4 on test): give the --split, --recipe, --settings" in shown
+    AblationTable.of(on_val, {}, tmp_path / "results.jsonl").show()
+    assert "other runs" not in capsys.readouterr().out
+
+
+def test_groups_that_are_no_quarters_are_not_called_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hashes = {(name, seed): "a" for name in ("whole", "less") for seed in (0, 1)}
+    shown = table(tmp_path, hashes)
+    shown.show()
+    assert capsys.readouterr().out.count("first quarter") == 2
+    alike = shown.rows[0].by_rarity
+    assert alike is not None
+    rows = tuple(replace(row, by_rarity=alike[:3]) for row in shown.rows)
+    replace(shown, rows=rows).show()
+    told = capsys.readouterr().out
+    assert told.count("first quarter") == 1 and "2 captions" in told
+    assert "these are no quarters: captions of equal value stand together" in told
