@@ -145,15 +145,12 @@ class Build(Command):
 
 def _tell_written(output: Path, report: BuildReport) -> None:
     verb = "wrote" if report.is_new_version else "unchanged"
-    parts = [
-        counted(part.count, kind)
-        for kind, part in (("images", report.images), ("captions", report.captions))
-        if part is not None
-    ]
-    result(f"{verb}  {output} version {report.version}: {', '.join(parts)}")
-    for kind, part in (("images", report.images), ("captions", report.captions)):
-        if part is not None:
-            tell_set_aside(output, kind, count=part.rejected_count, used_count=part.count)
+    both = (("images", report.images), ("captions", report.captions))
+    written = [(kind, part) for kind, part in both if part is not None]
+    told = ", ".join(counted(part.count, kind) for kind, part in written)
+    result(f"{verb}  {output} version {report.version}: {told}")
+    for kind, part in written:
+        tell_set_aside(output, kind, count=part.rejected_count, used_count=part.count)
 
 
 def _tell_left_out(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -43,6 +44,7 @@ class RunQueue:
         self._skipped = 0
         self._has_failed = False
         self._warnings: set[str] = set()
+        self._telling = threading.Lock()
 
     def run(self, left: list[Run]) -> bool:
         """Run them; return False where an ensemble lacks the checkpoints of its members.
@@ -138,13 +140,8 @@ class RunQueue:
             metrics = json.loads((output / "metrics.json").read_text())
             self._given.refuse_trained_on_others(run, output, metrics["data"])
             return bool(metrics["steps"] >= metrics["planned_steps"])
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-        ):  # written by an older version, or not at all
-            return False
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # written by an older version, or not at all
 
     def _average(self, run: Run) -> None:
         """Evaluate the mean of checkpoints that are there already."""
@@ -198,7 +195,9 @@ class RunQueue:
 
     def _repeat_warnings(self, run: Run) -> None:
         """Show the warnings that went to the log of a run, each once for the whole table."""
-        for line in (self._output / f"{run.name}.log").read_text().splitlines():
-            if line.startswith("warning: ") and line not in self._warnings:
-                self._warnings.add(line)
-                console.warn(f"{run.name}: {line.removeprefix('warning: ')}")
+        lines = (self._output / f"{run.name}.log").read_text().splitlines()
+        with self._telling:  # runs side by side warn of the same
+            for line in lines:
+                if line.startswith("warning: ") and line not in self._warnings:
+                    self._warnings.add(line)
+                    console.warn(f"{run.name}: {line.removeprefix('warning: ')}")

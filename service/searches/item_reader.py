@@ -180,20 +180,20 @@ def _unknown(kind: GalleryKind, item_id: str) -> UnknownItemError:
 
 
 def _encode_jpeg(found: IndexedPicture, *, max_pixels: int) -> bytes:
-    picture_of = f"the file of image {found.item.id!r}"
+    file = f"the file of image {found.item.id!r}"
     try:
         content = read_source(found.item, found.images_root)
     except EntryError as error:
         told = _GONE.get(error.rejection.code, "cannot be read any more")
-        raise SourceGoneError(f"{picture_of} {told}") from error
+        raise SourceGoneError(f"{file} {told}") from error
     try:
         picture = open_picture(content, max_pixels=max_pixels)
     except TooManyPixelsError as error:
         raise SourceGoneError(
-            f"{picture_of} has more pixels than the service's --max-pixels allows"
+            f"{file} has more pixels than the service's --max-pixels allows"
         ) from error
     except PictureError as error:
-        raise SourceGoneError(f"{picture_of} cannot be decoded here") from error
+        raise SourceGoneError(f"{file} cannot be decoded here") from error
     picture.info.clear()
     encoded = io.BytesIO()
     picture.save(encoded, "JPEG", quality=JPEG_QUALITY, subsampling=0)
