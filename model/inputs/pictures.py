@@ -85,7 +85,7 @@ def _content(source: Path | bytes) -> bytes:
 
 def _decoded(content: bytes, name: str, max_pixels: int) -> Image.Image:
     if not content:
-        raise UnreadablePictureError("is empty")
+        raise UnreadablePictureError("the file is empty")
     check_effort(content)
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         width, height = picture.size
